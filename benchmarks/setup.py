@@ -1,0 +1,45 @@
+"""What the benchmarks share: a device, random pictures and a ready training step."""
+
+from __future__ import annotations
+
+import torch
+
+from intact_fast.config import Config
+from intact_fast.data.batches import Batch
+from intact_fast.data.plan import Position
+from intact_fast.models import build_osnet
+from intact_fast.training.distributed import Process, choose_device
+from intact_fast.training.intact import IntactTask
+from intact_fast.training.steps import Step
+
+CLASSES = 751
+
+
+def device_of() -> torch.device:
+    """The first GPU where there is one, else the CPU."""
+    return choose_device("auto")
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def random_batch(config: Config, batch_size: int, device: torch.device, seed: int = 0) -> Batch:
+    """Pictures already on the device, so that no data path is measured."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch_size, 3, config.data.height, config.data.width)
+    x_h, x_l = (
+        torch.randn(shape, generator=generator).to(device).contiguous(memory_format=torch.channels_last)
+        for _ in range(2)
+    )
+    label = torch.randint(CLASSES, (batch_size,), generator=generator).to(device)
+    return Batch(x_h, x_l, label, torch.full_like(label, 2), torch.arange(batch_size), Position(0, 0))
+
+
+def make_step(config: Config, device: torch.device) -> Step:
+    """Networks of the configuration with random weights, ready to train."""
+    torch.manual_seed(0)
+    critic = build_osnet(config.critic.arch, CLASSES)
+    return IntactTask(config, critic, Process(0, 1, device, None)).step_form

@@ -1,0 +1,40 @@
+"""Training pictures per second of one iteration of Algorithm 1, shared against naive form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks.setup import device_of, make_step, random_batch, synchronise
+from intact_fast.config import CPU, PAPER, Config
+
+SIZES: dict[str, tuple[Config, int]] = {"cpu-preset": (CPU, 32), "paper-preset": (PAPER, 2)}
+
+
+@pytest.mark.parametrize("form", ["naive", "shared"])
+@pytest.mark.parametrize("size", SIZES)
+def test_training_step(benchmark: BenchmarkFixture, size: str, form: str) -> None:
+    """On a CPU the paper's sizes run with 2 pictures only: the figure is for orientation."""
+    config, cpu_batch = SIZES[size]
+    device = device_of()
+    batch_size = config.training.batch_size if device.type == "cuda" else cpu_batch
+    training = replace(config.training, form=form, precision="fp32" if form == "naive" else "auto")
+    config = replace(config, training=training)
+    step = make_step(config, device)
+    batch = random_batch(config, batch_size, device)
+
+    def iteration() -> None:
+        step(batch, 1000, False)
+        synchronise(device)
+
+    benchmark.group = f"training step, {size}"
+    benchmark.pedantic(
+        iteration, rounds=5 if size == "cpu-preset" or device.type == "cuda" else 2, warmup_rounds=1
+    )
+    benchmark.extra_info["img_per_s"] = round(batch_size / benchmark.stats.stats.median, 1)
+    benchmark.extra_info["batch_size"] = batch_size
+    benchmark.extra_info["device"] = str(device)
+    benchmark.extra_info["threads"] = torch.get_num_threads()

@@ -1,0 +1,37 @@
+"""The console script ``intact-fast``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from intact_fast import train
+from intact_fast.commands import evaluate, prepare
+
+COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "train": (
+        lambda arguments: train.main(arguments, "intact-fast train"),
+        "train and evaluate, one process",
+    ),
+    "evaluate": (evaluate.main, "evaluate a critic or a training checkpoint"),
+    "prepare": (prepare.main, "write the split manifest of a data set"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Dispatch to a command; each has its own ``--help``."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    name = arguments[0] if arguments else "--help"
+    if name in COMMANDS:
+        return COMMANDS[name][0](arguments[1:])
+    lines = ["usage: intact-fast COMMAND [options]", "", "commands:"]
+    lines += [f"  {command:<10} {summary}" for command, (_, summary) in COMMANDS.items()]
+    if name in ("-h", "--help"):
+        print("\n".join(lines))
+        return 0
+    print(f"error: unknown command {name!r}; use one of {', '.join(COMMANDS)}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

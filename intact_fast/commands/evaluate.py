@@ -1,0 +1,142 @@
+"""``intact-fast evaluate``: the evaluation table of a training checkpoint or of a critic alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from rich.console import Console
+
+from intact_fast.config import Config, DataConfig, EvaluationConfig, OSNetName
+from intact_fast.configuration import from_yaml
+from intact_fast.data.manifest import Manifest
+from intact_fast.data.splits import obtain_manifest
+from intact_fast.errors import UserError, fail
+from intact_fast.evaluation.evaluator import evaluate
+from intact_fast.evaluation.features import View
+from intact_fast.evaluation.tables import describe_protocol, figures, gain_sentence, rich_table
+from intact_fast.models import build_osnet
+from intact_fast.models.sr_reid import SRReID
+from intact_fast.training.checkpoints import read_checkpoint
+from intact_fast.training.critic import load_critic
+from intact_fast.training.distributed import choose_device
+from intact_fast.training.networks import build_generator
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Evaluate a training checkpoint (its own data and split by default) or a critic without G."""
+
+    checkpoint: Path | None = None
+    """Checkpoint of a training run; its configuration gives the defaults of all other options."""
+    critic: Path | None = None
+    """Critic alone, ours or torchreid's: queries as HR and as LR without SR."""
+    arch: OSNetName = "osnet_x1_0"
+    """Architecture of `critic`."""
+    queries: tuple[View, ...] = ("hr", "lr", "sr")
+    """Which rows to compute: `hr`, `lr` (without SR), `sr`."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to evaluate on."""
+    json: bool = False
+    """Print the figures as JSON instead of a table."""
+    debug: bool = False
+    """Show tracebacks of user errors."""
+    data: DataConfig = field(default_factory=DataConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    arguments = list(arguments)
+    try:
+        _run(arguments)
+    except UserError as error:
+        return fail(error, "--debug" in arguments)
+    return 0
+
+
+def _run(arguments: list[str]) -> None:
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--checkpoint", type=Path)
+    path = finder.parse_known_args(arguments)[0].checkpoint
+    checkpoint = _read_training_checkpoint(path) if path is not None else None
+    defaults = EvaluateOptions() if checkpoint is None else _defaults(checkpoint, path)
+    options = tyro.cli(EvaluateOptions, prog="intact-fast evaluate", args=arguments, default=defaults)
+    if (checkpoint is None) == (options.critic is None):
+        raise UserError("evaluate needs --checkpoint FILE or --critic FILE (one of them)")
+    manifest = obtain_manifest(options.data)
+    if checkpoint is not None:
+        _check_split(manifest, checkpoint, path)
+        model = _model(checkpoint, options, manifest, path)
+        views = options.queries
+    else:
+        assert options.critic is not None
+        critic = load_critic(options.critic, options.arch, num_classes=None, option="--critic")
+        model = SRReID(critic, None, (options.data.height, options.data.width), manifest.header.kernel)
+        views = tuple(view for view in options.queries if view != "sr")
+        if not views:
+            raise UserError("--queries sr: a critic alone has no G; use --checkpoint, or --queries hr lr")
+    model.to(choose_device(options.device))
+    result = evaluate(model, manifest, options.data.root, options.evaluation, options.data.threads, views)
+    if options.json:
+        print(json.dumps(figures(result), indent=1))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(rich_table(result))
+    for line in (describe_protocol(result.config), gain_sentence(result)):
+        if line:
+            console.print(line, markup=False)
+
+
+def _read_training_checkpoint(path: Path) -> dict[str, Any]:
+    checkpoint = read_checkpoint(path, "--checkpoint")
+    if "networks" not in checkpoint.get("state", {}) or "config" not in checkpoint:
+        raise UserError(
+            f"--checkpoint {path}: not a checkpoint of the alternating training; a critic goes to --critic"
+        )
+    return checkpoint
+
+
+def _defaults(checkpoint: dict[str, Any], path: Path) -> EvaluateOptions:
+    config = _config(checkpoint, path)
+    beside = path.resolve().parent.parent / "manifest.jsonl"
+    data = replace(config.data, manifest=beside) if beside.is_file() else config.data
+    return EvaluateOptions(checkpoint=path, data=data, evaluation=config.evaluation)
+
+
+def _config(checkpoint: dict[str, Any], path: Path) -> Config:
+    return from_yaml(checkpoint["config"], str(path))
+
+
+def _check_split(manifest: Manifest, checkpoint: dict[str, Any], path: Path) -> None:
+    """Refuse another split of the data that the checkpoint was trained on: its test identities may be known."""
+    trained_on = _config(checkpoint, path).data.dataset
+    if manifest.header.dataset == trained_on and manifest.hash != checkpoint["manifest_hash"]:
+        raise UserError(
+            f"--checkpoint {path}: trained on split {checkpoint['manifest_hash'][:12]} of {trained_on}, this is split "
+            f"{manifest.hash[:12]}; give the run's own by --data.manifest RUN/manifest.jsonl"
+        )
+
+
+def _model(checkpoint: dict[str, Any], options: EvaluateOptions, manifest: Manifest, path: Path) -> SRReID:
+    config = _config(checkpoint, path)
+    networks = checkpoint["state"]["networks"]
+    states = {
+        role: {k.removeprefix(role + "."): v for k, v in networks.items() if k.startswith(role + ".")}
+        for role in ("critic", "generator")
+    }
+    critic = build_osnet(config.critic.arch, len(states["critic"]["classifier.bias"]))
+    generator = build_generator(replace(config, data=options.data))
+    try:
+        critic.load_state_dict(states["critic"])
+        generator.load_state_dict(states["generator"])
+    except RuntimeError as error:
+        raise UserError(
+            f"--checkpoint {path}: its networks do not fit its own configuration; give another"
+        ) from error
+    return SRReID(critic, generator, (options.data.height, options.data.width), manifest.header.kernel)

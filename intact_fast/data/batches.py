@@ -1,0 +1,62 @@
+"""What a training loader hands over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from intact_fast.data.plan import BatchPlan, Position
+
+
+@dataclass(frozen=True)
+class PictureForm:
+    """How a training picture is prepared.
+
+    Attributes:
+        size: (height, width) of the network inputs in pixels.
+        kernel: Filter of every resize.
+        jpeg_quality: Quality of the LR picture's compression; None leaves it out.
+        pad: Padding in pixels.
+        with_lr: Whether to make the LR picture at all.
+    """
+
+    size: tuple[int, int]
+    kernel: str
+    jpeg_quality: int | None
+    pad: int
+    with_lr: bool
+
+
+@dataclass
+class Batch:
+    """A batch of B training pictures; every tensor is on the training device and owns its memory.
+
+    Attributes:
+        x_h: HR pictures, B×3×H×W float32, ImageNet-normalised, channels innermost in memory.
+        x_l: Their degraded form, aligned with ``x_h``; None where only HR was asked for.
+        label: B int64, class of each picture.
+        r: B int64, down-sampling rate of each picture.
+        index: B int64, its row among the training pictures.
+        next_position: Where an interrupted training goes on after this batch.
+    """
+
+    x_h: Tensor
+    x_l: Tensor | None
+    label: Tensor
+    r: Tensor
+    index: Tensor
+    next_position: Position
+
+
+def assemble(
+    x_h: Tensor, x_l: Tensor | None, plan: BatchPlan, labels: Sequence[int], device: torch.device
+) -> Batch:
+    """Join pictures that are already on ``device`` with the rest of their plan."""
+    label = np.array([labels[i] for i in plan.index], dtype=np.int64)
+    numbers = torch.from_numpy(np.stack([label, plan.r, plan.index])).to(device, non_blocking=True)
+    label, r, index = numbers.unbind()
+    return Batch(x_h, x_l, label, r, index, plan.next_position)

@@ -1,0 +1,77 @@
+"""What a data set contains, before anything is decided about splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from intact_fast.errors import UserError
+
+Subset = Literal["all", "train", "test", "query", "gallery"]
+"""Role that the data set itself gives a picture: ``all`` has none (identities are split at random),
+``test`` belongs to a test identity without a fixed side (the LR camera makes the queries)."""
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of one person.
+
+    Attributes:
+        path: Relative to the data root, with forward slashes.
+        pid: Identity.
+        camera: Camera number as the data set's file names have it.
+        subset: Role given by the data set.
+    """
+
+    path: str
+    pid: int
+    camera: int
+    subset: Subset
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All pictures of a data set.
+
+    Attributes:
+        dataset: Name of the data set.
+        pictures: In a fixed order, independent of the file system's.
+        default_lr_camera: Camera whose test pictures are the LR queries when the user names none;
+            None means that all query pictures are LR.
+        distractor_pid: Identity number that marks gallery pictures of nobody in the queries.
+    """
+
+    dataset: str
+    pictures: tuple[Picture, ...]
+    default_lr_camera: int | None
+    distractor_pid: int | None = None
+
+
+def find_layout(root: Path, candidates: Iterable[str], needed: Iterable[str], dataset: str) -> Path:
+    """Return the first candidate folder below ``root`` that holds every needed sub-folder.
+
+    Raises:
+        UserError: ``root`` is missing, or no candidate fits; the message says what was looked for.
+    """
+    needed = tuple(needed)
+    candidates = tuple(candidates)
+    if not root.is_dir():
+        raise UserError(f"--data.root {root}: no such folder; give the folder that holds {dataset}")
+    for candidate in candidates:
+        folder = root / candidate
+        if all((folder / name).is_dir() for name in needed):
+            return folder
+    places = ", ".join(str(root / candidate) for candidate in candidates)
+    raise UserError(
+        f"--data.root {root}: no {dataset} here; looked for the folders {', '.join(needed)} in {places}"
+    )
+
+
+def list_pictures(folder: Path, recursive: bool = False) -> list[Path]:
+    """List the picture files of a folder in sorted order."""
+    found = folder.rglob("*") if recursive else folder.iterdir()
+    return sorted(path for path in found if path.suffix.lower() in PICTURE_SUFFIXES)

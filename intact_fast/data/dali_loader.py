@@ -1,0 +1,253 @@
+"""Training pictures through NVIDIA DALI, on CPU threads or on the GPU."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from os import fsencode
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nvidia.dali import fn, math, pipeline_def, types
+from nvidia.dali.pipeline import do_not_convert
+
+from intact_fast.data.batches import Batch, PictureForm, assemble
+from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from intact_fast.data.pillow_loader import read_training_image
+from intact_fast.data.plan import BatchPlan
+
+_FILTERS = {
+    "bilinear": (types.INTERP_LINEAR, 1),
+    "bicubic": (types.INTERP_CUBIC, 2),
+    "lanczos": (types.INTERP_LANCZOS3, 3),
+}
+"""Filter and its half width in source pixels when nothing shrinks."""
+
+
+class PlanSource:
+    """Feeds plans to a pipeline and remembers those whose batch has not come out yet."""
+
+    def __init__(self, plans: Iterator[BatchPlan], paths: Sequence[Path]) -> None:
+        self._plans = plans
+        self._paths = paths
+        self.pending: deque[BatchPlan] = deque()
+
+    def __call__(self) -> tuple[Any, ...]:
+        """Give the next batch's file names, rates, flips and shifts."""
+        plan = next(self._plans)
+        self.pending.append(plan)
+        return (
+            [np.frombuffer(fsencode(self._paths[i]), dtype=np.uint8) for i in plan.index],
+            plan.r.astype(np.float32),
+            plan.flip.astype(np.int32),
+            plan.shift.astype(np.int32),
+        )
+
+    def check_pending(self) -> None:
+        """Read the pictures of the remembered plans.
+
+        Raises:
+            UserError: One of them is unreadable.
+        """
+        for plan in self.pending:
+            for index in plan.index:
+                read_training_image(self._paths[index])
+
+
+@do_not_convert
+def _resize_axis(images: Any, axis: int, before: Any, after: Any, kernel: str) -> Any:
+    """Resize one axis exactly as Pillow does: 8 bits in, 8 bits out.
+
+    Where a filter reaches over the border, Pillow renormalises the weights that fall inside and DALI repeats
+    the border pixel. So the picture is framed with zeros, and the result is divided by what a line of
+    ones gives in the same frame.
+
+    Args:
+        images: H×W×C uint8.
+        axis: 0 or 1.
+        before: (H, W), float.
+        after: (H, W) that the resize of both axes leads to, float.
+        kernel: Filter.
+    """
+    interpolation, half_width = _FILTERS[kernel]
+    along, across = _constant(np.eye(2)[axis]), _constant(1 - np.eye(2)[axis])
+    frame = along * (math.ceil(math.max(before / after, 1.0) * half_width) + 1.0)
+    start = fn.cast(-frame, dtype=types.INT32)
+
+    def resampled(picture: Any, size: Any, target: Any) -> Any:
+        framed = fn.slice(
+            picture,
+            start=start,
+            shape=fn.cast(size + 2.0 * frame, dtype=types.INT32),
+            axes=[0, 1],
+            out_of_bounds_policy="pad",
+        )
+        return fn.resize(
+            framed,
+            size=target,
+            roi_start=frame,
+            roi_end=frame + size,
+            interp_type=interpolation,
+            antialias=True,
+            dtype=types.FLOAT,
+        )
+
+    line = along * before + across
+    ones = fn.slice(
+        types.Constant(np.ones((1, 1, 1), dtype=np.uint8), device="cpu", layout="HWC"),
+        start=[0, 0],
+        shape=fn.cast(line, dtype=types.INT32),
+        axes=[0, 1],
+        out_of_bounds_policy="pad",
+        fill_values=1,
+    )
+    weight = resampled(ones, line, along * after + across)
+    if images.device == "gpu":
+        weight = weight.gpu()
+    pixels = resampled(images, before, along * after + across * before)
+    return fn.cast(pixels / weight, dtype=types.UINT8)
+
+
+@do_not_convert
+def _resize_exactly(images: Any, before: Any, after: Any, kernel: str) -> Any:
+    """Resize in Pillow's two passes, the horizontal one first, each rounded to 8 bits."""
+    between = before * _constant([1, 0]) + after * _constant([0, 1])
+    images = _resize_axis(images, 1, before, after, kernel)
+    return _resize_axis(images, 0, between, after, kernel)
+
+
+def _constant(vector: Any) -> Any:
+    """Give a float vector to the graph."""
+    return types.Constant(np.asarray(vector, dtype=np.float32), device="cpu")
+
+
+def _resize(images: Any, before: Any, after: Any, kernel: str) -> Any:
+    """Resize H×W×C uint8 from (H, W) ``before`` to ``after`` with Pillow's result, within rounding."""
+    if kernel != "bilinear":
+        return _resize_exactly(images, before, after, kernel)
+    # growing bilinearly, a repeated border pixel and renormalised weights are the same
+    if (before[0] > after[0]) | (before[1] > after[1]):
+        resized = _resize_exactly(images, before, after, kernel)
+    else:
+        resized = fn.resize(images, size=after, interp_type=types.INTERP_LINEAR)
+    return resized
+
+
+@pipeline_def(enable_conditionals=True, exec_dynamic=True)
+def picture_pipeline(source: PlanSource, form: PictureForm, gpu_decode: bool, gpu_output: bool) -> Any:
+    """Build the graph from file names to normalised pictures.
+
+    Args:
+        source: Gives the batches.
+        form: How to prepare pictures.
+        gpu_decode: Decode and resize on the pipeline's GPU instead of CPU threads.
+        gpu_output: Hand pictures over on that GPU; needed with ``gpu_decode``.
+
+    Returns:
+        HR pictures and, with ``form.with_lr``, LR pictures: H×W×3 float32.
+    """
+    name, r, flip, shift = fn.external_source(
+        source,
+        num_outputs=4,
+        dtype=[types.UINT8, types.FLOAT, types.INT32, types.INT32],
+        ndim=[1, 0, 0, 1],
+    )
+    encoded = fn.io.file.read(name)
+    native = fn.cast(fn.peek_image_shape(encoded)[:2], dtype=types.FLOAT)
+    images = fn.decoders.image(
+        encoded,
+        device="mixed" if gpu_decode else "cpu",
+        output_type=types.RGB,
+        jpeg_fancy_upsampling=True,
+    )
+    size = _constant(form.size)
+
+    def finished(picture: Any, before: Any) -> Any:
+        picture = _resize(picture, before, size, form.kernel)
+        if form.pad > 0:
+            picture = fn.slice(
+                picture,
+                start=shift - form.pad,
+                shape=list(form.size),
+                axes=[0, 1],
+                out_of_bounds_policy="pad",
+            )
+        # bytes cross to the GPU, not floats
+        if gpu_output and not gpu_decode:
+            picture = picture.gpu()
+        return fn.crop_mirror_normalize(
+            picture,
+            mirror=flip,
+            mean=[255 * value for value in IMAGENET_MEAN],
+            std=[255 * value for value in IMAGENET_STD],
+            output_layout="HWC",
+        )
+
+    hr = finished(images, native)
+    if not form.with_lr:
+        return hr
+    small_size = math.max(math.floor(native / r), 1.0)
+    small = _resize(images, native, small_size, form.kernel)
+    if form.jpeg_quality is not None:
+        small = fn.jpeg_compression_distortion(small, quality=form.jpeg_quality)
+    return hr, finished(small, small_size)
+
+
+def dali_batches(
+    plans: Iterator[BatchPlan],
+    paths: Sequence[Path],
+    labels: Sequence[int],
+    form: PictureForm,
+    device: torch.device,
+    batch_size: int,
+    gpu_decode: bool,
+    threads: int,
+    prefetch: int,
+) -> Iterator[Batch]:
+    """Yield the batches of ``plans`` in order.
+
+    Args:
+        plans: What to read.
+        paths: Picture files.
+        labels: Their classes.
+        form: How to prepare them; its kernel is any but ``area``.
+        device: Where the batches go.
+        batch_size: Pictures per batch.
+        gpu_decode: Decode and resize on ``device``, a GPU, instead of CPU threads.
+        threads: DALI's CPU threads.
+        prefetch: Batches prepared ahead.
+
+    Raises:
+        UserError: A picture is unreadable.
+    """
+    on_gpu = device.type == "cuda"
+    assert on_gpu or not gpu_decode
+    device_id = None
+    if on_gpu:
+        device_id = torch.cuda.current_device() if device.index is None else device.index
+    source = PlanSource(plans, paths)
+    pipeline = picture_pipeline(
+        source,
+        form,
+        gpu_decode,
+        on_gpu,
+        batch_size=batch_size,
+        num_threads=max(1, threads),
+        device_id=device_id,
+        prefetch_queue_depth=max(1, prefetch),
+    )
+    while True:
+        # bound to torch's stream, outputs are ready for the kernels launched after them and are freed
+        # after the last of these
+        stream = torch.cuda.current_stream(device) if on_gpu else None
+        try:
+            outputs = pipeline.run(stream)
+        except RuntimeError:
+            source.check_pending()
+            raise
+        # the dynamic executor gives each output memory of its own, so DLPack needs no copy
+        pictures = [torch.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2) for output in outputs]
+        x_h, x_l = pictures if form.with_lr else (pictures[0], None)
+        yield assemble(x_h, x_l, source.pending.popleft(), labels, device)

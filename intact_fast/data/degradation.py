@@ -1,0 +1,108 @@
+"""Reading, degrading and resizing one picture with Pillow: the reference of training and evaluation."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from intact_fast.config import Kernel
+from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from intact_fast.errors import UserError
+
+_RESAMPLING = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+# what Pillow's decoders raise on damaged files, besides OSError
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+def read_image(path: Path) -> Image.Image:
+    """Decode a whole picture file to 8-bit RGB, turned upright by its EXIF orientation.
+
+    Args:
+        path: Any format that Pillow reads.
+
+    Raises:
+        UserError: The file is missing, truncated or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            ImageOps.exif_transpose(image, in_place=True)
+            return image.convert("RGB")
+    except _DECODE_ERRORS as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or "damaged"
+        raise UserError(f"{path}: unreadable picture ({reason}); replace the file") from error
+
+
+def resize(image: Image.Image, size: tuple[int, int], kernel: Kernel) -> Image.Image:
+    """Resize with Pillow's antialiased filters, over the full picture and without a reducing gap.
+
+    ``area`` averages boxes where neither side grows and is bilinear otherwise, because boxes would only
+    repeat pixels there.
+
+    Args:
+        image: RGB picture.
+        size: (height, width) in pixels.
+        kernel: Filter.
+
+    Returns:
+        RGB picture of that size, rounded to 8 bits.
+    """
+    height, width = size
+    if kernel == "area":
+        grows = width > image.width or height > image.height
+        resampling = Image.Resampling.BILINEAR if grows else Image.Resampling.BOX
+    else:
+        resampling = _RESAMPLING[kernel]
+    return image.resize((width, height), resampling)
+
+
+def downsample(image: Image.Image, r: int, kernel: Kernel, jpeg_quality: int | None = None) -> Image.Image:
+    """Make the small LR picture of a native crop (section 4.1: down-sampling by a rate r).
+
+    Args:
+        image: Native RGB crop, H×W.
+        r: Rate, at least 1.
+        kernel: Filter.
+        jpeg_quality: Compress the result at this quality (1–100, 4:2:0); None leaves it as it is.
+
+    Returns:
+        RGB picture of max(1, ⌊H/r⌋)×max(1, ⌊W/r⌋).
+    """
+    small = resize(image, (max(1, image.height // r), max(1, image.width // r)), kernel)
+    if jpeg_quality is None:
+        return small
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=jpeg_quality)
+    with Image.open(buffer) as compressed:
+        return compressed.convert("RGB")
+
+
+def normalise(pictures: Tensor) -> Tensor:
+    """Scale 8-bit RGB to [0, 1] and normalise it with ImageNet's channel statistics.
+
+    Args:
+        pictures: …×H×W×3 uint8.
+
+    Returns:
+        …×3×H×W float32 on the same device, a view with the channels innermost in memory.
+    """
+    # a statistic per row element, because broadcasting over three innermost values is half again as slow
+    width = pictures.shape[-2]
+    mean = torch.tensor(IMAGENET_MEAN, device=pictures.device).repeat(width)
+    std = torch.tensor(IMAGENET_STD, device=pictures.device).repeat(width)
+    rows = pictures.flatten(-2).to(torch.float32).div_(255).sub_(mean).div_(std)
+    return rows.view(pictures.shape).movedim(-1, -3)
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """Turn an RGB picture into a contiguous 3×H×W float32 tensor, normalised as by `normalise`."""
+    return normalise(torch.from_numpy(np.array(image))).contiguous()

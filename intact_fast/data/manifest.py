@@ -1,0 +1,132 @@
+"""Split manifests: one small text file from which an evaluation is exactly repeatable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from intact_fast.config import Kernel
+from intact_fast.errors import UserError
+from intact_fast.files import write_atomically
+
+Split = Literal["train", "val_query", "val_gallery", "query", "gallery"]
+SPLITS: tuple[Split, ...] = ("train", "val_query", "val_gallery", "query", "gallery")
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture and its role.
+
+    Attributes:
+        path: Relative to the data root.
+        pid: Identity.
+        camera: Camera number.
+        split: Role.
+        is_lr: Whether it goes through G at test time.
+        r: Down-sampling rate applied at test time; None leaves the picture as it is (HR, or a
+            picture that is natively LR).
+    """
+
+    path: str
+    pid: int
+    camera: int
+    split: Split
+    is_lr: bool
+    r: int | None
+
+
+@dataclass(frozen=True)
+class Header:
+    """How the rows were made.
+
+    Attributes:
+        dataset: Name of the data set.
+        seed: Seed of identity splits and of every r.
+        kernel: Filter of the degradation.
+        jpeg_quality: JPEG quality of the degraded pictures, None for none.
+        lr_camera: Camera of the LR queries, None for all.
+        distractor_pid: Identity number of gallery distractors, None for none.
+    """
+
+    dataset: str
+    seed: int
+    kernel: Kernel
+    jpeg_quality: int | None
+    lr_camera: int | None
+    distractor_pid: int | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A header and its rows; saved as JSON lines, the header (with format and hash) first."""
+
+    header: Header
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over header and rows; the identity of a split."""
+        digest = hashlib.sha256()
+        for line in (asdict(self.header), *map(asdict, self.rows)):
+            digest.update(json.dumps(line, sort_keys=True).encode() + b"\n")
+        return digest.hexdigest()
+
+    def split(self, *names: Split) -> list[Row]:
+        """Rows of the named splits, in the manifest's order."""
+        return [row for row in self.rows if row.split in names]
+
+    @cached_property
+    def labels(self) -> dict[int, int]:
+        """Class number of every training identity, held-out ones included, in order of pid.
+
+        Validation identities keep their place, so that a critic trained elsewhere on the whole
+        training split still fits.
+        """
+        pids = sorted({row.pid for row in self.split("train", "val_query", "val_gallery")})
+        return {pid: label for label, pid in enumerate(pids)}
+
+    def save(self, path: Path) -> None:
+        """Write the manifest atomically."""
+        first = {"format": FORMAT, "hash": self.hash, **asdict(self.header)}
+        lines = [json.dumps(line) for line in (first, *map(asdict, self.rows))]
+        with write_atomically(path) as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def load(path: Path) -> Manifest:
+        """Read a manifest and check its hash.
+
+        Raises:
+            UserError: The file is missing, is no manifest, or was changed since it was written.
+        """
+        if not path.is_file():
+            raise UserError(f"manifest {path}: no such file; check --data.manifest")
+        try:
+            first, *rest = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+            written_hash, written_format = first.pop("hash"), first.pop("format")
+            manifest = Manifest(Header(**first), tuple(Row(**row) for row in rest))
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"manifest {path}: not a split manifest ({error}); build it again") from error
+        if written_format != FORMAT:
+            raise UserError(
+                f"manifest {path}: format {written_format}, this version reads {FORMAT}; build it again"
+            )
+        if written_hash != manifest.hash:
+            raise UserError(
+                f"manifest {path}: its hash does not match its rows, so it was changed after it was written; "
+                "build it again"
+            )
+        return manifest
+
+
+def require_identities(rows: Iterable[Row], what: str) -> None:
+    """Raise UserError when the rows hold fewer than two identities."""
+    count = len({row.pid for row in rows})
+    if count < 2:
+        raise UserError(f"--data.root: {count} identities in the {what} split; at least 2 are needed")

@@ -1,0 +1,147 @@
+"""From a catalogue to a split manifest: who trains, who validates, who is query, at which r."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from intact_fast.config import DataConfig
+from intact_fast.data.catalogue import Catalogue, Picture
+from intact_fast.data.datasets import READERS
+from intact_fast.data.manifest import Header, Manifest, Row, Split, require_identities
+from intact_fast.errors import UserError
+
+_HALVES, _VALIDATION, _VALIDATION_QUERY, _FACTORS = range(4)
+
+
+def obtain_manifest(config: DataConfig) -> Manifest:
+    """Load ``config.manifest``, or build a manifest from ``config.root``.
+
+    Raises:
+        UserError: The data or the manifest is missing or wrong.
+    """
+    if config.manifest is not None:
+        return Manifest.load(config.manifest)
+    return build_manifest(READERS[config.dataset](Path(config.root)), config)
+
+
+def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
+    """Decide every split of a catalogue; a pure function of its arguments.
+
+    * Identities without a fixed role are halved at random (VIPeR's protocol).
+    * Test pictures of the LR camera are queries, those of other cameras the gallery; fixed queries
+      and galleries stay what they are, and a named LR camera then selects among the queries.
+    * ``val_fraction`` of the training identities is held out: their pictures of the LR camera (one
+      of each camera where every query is LR) against their other pictures.
+    * Each LR row draws its own r.
+
+    Raises:
+        UserError: Fewer than two training identities, or an LR camera without pictures.
+    """
+    lr_camera = _lr_camera(catalogue, config)
+    train_pids, test_pids = _halves(catalogue, config.split_seed)
+    val_pids = _validation_pids(catalogue, train_pids, config)
+    val_query = _validation_queries(catalogue, val_pids, lr_camera, config.split_seed)
+    factors = np.random.default_rng([config.split_seed, _FACTORS])
+
+    rows = []
+    for picture in catalogue.pictures:
+        split = _split_of(picture, train_pids, test_pids, val_pids, val_query, lr_camera)
+        if split is None:
+            continue
+        is_lr = split in ("query", "val_query")
+        r = int(factors.choice(config.factors)) if is_lr else None
+        rows.append(Row(picture.path, picture.pid, picture.camera, split, is_lr, r))
+    header = Header(
+        catalogue.dataset,
+        config.split_seed,
+        config.kernel,
+        config.jpeg_quality,
+        lr_camera,
+        catalogue.distractor_pid,
+    )
+    manifest = Manifest(header, tuple(rows))
+    require_identities(manifest.split("train"), "training")
+    require_identities(manifest.split("gallery"), "gallery")
+    if not manifest.split("query"):
+        raise UserError(
+            f"--data.root {config.root}: no query picture; test identities need pictures of two cameras"
+        )
+    return manifest
+
+
+def _lr_camera(catalogue: Catalogue, config: DataConfig) -> int | None:
+    if config.lr_camera == "auto":
+        return catalogue.default_lr_camera
+    testable = sorted({p.camera for p in catalogue.pictures if p.subset in ("all", "test", "query")})
+    if not config.lr_camera.isdecimal() or int(config.lr_camera) not in testable:
+        cameras = ", ".join(map(str, testable))
+        raise UserError(
+            f"--data.lr-camera {config.lr_camera}: no query picture of that camera in {catalogue.dataset}; "
+            f"give one of {cameras}, or auto"
+        )
+    return int(config.lr_camera)
+
+
+def _halves(catalogue: Catalogue, seed: int) -> tuple[set[int], set[int]]:
+    """Training and test identities; those that the data set left open are halved at random."""
+    train = {p.pid for p in catalogue.pictures if p.subset == "train"}
+    test = {p.pid for p in catalogue.pictures if p.subset in ("test", "query", "gallery")}
+    undecided = sorted({p.pid for p in catalogue.pictures if p.subset == "all"})
+    shuffled = np.random.default_rng([seed, _HALVES]).permutation(undecided).tolist()
+    half = len(shuffled) // 2
+    return train | set(shuffled[:half]), test | set(shuffled[half:])
+
+
+def _validation_pids(catalogue: Catalogue, train_pids: set[int], config: DataConfig) -> set[int]:
+    """Held-out training identities, drawn from those seen by at least two cameras."""
+    cameras: dict[int, set[int]] = {pid: set() for pid in train_pids}
+    for picture in catalogue.pictures:
+        if picture.subset in ("train", "all") and picture.pid in train_pids:
+            cameras[picture.pid].add(picture.camera)
+    usable = sorted(pid for pid, seen in cameras.items() if len(seen) > 1)
+    count = min(round(config.val_fraction * len(train_pids)), len(usable))
+    if count < 2:
+        return set()
+    rng = np.random.default_rng([config.split_seed, _VALIDATION])
+    return set(rng.permutation(usable)[:count].tolist())
+
+
+def _validation_queries(
+    catalogue: Catalogue, val_pids: set[int], lr_camera: int | None, seed: int
+) -> set[str]:
+    pictures = [p for p in catalogue.pictures if p.pid in val_pids and p.subset in ("train", "all")]
+    if lr_camera is not None and any(p.camera == lr_camera for p in pictures):
+        return {p.path for p in pictures if p.camera == lr_camera}
+    rng = np.random.default_rng([seed, _VALIDATION_QUERY])
+    return {group[rng.integers(len(group))].path for group in _by_pid_and_camera(pictures)}
+
+
+def _by_pid_and_camera(pictures: Iterable[Picture]) -> list[list[Picture]]:
+    groups: dict[tuple[int, int], list[Picture]] = {}
+    for picture in pictures:
+        groups.setdefault((picture.pid, picture.camera), []).append(picture)
+    return list(groups.values())
+
+
+def _split_of(
+    picture: Picture,
+    train_pids: set[int],
+    test_pids: set[int],
+    val_pids: set[int],
+    val_query: set[str],
+    lr_camera: int | None,
+) -> Split | None:
+    if picture.subset in ("train", "all") and picture.pid in train_pids:
+        if picture.pid not in val_pids:
+            return "train"
+        return "val_query" if picture.path in val_query else "val_gallery"
+    assert picture.pid in test_pids
+    if picture.subset == "gallery":
+        return "gallery"
+    from_lr_camera = lr_camera is None or picture.camera == lr_camera
+    if picture.subset == "query":
+        return "query" if from_lr_camera else None
+    return "query" if from_lr_camera else "gallery"

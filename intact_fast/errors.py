@@ -1,0 +1,32 @@
+"""The one exception that stands for a mistake a user can mend, and how an entry point tells it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+class UserError(Exception):
+    """A mistake in an option, a file or a data set.
+
+    The message is one line that names the option or file and says what to do.
+
+    Attributes:
+        one_process: Raised by a single process of a group, so it speaks whatever its rank.
+    """
+
+    one_process = False
+
+
+def fail(error: UserError, debug: bool) -> int:
+    """Print a user error as one line, once per torchrun group, and return the exit status.
+
+    Args:
+        error: What went wrong.
+        debug: Raise it instead, for its traceback.
+    """
+    if debug:
+        raise error
+    if error.one_process or os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    return 2

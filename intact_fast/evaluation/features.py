@@ -1,0 +1,120 @@
+"""From manifest rows to features, through the retrieval module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from intact_fast.data.degradation import downsample, read_image
+from intact_fast.data.manifest import Header, Row
+from intact_fast.errors import UserError
+from intact_fast.evaluation.image_quality import psnr_ssim, to_uint8
+from intact_fast.models.sr_reid import SRReID
+
+View = Literal["hr", "lr", "sr"]
+"""How a picture is shown to C: as it is, degraded, or degraded and super-resolved."""
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """Reads and prepares the pictures of a manifest.
+
+    Attributes:
+        root: The data root that paths are relative to.
+        header: How LR pictures are degraded.
+        model: Whose input size and kernel to prepare for.
+        batch_size: Pictures per batch.
+        threads: Threads that read and resize.
+    """
+
+    root: Path
+    header: Header
+    model: SRReID
+    batch_size: int
+    threads: int
+
+    def prepared(self, row: Row, degraded: bool) -> Tensor:
+        """One prepared picture, 3×H×W.
+
+        Raises:
+            UserError: The file is missing or unreadable; an evaluation never leaves a picture out.
+        """
+        path = self.root / row.path
+        if not path.is_file():
+            raise UserError(f"{path}: listed in the manifest but missing; check --data.root")
+        image = read_image(path)
+        if degraded and row.r is not None:
+            image = downsample(image, row.r, self.header.kernel, self.header.jpeg_quality)
+        return self.model.prepare(image)
+
+    def batches(self, rows: Sequence[Row], degraded: bool) -> Iterator[Tensor]:
+        """Batches N×3×H×W on the model's device, the next one being read while one is used."""
+        device = next(self.model.parameters()).device
+        chunks = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
+        load: Callable[[Row], Tensor] = partial(self.prepared, degraded=degraded)
+        with ThreadPoolExecutor(max(self.threads, 1)) as pool:
+            pending = [pool.submit(load, row) for row in chunks[0]] if chunks else []
+            for number in range(len(chunks)):
+                current = pending
+                if number + 1 < len(chunks):
+                    pending = [pool.submit(load, row) for row in chunks[number + 1]]
+                batch = torch.stack([future.result() for future in current])
+                yield batch.to(device).contiguous(memory_format=torch.channels_last)
+
+
+def extract_features(source: PictureSource, rows: Sequence[Row], view: View) -> Tensor:
+    """Features of rows under one view: N×512 float32 on the CPU."""
+    features = []
+    for batch in source.batches(rows, degraded=view != "hr"):
+        if view == "sr":
+            batch = source.model.super_resolve(batch)
+        features.append(source.model.embed(batch).float().cpu())
+    return torch.cat(features)
+
+
+@dataclass(frozen=True)
+class QualityFigures:
+    """Mean PSNR (dB) and SSIM over pictures; ``identical`` pictures have no finite PSNR and are left out of it."""
+
+    psnr: float
+    ssim: float
+    identical: int
+
+
+def measure_quality(
+    source: PictureSource, rows: Sequence[Row]
+) -> tuple[QualityFigures, QualityFigures] | None:
+    """Picture quality against HR of the LR input and of the super-resolved output (section 4.5).
+
+    Natively LR rows have no HR picture and are left out.
+
+    Returns:
+        Figures of LR and of SR, or None without degraded rows.
+    """
+    degraded = [row for row in rows if row.r is not None]
+    if not degraded:
+        return None
+    lr, sr = [], []
+    pairs = zip(
+        source.batches(degraded, degraded=True), source.batches(degraded, degraded=False), strict=True
+    )
+    for x_l, x_h in pairs:
+        target = to_uint8(x_h)
+        lr.append(torch.stack(psnr_ssim(to_uint8(x_l), target)).cpu())
+        sr.append(torch.stack(psnr_ssim(to_uint8(source.model.super_resolve(x_l)), target)).cpu())
+    return _figures(torch.cat(lr, dim=1)), _figures(torch.cat(sr, dim=1))
+
+
+def _figures(values: Tensor) -> QualityFigures:
+    """Summarise 2×N values, PSNR and SSIM."""
+    psnr, ssim = values
+    finite = psnr[psnr.isfinite()]
+    mean_psnr = float(finite.mean()) if len(finite) else float("inf")
+    return QualityFigures(mean_psnr, float(ssim.mean()), len(psnr) - len(finite))

@@ -1,0 +1,91 @@
+"""One evaluation as a table: for the terminal, for the report, and as plain figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from intact_fast.config import EvaluationConfig
+from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
+
+COLUMNS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "PSNR (dB)", "SSIM")
+
+
+def figures(evaluation: Evaluation) -> dict[str, Any]:
+    """Plain numbers of an evaluation, Rank and mAP in percent, ready for JSON."""
+    rows = {}
+    for view, ranking in evaluation.rankings.items():
+        row = {f"Rank-{k}": 100 * float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
+        row["mAP"] = 100 * float(ranking.mean_ap)
+        if evaluation.quality is not None and view != "hr":
+            quality = evaluation.quality[0 if view == "lr" else 1]
+            row |= {"PSNR (dB)": quality.psnr, "SSIM": quality.ssim}
+        rows[VIEW_NAMES[view]] = row
+    result: dict[str, Any] = {
+        "dataset": evaluation.dataset,
+        "manifest": evaluation.manifest_hash,
+        "protocol": describe_protocol(evaluation.config),
+        "queries": int(next(iter(evaluation.rankings.values())).valid.sum()),
+        "gallery": len(evaluation.gallery_rows),
+        "rows": rows,
+    }
+    gain = evaluation.gain()
+    if gain is not None:
+        result["gain"] = {
+            "Rank-1": 100 * gain.gain,
+            "standard_error": 100 * gain.standard_error,
+            "queries": gain.queries,
+        }
+    return result
+
+
+def describe_protocol(config: EvaluationConfig) -> str:
+    """Say in words how the figures were made."""
+    cmc = {
+        "single-shot": "exact expected single-shot CMC",
+        "sampled": f"single-shot CMC averaged over {config.repeats} random galleries",
+        "multi-shot": "multi-shot CMC",
+    }[config.protocol]
+    return f"{cmc}; mAP over the whole gallery; {config.metric} distance"
+
+
+def rich_table(evaluation: Evaluation) -> Table:
+    """The table for the terminal."""
+    plain = figures(evaluation)
+    table = Table(
+        title=f"{plain['dataset']}: {plain['queries']} queries, {plain['gallery']} gallery pictures"
+    )
+    table.add_column("")
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    for name, row in plain["rows"].items():
+        table.add_row(name, *(_cell(column, row) for column in COLUMNS))
+    return table
+
+
+def markdown_table(evaluation: Evaluation) -> str:
+    """The table for a report."""
+    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---" + "|---:" * len(COLUMNS) + "|"]
+    for name, row in figures(evaluation)["rows"].items():
+        lines.append(f"| {name} | " + " | ".join(_cell(column, row) for column in COLUMNS) + " |")
+    return "\n".join(lines)
+
+
+def gain_sentence(evaluation: Evaluation) -> str | None:
+    """Say by how much INTACT's Rank-1 differs from LR without SR, and how sure that is."""
+    gain = evaluation.gain()
+    if gain is None:
+        return None
+    ratio = abs(gain.gain) / gain.standard_error if gain.standard_error else float("inf")
+    direction = "above" if gain.gain >= 0 else "below"
+    return (
+        f"INTACT's Rank-1 is {100 * abs(gain.gain):.1f} points {direction} LR without SR on {gain.queries} queries "
+        f"(standard error {100 * gain.standard_error:.1f} points, paired by query: {ratio:.1f} standard errors)."
+    )
+
+
+def _cell(column: str, row: dict[str, float]) -> str:
+    if column not in row:
+        return "–"
+    return f"{row[column]:.3f}" if column == "SSIM" else f"{row[column]:.1f}"

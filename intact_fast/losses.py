@@ -1,0 +1,131 @@
+"""The paper's Eq. 1-8, one function each.
+
+Every squared norm is the mean over all elements, so a term's scale does not depend on a dimension,
+and every loss is a scalar averaged over the batch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Eq. 1 and 2 for D, to be minimised.
+
+    ``-E[log D(x_h)] - E[log(1 - D(G(x_l)))]`` with D the sigmoid of the logits.
+
+    Args:
+        real_logits: N logits of D on x_h.
+        fake_logits: N logits of D on G(x_l).
+
+    Returns:
+        Scalar, the sum of the two means.
+    """
+    # -log sigmoid(a) is softplus(-a) and -log(1 - sigmoid(a)) is softplus(a), without overflow
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def generator_adversarial_loss(
+    fake_logits: Tensor, form: Literal["non_saturating", "saturating"] = "non_saturating"
+) -> Tensor:
+    """Eq. 1 and 2 for G, to be minimised.
+
+    ``saturating`` is Eq. 1 literally, ``E[log(1 - D(G(x_l)))]``; ``non_saturating`` is
+    ``-E[log D(G(x_l))]``, which has the same fixed point and a gradient where D is sure
+    (Goodfellow et al. 2014, section 3).
+
+    Args:
+        fake_logits: N logits of D on G(x_l).
+        form: Which of the two.
+
+    Returns:
+        Scalar mean.
+    """
+    if form == "saturating":
+        return -F.softplus(fake_logits).mean()
+    return F.softplus(-fake_logits).mean()
+
+
+def identity_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Eq. 3, ``L_id = -log p_y``.
+
+    Args:
+        logits: N×num_classes of the critic's classifier.
+        labels: N int64, the identity of each picture.
+        label_smoothing: Used while the critic itself is trained; 0 in G's update.
+
+    Returns:
+        Scalar mean.
+    """
+    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+def content_loss(x_h: Tensor, fake: Tensor) -> Tensor:
+    """``L_MSE = ||x_h - G(x_l)||²`` of section 3.1, on ImageNet-normalised pictures.
+
+    Args:
+        x_h: N×3×H×W.
+        fake: N×3×H×W.
+
+    Returns:
+        Scalar, the mean over all elements.
+    """
+    return F.mse_loss(fake, x_h)
+
+
+def super_resolution_loss(
+    content: Tensor, adversarial: Tensor, identity: Tensor, lambda_g: float = 0.1, lambda_c: float = 0.3
+) -> Tensor:
+    """Eq. 4, ``L_sr = L_MSE + λ_g L_gan + λ_c L_id``, all scalars."""
+    return content + lambda_g * adversarial + lambda_c * identity
+
+
+def association_loss(predicted_f_d: Tensor, f_d: Tensor) -> Tensor:
+    """Eq. 5, ``L_intact = ||φ(f_c) - f_d||²`` on HR pictures; trains φ alone.
+
+    Args:
+        predicted_f_d: N×D, φ(f_c(x_h)).
+        f_d: N×D, from D on x_h; a constant here, whatever graph it carries.
+
+    Returns:
+        Scalar, the mean over all elements.
+    """
+    return F.mse_loss(predicted_f_d, f_d.detach())
+
+
+def bridge_loss(bridged: Tensor, f_e: Tensor) -> Tensor:
+    """Eq. 6, ``L_e = ||σ(f_d) - f_e||²``; trains σ and the encoder of φ.
+
+    Args:
+        bridged: N×latent, σ(f_d).
+        f_e: N×latent, the encoder's output inside φ.
+
+    Returns:
+        Scalar, the mean over all elements.
+    """
+    return F.mse_loss(bridged, f_e)
+
+
+def association_total_loss(association: Tensor, bridge: Tensor) -> Tensor:
+    """Eq. 7, ``L_intact-e = L_intact + L_e``, all scalars."""
+    return association + bridge
+
+
+def distillation_loss(predicted_f_d: Tensor, f_d: Tensor) -> Tensor:
+    """Eq. 8, ``L_dis = ||φ(f'_c) - f'_d||²`` on G(x_l).
+
+    Unlike Eq. 5 both sides depend on the picture: the gradient runs through the frozen C and φ and
+    through the frozen D back to G.
+
+    Args:
+        predicted_f_d: N×D, φ(f_c(G(x_l))).
+        f_d: N×D, from D on G(x_l).
+
+    Returns:
+        Scalar, the mean over all elements.
+    """
+    return torch.mean((predicted_f_d - f_d).square())

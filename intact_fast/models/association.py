@@ -1,0 +1,118 @@
+"""The inter-task association network φ with its latent f_e, and the bridge σ (section 3.2)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class AssociationOutput(NamedTuple):
+    """What one pass through φ gives."""
+
+    f_d: Tensor
+    """N×out_dim, φ(f_c): the predicted discriminator feature."""
+    f_e: Tensor
+    """N×latent, the encoder's output."""
+
+
+def _fc_stack(dims: Sequence[int], last_affine: bool) -> nn.Sequential:
+    """FC layers each followed by batch normalisation, with ReLU between them."""
+    layers: list[nn.Module] = []
+    last = len(dims) - 2
+    for i, (a, b) in enumerate(itertools.pairwise(dims)):
+        # batch normalisation removes any constant, so a bias would be a parameter without effect
+        layers += [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b, affine=i < last or last_affine)]
+        if i < last:
+            layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
+
+class AssociationNetwork(nn.Module):
+    """φ: encoder f_c → f_e and decoder f_e → f_d, three FC layers each (section 4.3).
+
+    The encoder's last batch normalisation has no affine pair: with one, L_e could be minimised by
+    shrinking f_e and σ(f_d) together to 0.
+
+    Args:
+        in_dim: Dimension of f_c.
+        out_dim: Dimension of f_d.
+        hidden: Widths of the encoder's first two layers; the decoder mirrors them.
+        latent: Dimension of f_e.
+        output_gamma: Initial γ of the last batch normalisation.
+    """
+
+    def __init__(
+        self,
+        in_dim: int = 512,
+        out_dim: int = 1024,
+        hidden: tuple[int, int] = (512, 256),
+        latent: int = 200,
+        output_gamma: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.encoder = _fc_stack([in_dim, *hidden, latent], last_affine=False)
+        self.decoder = _fc_stack([latent, *reversed(hidden), out_dim], last_affine=True)
+        nn.init.constant_(self.decoder[-1].weight, output_gamma)
+
+    def forward(self, f_c: Tensor) -> AssociationOutput:
+        """Map f_c (N×in_dim) to φ(f_c) and f_e."""
+        f_e = self.encoder(f_c)
+        return AssociationOutput(self.decoder(f_e), f_e)
+
+
+class Bridge(nn.Module):
+    """σ: f_d → the space of f_e, of the encoder's structure (Eq. 6).
+
+    Args:
+        in_dim: Dimension of f_d.
+        hidden: Widths of its first two layers.
+        latent: Dimension of f_e.
+    """
+
+    def __init__(self, in_dim: int = 1024, hidden: tuple[int, int] = (512, 256), latent: int = 200) -> None:
+        super().__init__()
+        self.layers = _fc_stack([in_dim, *hidden, latent], last_affine=False)
+
+    def forward(self, f_d: Tensor) -> Tensor:
+        """Map f_d (N×in_dim) to σ(f_d) (N×latent)."""
+        return self.layers(f_d)
+
+
+class FeatureScaler(nn.Module):
+    """Puts f_d on the scale that φ is trained against.
+
+    Standardising uses running statistics over HR pictures in both modes, so that real and
+    super-resolved pictures are measured by the same ruler; :meth:`observe` updates them.
+
+    Args:
+        dim: Dimension of f_d.
+        standardise: False makes this the identity.
+        momentum: Weight of a new batch.
+    """
+
+    def __init__(self, dim: int, standardise: bool, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.standardise = standardise
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("variance", torch.ones(dim))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def observe(self, f_d: Tensor) -> None:
+        """Update the running statistics with f_d of HR pictures (N×dim)."""
+        self.batches += 1
+        # the first batch replaces the arbitrary starting values
+        weight = torch.where(self.batches == 1, 1.0, self.momentum)
+        self.mean.lerp_(f_d.mean(dim=0), weight)
+        self.variance.lerp_(f_d.var(dim=0, unbiased=False), weight)
+
+    def forward(self, f_d: Tensor) -> Tensor:
+        """Scale f_d (N×dim)."""
+        if not self.standardise:
+            return f_d
+        return (f_d - self.mean) * torch.rsqrt(self.variance + 1e-5)

@@ -1,0 +1,95 @@
+"""The discriminator D (SRGAN's layers, Ledig et al. 2017, the paper's [19])."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FeatureName = Literal["head", "pool", "conv5"]
+
+_CONV5 = 4
+
+
+class DiscriminatorOutput(NamedTuple):
+    """What one pass through D gives."""
+
+    logits: Tensor
+    """N real-versus-fake logits, before the sigmoid."""
+    head: Tensor
+    """N×hidden, the activation before the last layer: f_d of the paper."""
+    pool: Tensor
+    """N×widths[3], the average-pooled last convolution."""
+    conv5: Tensor
+    """N×widths[2], the average-pooled fifth convolution."""
+
+    def feature(self, name: FeatureName) -> Tensor:
+        """Return the activation that serves as f_d."""
+        return getattr(self, name)
+
+
+class _ConvBNLeaky(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=not norm)
+        self.bn = nn.BatchNorm2d(out_channels, track_running_stats=False) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.bn(self.conv(x)), 0.2)
+
+
+class Discriminator(nn.Module):
+    """Eight 3×3 convolutions, every second one with stride 2, then FC, LeakyReLU, FC.
+
+    Batch normalisation always uses the batch and keeps no running statistics, so D has no buffers
+    and behaves the same in its own update and as a critic of G.
+
+    Args:
+        widths: Channels of the four pairs of convolutions.
+        hidden: Width of the fully connected layer.
+        head: ``pool`` averages over positions before it; ``flatten`` keeps them all.
+        input_size: (height, width) of the pictures, needed by ``flatten`` only.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        hidden: int = 1024,
+        head: Literal["pool", "flatten"] = "pool",
+        input_size: tuple[int, int] = (256, 128),
+    ) -> None:
+        super().__init__()
+        self.head = head
+        channels = [3, *(width for width in widths for _ in range(2))]
+        self.convs = nn.ModuleList(
+            _ConvBNLeaky(a, b, stride=1 + i % 2, norm=i > 0)
+            for i, (a, b) in enumerate(itertools.pairwise(channels))
+        )
+        features = widths[-1]
+        if head == "flatten":
+            height, width = input_size
+            for _ in widths:
+                height, width = (height + 1) // 2, (width + 1) // 2
+            features *= height * width
+        self.fc1 = nn.Linear(features, hidden)
+        self.fc2 = nn.Linear(hidden, 1)
+        self.feature_dims: dict[FeatureName, int] = {"head": hidden, "pool": widths[-1], "conv5": widths[2]}
+
+    def forward(self, images: Tensor) -> DiscriminatorOutput:
+        """Judge pictures.
+
+        Args:
+            images: N×3×H×W, ImageNet-normalised.
+        """
+        x = images
+        conv5 = x
+        for i, conv in enumerate(self.convs):
+            x = conv(x)
+            if i == _CONV5:
+                conv5 = x.mean(dim=(2, 3))
+        pool = x.mean(dim=(2, 3))
+        head = F.leaky_relu(self.fc1(pool if self.head == "pool" else x.flatten(1)), 0.2)
+        return DiscriminatorOutput(self.fc2(head).squeeze(1), head, pool, conv5)

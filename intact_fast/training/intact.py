@@ -1,0 +1,73 @@
+"""The alternating training of G, D, φ and σ as a task for the loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from intact_fast.config import Config
+from intact_fast.data.batches import Batch
+from intact_fast.errors import UserError
+from intact_fast.models import OSNet
+from intact_fast.training.distributed import Process
+from intact_fast.training.naive_steps import NaiveStep
+from intact_fast.training.networks import Networks
+from intact_fast.training.optimisers import build_optimisers
+from intact_fast.training.steps import Record, SharedStep, Step
+
+
+def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
+    """Resolve ``training.precision``: bf16 on CUDA unless told otherwise, else float32 (None)."""
+    if precision == "bf16" or (precision == "auto" and device.type == "cuda"):
+        return torch.bfloat16
+    return None
+
+
+class IntactTask:
+    """Algorithm 1, for :func:`run_task`.
+
+    Args:
+        config: The whole configuration.
+        critic: The trained critic; frozen here.
+        process: For DDP and the device.
+
+    Raises:
+        UserError: The input size does not fit G, or options exclude each other.
+    """
+
+    name = "INTACT"
+
+    def __init__(self, config: Config, critic: OSNet, process: Process) -> None:
+        self.iterations = config.training.iterations
+        autocast = autocast_type(config.training.precision, process.device)
+        self.networks = Networks(config, critic, process.device)
+        self._optimisers = build_optimisers(self.networks, config.optimiser)
+        self.step_form: Step
+        if config.training.form == "naive":
+            if process.world_size > 1 or config.training.precision == "bf16":
+                raise UserError("--training.form naive is the float32 reference for one process; use shared")
+            self.step_form = NaiveStep(self.networks, self._optimisers, config)
+        else:
+            self.step_form = SharedStep(self.networks, self._optimisers, config, process, autocast)
+
+    @property
+    def module(self) -> nn.Module:
+        """What the checkpoint's per-process buffers belong to."""
+        return self.networks
+
+    def step(self, batch: Batch, iteration: int, detailed: bool) -> Record:
+        """Run the three updates on one batch."""
+        return self.step_form(batch, iteration, detailed)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that an unbroken training would carry on with."""
+        optimisers = {name: o.state_dict() for name, o in self._optimisers.named().items()}
+        return {"networks": self.networks.state_dict(), "optimisers": optimisers}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Carry on from :meth:`state`."""
+        self.networks.load_state_dict(state["networks"])
+        for name, optimiser in self._optimisers.named().items():
+            optimiser.load_state_dict(state["optimisers"][name])

@@ -1,0 +1,135 @@
+"""What a run tells while it goes: progress display, metrics.jsonl and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from intact_fast.training.steps import Record
+
+_SHOWN = {
+    "loss/critic": "loss",
+    "critic/accuracy": "accuracy",
+    "loss/discriminator": "D",
+    "loss/mse": "mse",
+    "loss/gan": "gan",
+    "loss/id": "id",
+    "loss/dis_sr": "dis",
+    "association/r2_recent": "R²",
+}
+
+
+class Monitor:
+    """Progress and metrics of one run; silent and inactive where ``folder`` is None.
+
+    On a terminal a progress bar is redrawn; elsewhere each record is one line.
+
+    Args:
+        folder: The run's folder, None on processes that must not speak.
+        console: Where to print.
+    """
+
+    def __init__(self, folder: Path | None, console: Console | None = None) -> None:
+        self._folder = folder
+        self.console = console or Console(quiet=folder is None, highlight=False, soft_wrap=True)
+        self._writer: SummaryWriter | None = None
+        self._progress: Progress | None = None
+        self._bar: TaskID | None = None
+        self._task = ""
+        self._total = 0
+        self._restart_clock()
+
+    def __enter__(self) -> Monitor:
+        if self._folder is not None:
+            self._writer = SummaryWriter(str(self._folder / "tensorboard"))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end_task()
+        if self._writer is not None:
+            self._writer.close()
+
+    def say(self, text: str) -> None:
+        """Print one line, above the progress bar where there is one."""
+        self.console.print(text, markup=False)
+
+    def begin_task(self, name: str, iterations: int, start: int) -> None:
+        """Show the progress of a training from ``start`` to ``iterations``."""
+        self._task, self._total = name, iterations
+        self._restart_clock()
+        if self._folder is None or not self.console.is_terminal:
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=self.console,
+            transient=True,
+        )
+        self._progress.start()
+        self._bar = self._progress.add_task(name, total=iterations, completed=start, figures="")
+
+    def end_task(self) -> None:
+        """Take the progress bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out of img/s what is done inside (validating, saving)."""
+        begin = time.perf_counter()
+        yield
+        self._clock += time.perf_counter() - begin
+
+    def advance(self, images: int) -> None:
+        """Count one iteration over ``images`` pictures (all processes together)."""
+        self._images += images
+        self._steps += 1
+        if self._progress is not None and self._bar is not None:
+            self._progress.advance(self._bar)
+
+    def record(self, iteration: int, record: Record) -> None:
+        """Store an iteration's figures; the one place where the host waits for the device."""
+        if self._folder is None:
+            return
+        values = dict(zip(record, torch.stack([v.float() for v in record.values()]).tolist(), strict=True))
+        seconds = time.perf_counter() - self._clock
+        values["img_per_s"] = self._images / seconds
+        self.store(iteration, values)
+        figures = "  ".join(f"{short} {values[name]:.3f}" for name, short in _SHOWN.items() if name in values)
+        figures = f"{values['img_per_s']:.0f} img/s  {figures}"
+        if self._progress is not None and self._bar is not None:
+            self._progress.update(self._bar, figures=figures)
+        else:
+            left = timedelta(seconds=round((self._total - iteration) * seconds / self._steps))
+            self.say(f"{self._task} {iteration}/{self._total}  ETA {left}  {figures}")
+        self._restart_clock()
+
+    def _restart_clock(self) -> None:
+        self._clock = time.perf_counter()
+        self._images = self._steps = 0
+
+    def store(self, iteration: int, values: dict[str, float]) -> None:
+        """Append figures to metrics.jsonl and TensorBoard without showing them."""
+        if self._folder is None or self._writer is None:
+            return
+        line = {"task": self._task, "iteration": iteration, **values}
+        with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        for name, value in values.items():
+            self._writer.add_scalar(f"{self._task}/{name}", value, iteration)

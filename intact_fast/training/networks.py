@@ -1,0 +1,161 @@
+"""All networks of one training, with the frozen faces that the updates look at."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from intact_fast.config import AssociationConfig, Config, DataConfig
+from intact_fast.errors import UserError
+from intact_fast.models import (
+    AssociationNetwork,
+    Bridge,
+    Discriminator,
+    DiscriminatorOutput,
+    FeatureScaler,
+    Generator,
+    OSNet,
+    frozen_view,
+)
+
+
+class AssociationHealth(nn.Module):
+    """Recent average of φ's R² on HR pictures, and the weight it gives L_dis.
+
+    R² is measured on each new batch before φ is updated with it, by φ in eval mode, which is the φ
+    that L_dis uses. A single batch counts between -1 and 1, so that φ's first iterations, when its
+    running statistics mean nothing yet, are soon forgotten.
+
+    Args:
+        config: Warm-up, gate and decay.
+    """
+
+    def __init__(self, config: AssociationConfig) -> None:
+        super().__init__()
+        self.warmup = config.dis_warmup
+        self.gate = config.dis_gate
+        self.decay = config.gate_decay
+        self.register_buffer("r2", torch.zeros(()))
+
+    @torch.no_grad()
+    def observe(self, r2: Tensor) -> None:
+        """Take in the R² of one batch (a scalar)."""
+        self.r2.lerp_(r2.clamp(-1.0, 1.0), 1.0 - self.decay)
+
+    def weight(self, iteration: int) -> Tensor:
+        """Factor of λ_dis at an iteration: 0 in the warm-up, then 1 or the recent R²."""
+        if iteration < self.warmup:
+            return torch.zeros_like(self.r2)
+        return self.r2.clamp_min(0.0) if self.gate == "r2" else torch.ones_like(self.r2)
+
+
+class Association(nn.Module):
+    """φ and σ with what surrounds them.
+
+    Args:
+        in_dim: Dimension of f_c.
+        out_dim: Dimension of f_d.
+        config: Structure and use.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, config: AssociationConfig) -> None:
+        super().__init__()
+        self.phi = AssociationNetwork(in_dim, out_dim, config.hidden, config.latent, config.output_gamma)
+        self.sigma = Bridge(out_dim, config.hidden, config.latent)
+        self.scaler = FeatureScaler(out_dim, standardise=config.scale == "standardised")
+        self.health = AssociationHealth(config)
+
+
+class Networks(nn.Module):
+    """G, D, C and the association, in one module so that one state dict holds them.
+
+    Attributes:
+        generator: G.
+        discriminator: D.
+        critic: C, frozen and in eval mode.
+        association: φ, σ and company; None when ``loss.lambda_dis`` is 0.
+        target_discriminator: Whose activation is f_d: a frozen view of D, or its moving average.
+    """
+
+    def __init__(self, config: Config, critic: OSNet, device: torch.device) -> None:
+        super().__init__()
+        self.feature = config.association.feature
+        self._ema_decay = config.association.ema_decay if config.association.target == "ema" else None
+        self.generator = build_generator(config).to(device, memory_format=torch.channels_last)
+        self.discriminator = build_discriminator(config).to(device, memory_format=torch.channels_last)
+        self.critic = critic.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+        self.association: Association | None = None
+        self.discriminator_ema: Discriminator | None = None
+        if config.loss.lambda_dis != 0:
+            dims = self.discriminator.feature_dims
+            self.association = Association(critic.feature_dim, dims[self.feature], config.association).to(
+                device
+            )
+            if self._ema_decay is not None:
+                self.discriminator_ema = copy.deepcopy(self.discriminator).requires_grad_(False)
+        # outside the module tree: their tensors are the ones registered above
+        self._views: dict[str, nn.Module] = {"discriminator": frozen_view(self.discriminator)}
+        if self.association is not None:
+            self._views["phi"] = frozen_view(self.association.phi)
+
+    @property
+    def frozen_discriminator(self) -> Discriminator:
+        """D as a critic of G; follows D's updates."""
+        return self._views["discriminator"]  # type: ignore[return-value]
+
+    @property
+    def frozen_phi(self) -> AssociationNetwork:
+        """φ as a critic of G, by its running statistics; follows φ's updates."""
+        return self._views["phi"]  # type: ignore[return-value]
+
+    @property
+    def target_discriminator(self) -> Discriminator:
+        """The frozen D whose activation is f_d."""
+        return self.discriminator_ema if self.discriminator_ema is not None else self.frozen_discriminator
+
+    def f_d(self, output: DiscriminatorOutput) -> Tensor:
+        """Pick f_d from a pass through D and scale it: N×D, float32."""
+        assert self.association is not None
+        return self.association.scaler(output.feature(self.feature).float())
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move the averaged D towards D by one iteration."""
+        if self.discriminator_ema is not None:
+            assert self._ema_decay is not None
+            torch._foreach_lerp_(
+                list(self.discriminator_ema.parameters()),
+                list(self.discriminator.parameters()),
+                1.0 - self._ema_decay,
+            )
+
+
+def build_generator(config: Config) -> Generator:
+    """Build G and check that the input size fits its poolings.
+
+    Raises:
+        UserError: Height or width is not a multiple of G's total stride.
+    """
+    g = config.generator
+    generator = Generator(g.widths, g.blocks_per_group, g.skip, g.global_residual)
+    check_size(config.data, generator.stride)
+    return generator
+
+
+def check_size(data: DataConfig, stride: int) -> None:
+    """Raise UserError unless height and width are multiples of ``stride``."""
+    for name in ("height", "width"):
+        value = getattr(data, name)
+        if value <= 0 or value % stride:
+            nearest = max(stride, round(value / stride) * stride)
+            raise UserError(
+                f"--data.{name} {value}: G needs a multiple of {stride}; use {nearest}, or fewer --generator.widths"
+            )
+
+
+def build_discriminator(config: Config) -> Discriminator:
+    """Build D for the configured input size."""
+    d = config.discriminator
+    return Discriminator(d.widths, d.hidden, d.head, (config.data.height, config.data.width))

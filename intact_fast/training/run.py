@@ -1,0 +1,279 @@
+"""One run from configuration to report: critic, alternating training, evaluation, pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from intact_fast.config import Config
+from intact_fast.configuration import differences, from_yaml, save_config, to_yaml
+from intact_fast.data.loader import TrainLoader, build_loader, readable_images
+from intact_fast.data.manifest import Manifest, Row
+from intact_fast.data.splits import obtain_manifest
+from intact_fast.errors import UserError
+from intact_fast.evaluation.evaluator import Evaluation, evaluate
+from intact_fast.evaluation.features import PictureSource
+from intact_fast.evaluation.report import CAVEAT, write_report
+from intact_fast.evaluation.tables import describe_protocol, gain_sentence, rich_table
+from intact_fast.models import OSNet, build_osnet
+from intact_fast.models.sr_reid import SRReID
+from intact_fast.training.checkpoints import CheckpointStore, write_checkpoint
+from intact_fast.training.critic import CriticTask, critic_checkpoint, initialise_critic, load_critic
+from intact_fast.training.distributed import Process
+from intact_fast.training.intact import IntactTask, autocast_type
+from intact_fast.training.loop import Cadence, Fingerprint, run_task
+from intact_fast.training.monitoring import Monitor
+from intact_fast.visualize import save_ranked_lists, save_triptychs
+
+_TRIPTYCHS = 8
+_RANKED_QUERIES = 6
+
+
+class Run:
+    """A named run in its folder.
+
+    Args:
+        config: Everything it depends on.
+        process: This process among its peers.
+
+    Raises:
+        UserError: The folder belongs to a run with other settings.
+    """
+
+    def __init__(self, config: Config, process: Process) -> None:
+        self.config = config
+        self.process = process
+        self.folder = config.runs / config.name
+        self.monitor = Monitor(self.folder if process.is_main else None)
+        self._notes: list[str] = []
+
+    def execute(self) -> Evaluation | None:
+        """Train and evaluate; rank 0 returns the evaluation, the others None."""
+        with self.monitor:
+            self._claim_folder()
+            self.manifest = self._obtain_manifest()
+            fingerprint = Fingerprint(self.manifest.hash, to_yaml(self.config))
+            started = time.perf_counter()
+            critic = self._obtain_critic(fingerprint)
+            critic_seconds = time.perf_counter() - started
+            task = self._train_intact(critic, fingerprint)
+            total_seconds = time.perf_counter() - started
+            self._note(
+                f"training took {total_seconds:.0f} s (critic {critic_seconds:.0f} s, INTACT "
+                f"{total_seconds - critic_seconds:.0f} s) with {self.process.world_size} process(es) on "
+                f"{self.process.device.type}"
+            )
+            result = self._finish(task) if self.process.is_main else None
+            self.process.barrier()
+            return result
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+        self.monitor.say(text[0].upper() + text[1:] + ".")
+
+    def _claim_folder(self) -> None:
+        """Write config.yaml, or check that the folder's own asks for the same training."""
+        path = self.folder / "config.yaml"
+        changed = self.process.on_main(lambda: _changed_options(path, self.config))
+        if changed:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+            raise UserError(
+                f"--name {self.config.name}: {self.folder} holds a run with other settings ({options}); give them "
+                "as they were to resume it, or another --name"
+            )
+        if self.process.is_main:
+            save_config(self.config, path)
+        self.monitor.say(to_yaml(self.config).rstrip())
+        g = self.config.generator
+        if g.skip == "add" or g.global_residual:
+            self._note(
+                f"G has widths {g.widths}, skip={g.skip} and global_residual={g.global_residual} (tail starting at "
+                f"zero) at {self.config.data.height}×{self.config.data.width}: not the paper's G, which has neither"
+            )
+
+    def _obtain_manifest(self) -> Manifest:
+        """Build or load the split once, and keep it with the run."""
+        path = self.folder / "manifest.jsonl"
+
+        def obtain() -> Manifest:
+            if path.is_file():
+                return Manifest.load(path)
+            manifest = obtain_manifest(self.config.data)
+            manifest.save(path)
+            return manifest
+
+        return self.process.on_main(obtain)
+
+    def _training_rows(self) -> list[Row]:
+        rows = self.manifest.split("train")
+        if self.config.data.skip_corrupt:
+            paths = [self.config.data.root / row.path for row in rows]
+            good = self.process.on_main(lambda: readable_images(paths, self.config.data.threads))
+            for path, is_good in zip(paths, good, strict=True):
+                if not is_good:
+                    self.monitor.say(f"Skipping unreadable picture {path}")
+            rows = [row for row, is_good in zip(rows, good, strict=True) if is_good]
+        return rows
+
+    def _loader(self, batch_size: int, seed: int, with_lr: bool, pad: int) -> TrainLoader:
+        rows = self._training_rows()
+        labels = self.manifest.labels
+        loader = build_loader(
+            [self.config.data.root / row.path for row in rows],
+            [labels[row.pid] for row in rows],
+            self.config.data,
+            batch_size=batch_size,
+            rank=self.process.rank,
+            world_size=self.process.world_size,
+            seed=seed,
+            device=self.process.device,
+            with_lr=with_lr,
+            pad=pad,
+        )
+        self.monitor.say(
+            f"{len(rows)} training pictures of {len(labels)} identities, read by {loader.backend}"
+        )
+        return loader
+
+    def _obtain_critic(self, fingerprint: Fingerprint) -> OSNet:
+        config = self.config.critic
+        classes = len(self.manifest.labels)
+        if config.checkpoint is not None:
+            critic = load_critic(config.checkpoint, config.arch, classes)
+            self._note(f"critic {config.arch} loaded from {config.checkpoint}")
+            return critic
+        finished = self.folder / "checkpoints" / "critic.pt"
+        if self.process.on_main(finished.is_file):
+            self.monitor.say(f"Critic already trained: {finished}")
+            return load_critic(finished, config.arch, classes)
+        torch.manual_seed(self.config.seed)
+        critic = build_osnet(config.arch, classes)
+        if config.init is not None:
+            initialise_critic(critic, config.init, config.arch)
+            self._note(
+                f"critic's backbone from {config.init}; its classifier starts fresh with {classes} identities"
+            )
+        task = CriticTask(
+            critic, config, self.process, autocast_type(self.config.training.precision, self.process.device)
+        )
+        training = self.config.training
+        loader = self._loader(config.batch_size, self.config.seed, with_lr=False, pad=config.pad)
+        run_task(
+            task,
+            loader,
+            CheckpointStore(self.folder / "checkpoints" / "critic", keep=1),
+            self.process,
+            self.monitor,
+            Cadence(training.log_every, training.checkpoint_every, 0),
+            fingerprint,
+        )
+        # every process goes on with rank 0's critic, batch statistics included
+        critic.load_state_dict(self.process.broadcast(critic_checkpoint(critic, config.arch)["state_dict"]))
+        if self.process.is_main:
+            write_checkpoint(critic_checkpoint(critic, config.arch), finished)
+        self.process.barrier()
+        return critic
+
+    def _train_intact(self, critic: OSNet, fingerprint: Fingerprint) -> IntactTask:
+        training = self.config.training
+        torch.manual_seed(self.config.seed + 1)
+        task = IntactTask(self.config, critic, self.process)
+        loader = self._loader(
+            training.batch_size, self.config.seed + 1, with_lr=True, pad=self.config.data.pad
+        )
+        has_validation = bool(self.manifest.split("val_query"))
+        run_task(
+            task,
+            loader,
+            CheckpointStore(self.folder / "checkpoints", training.keep_checkpoints),
+            self.process,
+            self.monitor,
+            Cadence(training.log_every, training.checkpoint_every, training.validate_every),
+            fingerprint,
+            validate=(lambda iteration: self._validate(task, iteration)) if has_validation else None,
+        )
+        return task
+
+    def _model(self, task: IntactTask) -> SRReID:
+        data = self.config.data
+        networks = task.networks
+        return SRReID(
+            networks.critic, networks.generator, (data.height, data.width), self.manifest.header.kernel
+        )
+
+    def _source(self, model: SRReID) -> PictureSource:
+        config = self.config
+        return PictureSource(
+            config.data.root, self.manifest.header, model, config.evaluation.batch_size, config.data.threads
+        )
+
+    def _validate(self, task: IntactTask, iteration: int) -> float:
+        """mAP of super-resolved validation queries; also writes triptychs of them."""
+        model = self._model(task)
+        result = evaluate(
+            model,
+            self.manifest,
+            self.config.data.root,
+            self.config.evaluation,
+            self.config.data.threads,
+            views=("sr",),
+            validation=True,
+        )
+        ranking = result.rankings["sr"]
+        score = float(ranking.mean_ap)
+        self.monitor.store(iteration, {"validation/rank1": float(ranking.cmc[0]), "validation/mAP": score})
+        self.monitor.say(
+            f"validation at {iteration}: Rank-1 {100 * ranking.cmc[0]:.1f}, mAP {100 * score:.1f}"
+        )
+        save_triptychs(
+            self._source(model),
+            _spread(result.query_rows, _TRIPTYCHS),
+            self.folder / "samples" / f"validation_{iteration:08d}.png",
+        )
+        return score
+
+    def _finish(self, task: IntactTask) -> Evaluation:
+        """Evaluate the last networks on the test split, write pictures and report, print the table."""
+        config, checkpoints = self.config, self.folder / "checkpoints"
+        model = self._model(task)
+        result = evaluate(model, self.manifest, config.data.root, config.evaluation, config.data.threads)
+        samples = self.folder / "samples"
+        source = self._source(model)
+        indices = _spread(range(len(result.query_rows)), max(_TRIPTYCHS, _RANKED_QUERIES))
+        save_triptychs(
+            source, [result.query_rows[i] for i in indices[:_TRIPTYCHS]], samples / "triptychs.png"
+        )
+        save_ranked_lists(source, result, indices[:_RANKED_QUERIES], samples / "ranked_lists.png")
+        latest = CheckpointStore(checkpoints, 1).latest()
+        paths = {"checkpoint": latest or checkpoints, "pictures": samples}
+        if (checkpoints / "best.pt").is_file():
+            paths["best checkpoint (validation identities)"] = checkpoints / "best.pt"
+        paths["report"] = write_report(result, self.folder, paths, self._notes)
+        self.monitor.console.print(rich_table(result))
+        self.monitor.say(describe_protocol(result.config))
+        self.monitor.say(gain_sentence(result) or "")
+        self.monitor.say(CAVEAT)
+        for name, path in paths.items():
+            self.monitor.say(f"{name}: {path}")
+        return result
+
+
+def _changed_options(path: Path, config: Config) -> list[str]:
+    """Options in which a run's saved configuration trains differently; none where there is none."""
+    if not path.is_file():
+        return []
+    return differences(from_yaml(path.read_text(encoding="utf-8"), str(path)), config)
+
+
+T = TypeVar("T")
+
+
+def _spread(items: Sequence[T], count: int) -> list[T]:
+    """Pick up to ``count`` items evenly over a sequence."""
+    picks = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
+    return [items[i] for i in picks]

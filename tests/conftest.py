@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from intact_fast.config import (
+    AssociationConfig,
+    Config,
+    CriticConfig,
+    DiscriminatorConfig,
+    EvaluationConfig,
+    GeneratorConfig,
+    TrainingConfig,
+)
+
+# tiny networks gain nothing from a second thread and lose much to a busy neighbour
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("cuda"):
+            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+
+
+def write_picture(path: Path, seed: int, size: tuple[int, int] = (24, 48)) -> None:
+    """Write a smooth random picture of (width, height)."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 3, 3), dtype=np.uint8))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse.resize(size, Image.Resampling.BICUBIC).save(path)
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Make a `folder` data set: two cameras, `pictures` of every identity in each."""
+
+    def make(identities: int = 12, pictures: int = 2) -> Path:
+        root = tmp_path / "pictures"
+        for pid in range(identities):
+            for camera in (1, 2):
+                for number in range(pictures):
+                    name = f"{pid:04d}_cam{camera}_{number}.jpg"
+                    write_picture(root / name, seed=100 * pid + 10 * camera + number)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path) -> Config:
+    """The smallest training that still does everything."""
+    config = Config(
+        preset="cpu",
+        runs=tmp_path / "runs",
+        device="cpu",
+        generator=GeneratorConfig(widths=(4, 4, 6, 6), skip="add", global_residual=True),
+        discriminator=DiscriminatorConfig(widths=(4, 4, 6, 8), hidden=10),
+        association=AssociationConfig(hidden=(12, 10), latent=8),
+        critic=CriticConfig(arch="osnet_x0_25", iterations=2, batch_size=4, pad=2),
+        training=TrainingConfig(
+            iterations=4, batch_size=4, log_every=2, checkpoint_every=2, validate_every=0
+        ),
+        evaluation=EvaluationConfig(batch_size=8),
+    )
+    data = replace(
+        config.data,
+        dataset="folder",
+        root=tmp_path / "pictures",
+        height=48,
+        width=32,
+        backend="pillow",
+        threads=0,
+        val_fraction=0.4,
+    )
+    return replace(config, data=data)

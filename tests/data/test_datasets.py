@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import write_picture
+from intact_fast.data.datasets import read_folder, read_market1501, read_synthetic, read_viper
+from intact_fast.errors import UserError
+
+
+@pytest.mark.parametrize("prefix", ["", "VIPeR", "viper/VIPeR"])
+def test_viper_layouts(tmp_path: Path, prefix: str) -> None:
+    for name in (
+        "cam_a/000_45.bmp",
+        "cam_a/873_90.bmp",
+        "cam_b/000_90.bmp",
+        "cam_b/873_0.bmp",
+        "cam_b/005_0.bmp",
+    ):
+        write_picture(tmp_path / prefix / name, 0)
+    catalogue = read_viper(tmp_path)
+    assert [(p.pid, p.camera, p.subset) for p in catalogue.pictures] == [
+        (0, 1, "all"),
+        (873, 1, "all"),
+        (0, 2, "all"),
+        (873, 2, "all"),
+    ]
+    assert all((tmp_path / p.path).is_file() for p in catalogue.pictures)
+    assert catalogue.default_lr_camera == 1
+
+
+MARKET = {
+    "bounding_box_train/0002_c1s1_000451_03.jpg": (2, 1, "train"),
+    "bounding_box_train/0002_c3s1_000451_03.jpg": (2, 3, "train"),
+    "query/0001_c6s3_001.jpg": (1, 6, "query"),
+    "bounding_box_test/0001_c2s3_001.jpg": (1, 2, "gallery"),
+    "bounding_box_test/0000_c2s3_001.jpg": (0, 2, "gallery"),
+    "bounding_box_test/-1_c2s3_001.jpg": None,
+    "bounding_box_test/Thumbs.db": None,
+}
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "Market-1501-v15.09.15", "market1501/Market-1501-v15.09.15", "market1501"]
+)
+def test_market_layouts(tmp_path: Path, prefix: str) -> None:
+    for name in MARKET:
+        path = tmp_path / prefix / name
+        if path.suffix == ".db":
+            path.write_bytes(b"")
+        else:
+            write_picture(path, 0)
+    catalogue = read_market1501(tmp_path)
+    expected = Counter(value for value in MARKET.values() if value is not None)
+    assert Counter((p.pid, p.camera, p.subset) for p in catalogue.pictures) == expected
+    assert catalogue.distractor_pid == 0
+    assert catalogue.default_lr_camera is None
+
+
+@pytest.mark.parametrize("reader", [read_viper, read_market1501])
+def test_wrong_layout_says_what_was_looked_for(tmp_path: Path, reader: Callable[[Path], object]) -> None:
+    with pytest.raises(UserError, match=r"looked for the folders (cam_a|bounding_box_train)"):
+        reader(tmp_path)
+    with pytest.raises(UserError, match=r"--data.root .*missing: no such folder"):
+        reader(tmp_path / "missing")
+
+
+def test_foreign_file_names_are_named(tmp_path: Path) -> None:
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        write_picture(tmp_path / folder / "0001_c1s1_001.jpg", 0)
+    write_picture(tmp_path / "query" / "holiday.jpg", 0)
+    with pytest.raises(UserError, match=r"holiday\.jpg: not a Market-1501 file name"):
+        read_market1501(tmp_path)
+
+
+def test_folder_names_and_roles(tmp_path: Path) -> None:
+    for name in ("train/7_cam1.jpg", "query/anna_cam2_x_y.png", "gallery/anna_cam3_1.bmp"):
+        write_picture(tmp_path / name, 0)
+    catalogue = read_folder(tmp_path)
+    assert {(p.path, p.camera, p.subset) for p in catalogue.pictures} == {
+        ("train/7_cam1.jpg", 1, "train"),
+        ("query/anna_cam2_x_y.png", 2, "query"),
+        ("gallery/anna_cam3_1.bmp", 3, "gallery"),
+    }
+    assert {p.path: p.pid for p in catalogue.pictures}["train/7_cam1.jpg"] == 0, "mixed names are numbered"
+    assert catalogue.default_lr_camera is None, "fixed queries are all LR"
+
+
+def test_folder_csv(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.jpg", 0)
+    write_picture(tmp_path / "b.jpg", 0)
+    (tmp_path / "pictures.csv").write_text("path,pid,camera,split\na.jpg,0005,2,\nb.jpg,5,1,test\n")
+    catalogue = read_folder(tmp_path)
+    assert [(p.path, p.camera, p.subset) for p in catalogue.pictures] == [
+        ("a.jpg", 2, "all"),
+        ("b.jpg", 1, "test"),
+    ]
+    assert catalogue.pictures[0].pid != catalogue.pictures[1].pid, "0005 and 5 are two names"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,pid\na.jpg,1\n", "no column camera"),
+        ("path,pid,camera\na.jpg,1,left\n", "line 2: camera 'left'"),
+        ("path,pid,camera\na.jpg,,1\n", "line 2: no pid"),
+        ("path,pid,camera\nmissing.jpg,1,1\n", "line 2: no file .*missing.jpg"),
+        ("path,pid,camera,split\na.jpg,1,1,exam\n", "line 2: split 'exam'"),
+    ],
+)
+def test_folder_csv_mistakes(tmp_path: Path, text: str, message: str) -> None:
+    write_picture(tmp_path / "a.jpg", 0)
+    (tmp_path / "pictures.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_folder(tmp_path)
+
+
+def test_empty_folder_and_foreign_names(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no picture named like 0001_cam1_x\.jpg"):
+        read_folder(tmp_path)
+    write_picture(tmp_path / "portrait.jpg", 0)
+    with pytest.raises(UserError, match=r"portrait\.jpg: expected a name"):
+        read_folder(tmp_path)
+
+
+def test_synthetic_is_drawn_once_and_read_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = tmp_path / "synthetic-abc"
+    for name in (
+        "train/0000_cam1_00.jpg",
+        "train/0000_cam2_00.jpg",
+        "test/0001_cam1_00.jpg",
+        "test/0001_cam2_00.jpg",
+    ):
+        write_picture(written / name, 0)
+    monkeypatch.setattr("intact_fast.data.datasets.synthetic.write_synthetic", lambda root: written)
+    catalogue = read_synthetic(tmp_path)
+    assert catalogue.pictures[0].path.startswith("synthetic-abc/")
+    assert Counter(p.subset for p in catalogue.pictures) == {"train": 2, "test": 2}
+    assert catalogue.default_lr_camera == 1

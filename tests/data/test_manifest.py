@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from intact_fast.config import DataConfig
+from intact_fast.data.catalogue import Catalogue, Picture
+from intact_fast.data.manifest import Manifest
+from intact_fast.data.splits import build_manifest, obtain_manifest
+from intact_fast.errors import UserError
+
+
+def two_cameras(identities: int = 20, subset: str = "all") -> Catalogue:
+    pictures = tuple(
+        Picture(f"{pid}_{camera}.jpg", pid, camera, subset)  # type: ignore[arg-type]
+        for pid in range(identities)
+        for camera in (1, 2)
+    )
+    return Catalogue("viper", pictures, default_lr_camera=1)
+
+
+def test_random_halves_do_not_overlap_and_are_repeatable() -> None:
+    manifest = build_manifest(two_cameras(), DataConfig(val_fraction=0.2))
+    train = {row.pid for row in manifest.split("train", "val_query", "val_gallery")}
+    test = {row.pid for row in manifest.split("query", "gallery")}
+    assert len(train) == len(test) == 10
+    assert not train & test
+    assert len({row.pid for row in manifest.split("val_query")}) == 2
+    assert build_manifest(two_cameras(), DataConfig(val_fraction=0.2)).hash == manifest.hash
+    assert build_manifest(two_cameras(), DataConfig(val_fraction=0.2, split_seed=1)).hash != manifest.hash
+
+
+def test_lr_camera_makes_the_queries_with_one_r_each() -> None:
+    catalogue = two_cameras(200)
+    manifest = build_manifest(catalogue, DataConfig(lr_camera="2", factors=(2, 3, 4)))
+    assert {row.camera for row in manifest.split("query")} == {2}
+    assert {row.camera for row in manifest.split("gallery")} == {1}
+    assert {row.r for row in manifest.split("query", "val_query")} == {2, 3, 4}
+    assert all(row.is_lr == (row.r is not None) for row in manifest.rows)
+    assert all(not row.is_lr for row in manifest.split("train", "gallery", "val_gallery"))
+
+
+def test_labels_cover_validation_identities_in_order_of_pid() -> None:
+    manifest = build_manifest(two_cameras(), DataConfig(val_fraction=0.5))
+    pids = sorted({row.pid for row in manifest.split("train", "val_query", "val_gallery")})
+    assert manifest.labels == {pid: i for i, pid in enumerate(pids)}
+
+
+def test_fixed_queries_in_several_cameras() -> None:
+    pictures = [
+        Picture(f"t{pid}_{c}_{n}", pid, c, "train") for pid in range(10) for c in (1, 2, 3) for n in (0, 1)
+    ]
+    pictures += [Picture(f"q{c}", 50, c, "query") for c in (1, 2)]
+    pictures += [Picture(f"g{pid}", pid, 3, "gallery") for pid in (0, 50)]
+    catalogue = Catalogue("market1501", tuple(pictures), default_lr_camera=None, distractor_pid=0)
+    manifest = build_manifest(catalogue, DataConfig(val_fraction=0.2))
+    assert [row.path for row in manifest.split("query")] == ["q1", "q2"]
+    assert manifest.header.distractor_pid == 0
+    held_out = {row.pid for row in manifest.split("val_query")}
+    assert len(held_out) == 2
+    assert len(manifest.split("val_query")) == 2 * 3, "one of each camera"
+    assert len(manifest.split("val_gallery")) == 2 * 3
+    one_camera = build_manifest(catalogue, DataConfig(val_fraction=0.2, lr_camera="2"))
+    assert [row.path for row in one_camera.split("query")] == ["q2"]
+
+
+@pytest.mark.parametrize("camera", ["3", "left"])
+def test_absent_lr_camera(camera: str) -> None:
+    with pytest.raises(UserError, match=rf"--data.lr-camera {camera}: no query picture .* one of 1, 2"):
+        build_manifest(two_cameras(), DataConfig(lr_camera=camera))
+
+
+def test_too_few_identities() -> None:
+    with pytest.raises(UserError, match="1 identities in the training split; at least 2"):
+        build_manifest(two_cameras(2), DataConfig())
+
+
+def test_saved_manifest_is_the_same_and_complete(tmp_path: Path, picture_folder: Callable[..., Path]) -> None:
+    config = DataConfig(dataset="folder", root=picture_folder())
+    manifest = obtain_manifest(config)
+    manifest.save(tmp_path / "split.jsonl")
+    loaded = obtain_manifest(replace(config, manifest=tmp_path / "split.jsonl"))
+    assert loaded == manifest
+    assert loaded.hash == manifest.hash
+
+
+def test_changed_manifest_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "split.jsonl"
+    build_manifest(two_cameras(), DataConfig()).save(path)
+    path.write_text(path.read_text().replace('"r": 2', '"r": 4', 1))
+    with pytest.raises(UserError, match=r"split\.jsonl: its hash does not match"):
+        Manifest.load(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", '{"format": 1}\n', '{"format":1,"hash":"x","dataset":"viper"}\n']
+)
+def test_broken_manifest_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "split.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"split\.jsonl: not a split manifest"):
+        Manifest.load(path)
+    with pytest.raises(UserError, match="no such file"):
+        Manifest.load(tmp_path / "none.jsonl")

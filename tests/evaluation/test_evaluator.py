@@ -1,0 +1,135 @@
+"""From manifest to table, on a tiny data set with untrained networks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from intact_fast.config import DataConfig, EvaluationConfig
+from intact_fast.data.manifest import Manifest, Row
+from intact_fast.data.splits import obtain_manifest
+from intact_fast.errors import UserError
+from intact_fast.evaluation.evaluator import Evaluation, evaluate
+from intact_fast.evaluation.features import PictureSource, extract_features, measure_quality
+from intact_fast.evaluation.report import write_report
+from intact_fast.evaluation.tables import figures, gain_sentence, markdown_table
+from intact_fast.models import Generator, build_osnet
+from intact_fast.models.sr_reid import SRReID
+from intact_fast.visualize import RIGHT, WRONG, save_ranked_lists, save_triptychs
+
+Setting = tuple[SRReID, Manifest, Path]
+
+
+@pytest.fixture
+def setting(picture_folder: Callable[..., Path]) -> Setting:
+    root = picture_folder(identities=8)
+    torch.manual_seed(0)
+    generator = Generator(widths=(4, 4, 4, 4), global_residual=True)
+    torch.nn.init.normal_(generator.tail.weight, std=0.05)
+    model = SRReID(build_osnet("osnet_x0_25", 4), generator, size=(48, 32))
+    return model, obtain_manifest(DataConfig(dataset="folder", root=root)), root
+
+
+def source_of(setting: Setting) -> PictureSource:
+    model, manifest, root = setting
+    return PictureSource(root, manifest.header, model, batch_size=3, threads=2)
+
+
+def run(setting: Setting, **options: object) -> Evaluation:
+    return evaluate(*setting, EvaluationConfig(batch_size=3), **options)  # type: ignore[arg-type]
+
+
+def test_same_manifest_same_figures(setting: Setting) -> None:
+    assert figures(run(setting)) == figures(run(setting))
+
+
+def test_views_differ_and_hr_queries_are_the_pictures_themselves(setting: Setting) -> None:
+    model, manifest, root = setting
+    rows = manifest.split("query")
+    source = source_of(setting)
+    hr, lr, sr = (extract_features(source, rows, view) for view in ("hr", "lr", "sr"))
+    direct = model([Image.open(root / row.path) for row in rows])
+    torch.testing.assert_close(hr, direct, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(hr, lr)
+    assert not torch.allclose(lr, sr)
+
+
+def test_features_do_not_depend_on_batching(setting: Setting) -> None:
+    rows = setting[1].split("gallery")
+    one = extract_features(replace(source_of(setting), batch_size=1, threads=1), rows, "hr")
+    torch.testing.assert_close(one, extract_features(source_of(setting), rows, "hr"), rtol=1e-4, atol=1e-5)
+
+
+def test_gain_is_the_paired_difference(setting: Setting) -> None:
+    evaluation = run(setting)
+    gain = evaluation.gain()
+    assert gain is not None
+    sr, lr = (evaluation.rankings[view].rank1_per_query for view in ("sr", "lr"))
+    assert gain.queries == 8
+    assert gain.gain == pytest.approx((sr - lr).mean())
+    assert gain.standard_error == pytest.approx((sr - lr).std(ddof=1) / 8**0.5)
+    assert run(setting, views=("hr", "lr")).gain() is None
+
+
+def test_quality_of_a_perfect_generator(setting: Setting) -> None:
+    """A G that returns the LR input scores as LR does; natively LR rows have no HR picture."""
+    model, manifest, _ = setting
+    assert model.generator is not None
+    torch.nn.init.zeros_(model.generator.tail.weight)
+    quality = measure_quality(source_of(setting), manifest.split("query"))
+    assert quality is not None
+    assert quality[0] == quality[1]
+    assert 10 < quality[0].psnr < 60
+    native = [replace(row, r=None) for row in manifest.split("query")]
+    assert measure_quality(source_of(setting), native) is None
+
+
+def test_missing_picture_is_named(setting: Setting) -> None:
+    _, manifest, root = setting
+    victim = manifest.split("gallery")[0]
+    (root / victim.path).unlink()
+    with pytest.raises(UserError, match=rf"{victim.path}: listed in the manifest but missing"):
+        run(setting)
+
+
+def test_tables_and_report(setting: Setting, tmp_path: Path) -> None:
+    evaluation = run(setting)
+    table = markdown_table(evaluation)
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == [
+        "HR queries (upper bound)",
+        "LR queries without SR",
+        "INTACT",
+    ]
+    assert table.splitlines()[2].count("–") == 2, "HR has no PSNR and SSIM"
+    assert "standard errors" in (gain_sentence(evaluation) or "")
+    report = write_report(evaluation, tmp_path, {"checkpoint": tmp_path / "x.pt"}, ["a note"])
+    assert table in report.read_text()
+    assert "a note" in report.read_text()
+    stored = json.loads((tmp_path / "evaluation.json").read_text())
+    assert stored["rows"] == figures(evaluation)["rows"]
+
+
+def test_pictures_have_right_and_wrong_frames(setting: Setting, tmp_path: Path) -> None:
+    evaluation = run(setting)
+    source = source_of(setting)
+    save_triptychs(source, evaluation.query_rows[:3], tmp_path / "triptychs.png")
+    triptychs = Image.open(tmp_path / "triptychs.png")
+    save_ranked_lists(source, evaluation, [0, 1], tmp_path / "ranked.png", top=8)
+    ranked = Image.open(tmp_path / "ranked.png")
+    assert ranked.width > 2 * triptychs.width, "nine columns against three"
+    colours = {colour for _, colour in ranked.getcolors(maxcolors=1 << 24)}
+    for frame in (RIGHT, WRONG):
+        assert tuple(int(frame[i : i + 2], 16) for i in (1, 3, 5)) in colours
+
+
+def test_no_query_says_what_to_check(setting: Setting) -> None:
+    model, manifest, root = setting
+    rows: tuple[Row, ...] = tuple(row for row in manifest.rows if row.split != "query")
+    with pytest.raises(UserError, match="no query or no gallery picture"):
+        evaluate(model, replace(manifest, rows=rows), root, EvaluationConfig())

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from intact_fast.models.osnet import OSNET_WIDTHS, arch_of, build_osnet
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone_parameters"),
+    [
+        # torchreid's published model sizes without the classifier: 2.2, 1.3, 0.6 and 0.2 M
+        ("osnet_x1_0", 2_169_508),
+        ("osnet_x0_75", 1_285_754),
+        ("osnet_x0_5", 630_034),
+        ("osnet_x0_25", 201_864),
+    ],
+)
+def test_parameter_counts(name: str, backbone_parameters: int) -> None:
+    osnet = build_osnet(name, num_classes=10)
+    assert sum(p.numel() for p in osnet.parameters()) == backbone_parameters + 10 * 513
+    assert arch_of(osnet.state_dict()) == name
+
+
+def test_parameter_names_are_torchreids() -> None:
+    names = build_osnet("osnet_x0_25", 7).state_dict().keys()
+    for name in (
+        "conv1.conv.weight",
+        "conv2.0.conv2a.conv1.weight",
+        "conv2.0.conv2d.3.bn.running_var",
+        "conv2.0.gate.fc1.bias",
+        "conv2.0.downsample.bn.weight",
+        "conv3.2.0.conv.weight",
+        "conv4.1.conv3.bn.num_batches_tracked",
+        "conv5.bn.bias",
+        "fc.0.weight",
+        "fc.1.running_mean",
+        "classifier.weight",
+    ):
+        assert name in names
+    assert not any(name.startswith("conv4.2") for name in names)
+    assert len(names) == 567
+
+
+def test_train_mode_gives_logits_and_eval_mode_features() -> None:
+    osnet = build_osnet("osnet_x0_25", 7)
+    x = torch.randn(2, 3, 64, 32)
+    assert osnet.train()(x).shape == (2, 7)
+    features = osnet.eval()(x)
+    assert features.shape == (2, 512)
+    assert (features >= 0).all()
+    assert osnet.classify(features).shape == (2, 7)
+
+
+def test_arch_of_a_stranger_is_none() -> None:
+    assert arch_of({}) is None
+    assert arch_of({"conv1.conv.weight": torch.zeros(5, 3, 7, 7)}) is None
+    assert len(OSNET_WIDTHS) == 4

@@ -1,0 +1,156 @@
+"""A user's mistakes end in one line that names the option or file, and status 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import write_picture
+
+from intact_fast.cli import main
+from intact_fast.errors import UserError
+from intact_fast.models import build_osnet
+from intact_fast.training.critic import critic_checkpoint
+
+TINY = (
+    "--preset cpu --device cpu --data.dataset folder --data.backend pillow --data.threads 0 --data.height 48 "
+    "--data.width 32 --generator.widths 4 4 6 6 --discriminator.widths 4 4 6 8 --discriminator.hidden 10 "
+    "--association.hidden 12 10 --association.latent 8 --critic.iterations 1 --critic.batch-size 4 "
+    "--training.iterations 1 --training.batch-size 4 --training.log-every 1"
+).split()
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run the console script and return its only line on stderr."""
+    assert main([str(a) for a in arguments]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.fixture
+def train(tmp_path: Path, picture_folder: Callable[..., Path]) -> list[object]:
+    root = picture_folder()
+    return ["train", *TINY, "--runs", tmp_path / "runs", "--data.root", root]
+
+
+def test_missing_root(capsys: pytest.CaptureFixture[str], train: list[object], tmp_path: Path) -> None:
+    assert "nowhere: no such folder" in error_of(capsys, *train, "--data.root", tmp_path / "nowhere")
+
+
+def test_wrong_layout(capsys: pytest.CaptureFixture[str], train: list[object]) -> None:
+    assert "looked for the folders cam_a, cam_b" in error_of(capsys, *train, "--data.dataset", "viper")
+
+
+def test_lr_camera(capsys: pytest.CaptureFixture[str], train: list[object]) -> None:
+    assert "--data.lr-camera 7: no query picture" in error_of(capsys, *train, "--data.lr-camera", 7)
+
+
+def test_corrupt_training_picture(
+    capsys: pytest.CaptureFixture[str], train: list[object], tmp_path: Path
+) -> None:
+    for picture in (tmp_path / "pictures").iterdir():
+        picture.write_bytes(picture.read_bytes()[:200])
+    line = error_of(capsys, *train)
+    assert "_cam" in line
+    assert "--data.skip-corrupt" in line
+
+
+def test_corrupt_test_picture_is_never_skipped(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    root = tmp_path / "roles"
+    for split, pids in (("train", (1, 2, 3, 4)), ("test", (5, 6))):
+        for pid in pids:
+            for camera in (1, 2):
+                write_picture(root / split / f"{pid}_cam{camera}.jpg", pid)
+    (root / "test" / "5_cam1.jpg").write_bytes(b"no picture")
+    command = ["train", *TINY, "--runs", tmp_path / "runs", "--data.root", root, "--data.val-fraction", "0"]
+    assert "5_cam1.jpg" in error_of(capsys, *command, "--data.skip-corrupt")
+
+
+def test_corrupt_training_pictures_can_be_skipped(
+    capsys: pytest.CaptureFixture[str], train: list[object], tmp_path: Path
+) -> None:
+    root = tmp_path / "roles"
+    for split, pids in (("train", (1, 2, 3, 4)), ("test", (5, 6))):
+        for pid in pids:
+            for camera in (1, 2):
+                write_picture(root / split / f"{pid}_cam{camera}.jpg", pid)
+    (root / "train" / "1_cam1.jpg").write_bytes(b"no picture")
+    assert (
+        main(
+            [str(a) for a in (*train, "--data.root", root, "--data.val-fraction", "0", "--data.skip-corrupt")]
+        )
+        == 0
+    )
+    assert "Skipping unreadable picture" in capsys.readouterr().out
+
+
+def test_one_identity(capsys: pytest.CaptureFixture[str], train: list[object], tmp_path: Path) -> None:
+    root = tmp_path / "two"
+    for camera in (1, 2):
+        for pid in (1, 2):
+            write_picture(root / f"{pid}_cam{camera}.jpg", pid)
+    assert "1 identities in the training split; at least 2" in error_of(capsys, *train, "--data.root", root)
+
+
+def test_critic_class_count(capsys: pytest.CaptureFixture[str], train: list[object], tmp_path: Path) -> None:
+    path = tmp_path / "critic.pt"
+    torch.save(critic_checkpoint(build_osnet("osnet_x0_25", 99), "osnet_x0_25"), path)
+    line = error_of(capsys, *train, "--critic.checkpoint", path)
+    assert (
+        "critic.pt: its classifier knows 99 identities, the training split has 6; use --critic.init" in line
+    )
+
+
+def test_critic_of_another_architecture(
+    capsys: pytest.CaptureFixture[str], train: list[object], tmp_path: Path
+) -> None:
+    path = tmp_path / "critic.pt"
+    torch.save(critic_checkpoint(build_osnet("osnet_x0_5", 6), "osnet_x0_5"), path)
+    assert "set --critic.arch osnet_x0_5" in error_of(capsys, *train, "--critic.checkpoint", path)
+
+
+def test_input_size(capsys: pytest.CaptureFixture[str], train: list[object]) -> None:
+    assert "--data.height 50: G needs a multiple of 16; use 48" in error_of(
+        capsys, *train, "--data.height", 50
+    )
+
+
+def test_batch_larger_than_the_data(capsys: pytest.CaptureFixture[str], train: list[object]) -> None:
+    assert "batch-size" in error_of(capsys, *train, "--training.batch-size", 500)
+
+
+def test_changed_manifest(capsys: pytest.CaptureFixture[str], train: list[object], tmp_path: Path) -> None:
+    split = tmp_path / "split.jsonl"
+    prepare = ["prepare", "--out", split, "--data.dataset", "folder", "--data.root", tmp_path / "pictures"]
+    assert main([str(a) for a in prepare]) == 0
+    assert "exists already" in error_of(capsys, *prepare)
+    split.write_text(split.read_text().replace('"camera": 2', '"camera": 3', 1))
+    assert "split.jsonl: its hash does not match its rows" in error_of(
+        capsys, *train, "--data.manifest", split
+    )
+
+
+def test_evaluate_mistakes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "--checkpoint FILE or --critic FILE" in error_of(
+        capsys, "evaluate", "--data.dataset", "folder", "--data.root", tmp_path
+    )
+    assert "no such file" in error_of(capsys, "evaluate", "--checkpoint", tmp_path / "x.pt")
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "x.pt")
+    assert "not a checkpoint of the alternating" in error_of(
+        capsys, "evaluate", "--checkpoint", tmp_path / "x.pt"
+    )
+
+
+def test_debug_shows_the_traceback(train: list[object], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        main([str(a) for a in (*train, "--data.root", tmp_path / "nowhere", "--debug")])
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown command 'fly'" in error_of(capsys, "fly")
+    assert main(["--help"]) == 0
+    assert "evaluate" in capsys.readouterr().out

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from intact_fast.errors import UserError
+from intact_fast.models import build_osnet
+from intact_fast.training.critic import critic_checkpoint, initialise_critic, load_critic
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.manual_seed(1)
+    path = tmp_path / "critic.pt"
+    torch.save(critic_checkpoint(build_osnet("osnet_x0_25", 7), "osnet_x0_25"), path)
+    return path
+
+
+def test_own_checkpoint_comes_back(checkpoint: Path) -> None:
+    torch.manual_seed(1)
+    expected = build_osnet("osnet_x0_25", 7).state_dict()
+    loaded = load_critic(checkpoint, "osnet_x0_25", 7).state_dict()
+    assert all(torch.equal(expected[name], loaded[name]) for name in expected)
+
+
+@pytest.mark.parametrize("wrapped", ["bare", "engine", "data-parallel"])
+def test_torchreid_forms(tmp_path: Path, wrapped: str) -> None:
+    state = build_osnet("osnet_x0_25", 7).state_dict()
+    if wrapped == "data-parallel":
+        state = {f"module.{name}": value for name, value in state.items()}
+    path = tmp_path / "osnet.pth"
+    torch.save(state if wrapped == "bare" else {"state_dict": state, "epoch": 60, "rank1": 0.9}, path)
+    assert load_critic(path, "osnet_x0_25", 7).num_classes == 7
+
+
+def test_class_count_is_checked(checkpoint: Path) -> None:
+    with pytest.raises(UserError, match=r"knows 7 identities, the training split has 9; use --critic\.init"):
+        load_critic(checkpoint, "osnet_x0_25", 9)
+    assert load_critic(checkpoint, "osnet_x0_25", None).num_classes == 7
+
+
+def test_architecture_is_checked(checkpoint: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"holds osnet_x0_25, --critic\.arch is osnet_x1_0; set --critic\.arch osnet"
+    ):
+        load_critic(checkpoint, "osnet_x1_0", 7)
+
+
+def test_loading_is_strict(checkpoint: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    del content["state_dict"]["conv4.1.gate.fc1.bias"]
+    torch.save(content, checkpoint)
+    with pytest.raises(UserError, match=r"1 parameters do not fit OSNet, for one conv4\.1\.gate\.fc1\.bias"):
+        load_critic(checkpoint, "osnet_x0_25", 7)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", None])
+def test_broken_files_are_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "broken.pth"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"--critic\.checkpoint .*broken\.pth: (no such file|not a readable)"):
+        load_critic(path, "osnet_x0_25", 7)
+
+
+def test_pickled_code_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "evil.pth"
+    torch.save({"state_dict": build_osnet}, path)
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        load_critic(path, "osnet_x0_25", 7)
+
+
+def test_init_keeps_the_fresh_classifier(checkpoint: Path) -> None:
+    torch.manual_seed(2)
+    critic = build_osnet("osnet_x0_25", 4)
+    fresh = critic.classifier.weight.clone()
+    initialise_critic(critic, checkpoint, "osnet_x0_25")
+    assert torch.equal(critic.classifier.weight, fresh)
+    saved = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert torch.equal(critic.conv1.conv.weight, saved["conv1.conv.weight"])

@@ -1,0 +1,37 @@
+"""The training step on a GPU against the CPU; run by ``make gpu``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks.setup import make_step, random_batch
+from intact_fast.config import Config
+
+pytestmark = pytest.mark.cuda
+
+
+def test_shared_step_on_cuda_equals_cpu(tiny_config: Config) -> None:
+    config = replace(tiny_config, training=replace(tiny_config.training, precision="fp32"))
+    torch.backends.cudnn.allow_tf32 = False
+    records = {}
+    for name in ("cpu", "cuda"):
+        device = torch.device(name, 0) if name == "cuda" else torch.device(name)
+        step = make_step(config, device)
+        records[name] = [step(random_batch(config, 8, device, i), i, True) for i in range(2)]
+    for cpu, cuda in zip(records["cpu"], records["cuda"], strict=True):
+        for key, value in cpu.items():
+            torch.testing.assert_close(
+                cuda[key].cpu(), value, rtol=2e-2, atol=1e-3, msg=lambda m, k=key: f"{k}: {m}"
+            )
+
+
+def test_bf16_step_trains(tiny_config: Config) -> None:
+    config = replace(tiny_config, training=replace(tiny_config.training, precision="bf16"))
+    step = make_step(config, torch.device("cuda", 0))
+    batch = random_batch(config, 8, torch.device("cuda", 0))
+    losses = [step(batch, i, False)["loss/generator"].item() for i in range(30)]
+    assert all(loss == loss for loss in losses), "no NaN"
+    assert losses[-1] < losses[0]

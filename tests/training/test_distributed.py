@@ -1,0 +1,115 @@
+"""Two gloo processes under torchrun, as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from test_command_errors import TINY
+
+from intact_fast.training.checkpoints import CheckpointStore, read_checkpoint
+
+ROOT = Path(__file__).parents[2]
+
+
+def torchrun(processes: int, *arguments: object) -> list[str]:
+    return [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
+        *("-m", "intact_fast.train", *TINY, *map(str, arguments)),
+    ]
+
+
+def start(command: list[str]) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    return output
+
+
+@pytest.fixture
+def options(tmp_path: Path, picture_folder: Callable[..., Path]) -> list[object]:
+    return ["--runs", tmp_path / "runs", "--data.root", picture_folder(), "--training.checkpoint-every", 1000]
+
+
+def test_two_processes_train_stop_and_resume(tmp_path: Path, options: list[object]) -> None:
+    """SIGTERM to one rank stops both at the same iteration; the resumed run equals an unbroken one."""
+    whole = finish(start(torchrun(2, *options, "--name", "whole", "--training.iterations", 30)))
+    assert whole.count("INTACT 30/30") == 1, "only rank 0 speaks"
+
+    command = torchrun(2, *options, "--name", "broken", "--training.iterations", 30)
+    process = start(command)
+    metrics = tmp_path / "runs" / "broken" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.is_file() and '"task": "INTACT"' in metrics.read_text()):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    second_rank = _worker_of(process.pid, rank=1)
+    os.kill(second_rank, signal.SIGTERM)
+    output = finish(process)
+    assert "state saved; run the same command to go on" in output
+    stopped = CheckpointStore(tmp_path / "runs" / "broken" / "checkpoints", 1).latest()
+    assert stopped is not None
+    assert 0 < read_checkpoint(stopped, "--x")["iteration"] < 30
+
+    assert "Resuming INTACT at iteration" in finish(start(command))
+    states = []
+    for name in ("whole", "broken"):
+        latest = CheckpointStore(tmp_path / "runs" / name / "checkpoints", 1).latest()
+        assert latest is not None
+        states.append(read_checkpoint(latest, "--x"))
+    assert states[0]["world_size"] == 2
+    for part in ("networks",):
+        for key, value in states[0]["state"][part].items():
+            assert torch.equal(value, states[1]["state"][part][key]), key
+    first, second = states[0]["ranks"]
+    batch_norm = "generator.encoder.0.0.bn1.running_mean"
+    assert not torch.equal(first["buffers"][batch_norm], second["buffers"][batch_norm]), (
+        "ranks see other pictures"
+    )
+    for rank in (0, 1):
+        for key, value in states[0]["ranks"][rank]["buffers"].items():
+            assert torch.equal(value, states[1]["ranks"][rank]["buffers"][key]), key
+
+
+def _worker_of(agent: int, rank: int) -> int:
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        if parent == agent and f"RANK={rank}".encode() in environment:
+            return int(entry.name)
+    raise AssertionError(f"no worker of rank {rank}")
+
+
+def test_another_number_of_processes_resumes_at_the_epoch(tmp_path: Path, options: list[object]) -> None:
+    finish(start(torchrun(2, *options, "--training.iterations", 2)))
+    output = finish(start(torchrun(1, *options, "--training.iterations", 3)))
+    assert "The checkpoint is of 2 processes, now there are 1: epoch" in output
+    figures = json.loads((tmp_path / "runs" / "default" / "evaluation.json").read_text())
+    assert figures["queries"] == 12
+
+
+def test_user_error_speaks_once(tmp_path: Path, options: list[object]) -> None:
+    process = start(torchrun(2, *options, "--data.lr-camera", 9))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert output.count("error: --data.lr-camera 9") == 1

@@ -1,0 +1,160 @@
+"""Whole runs on a tiny data set: what they leave behind, and that resuming changes nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from intact_fast.config import Config
+from intact_fast.errors import UserError
+from intact_fast.training.checkpoints import CheckpointStore, read_checkpoint
+from intact_fast.training.distributed import Interrupted, Process
+from intact_fast.training.intact import IntactTask
+from intact_fast.training.run import Run
+from intact_fast.training.steps import Record
+
+ALONE = Process(0, 1, torch.device("cpu"), None)
+
+
+def final_state(config: Config) -> dict[str, Any]:
+    latest = CheckpointStore(config.runs / config.name / "checkpoints", 1).latest()
+    assert latest is not None
+    return read_checkpoint(latest, "--x")
+
+
+def assert_equal(a: Any, b: Any, where: str = "") -> None:
+    """Bit for bit, through nested dictionaries and lists."""
+    assert type(a) is type(b), where
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_equal(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_equal(x, y, f"{where}/{i}")
+    else:
+        assert a == b, where
+
+
+@pytest.fixture
+def config(tiny_config: Config, picture_folder: Callable[..., Path]) -> Config:
+    picture_folder()
+    return tiny_config
+
+
+def test_a_run_leaves_everything_behind(config: Config) -> None:
+    evaluation = Run(config, ALONE).execute()
+    assert evaluation is not None
+    folder = config.runs / config.name
+    assert {p.name for p in folder.iterdir()} == {
+        "config.yaml",
+        "manifest.jsonl",
+        "metrics.jsonl",
+        "evaluation.json",
+        "report.md",
+        "samples",
+        "tensorboard",
+        "checkpoints",
+    }
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [r["iteration"] for r in records if r["task"] == "INTACT" and "loss/mse" in r] == [2, 4]
+    assert {
+        "loss/dis_hr",
+        "loss/dis_sr",
+        "association/r2",
+        "association/std_f_e",
+        "gradient/fake_dis",
+    } <= set(records[-2])
+    report = (folder / "report.md").read_text()
+    assert "INTACT" in report
+    assert "does not show what the association adds" in report
+    figures = json.loads((folder / "evaluation.json").read_text())
+    assert figures["rows"].keys() == {"HR queries (upper bound)", "LR queries without SR", "INTACT"}
+    # 6 test identities, 2 pictures in the LR camera
+    assert figures["queries"] == 12
+    for name in ("triptychs.png", "ranked_lists.png"):
+        assert Image.open(folder / "samples" / name).size[0] > 100
+    assert list(folder.glob("tensorboard/events*"))
+    assert (folder / "checkpoints" / "best.pt").is_file()
+
+
+def test_interrupted_and_resumed_equals_unbroken(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    unbroken = replace(config, name="unbroken", training=replace(config.training, iterations=5))
+    Run(unbroken, ALONE).execute()
+
+    broken = replace(unbroken, name="broken")
+    original = IntactTask.step
+
+    def step(self: IntactTask, batch: Any, iteration: int, detailed: bool) -> Record:
+        if iteration == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, batch, iteration, detailed)
+
+    monkeypatch.setattr(IntactTask, "step", step)
+    with pytest.raises(Interrupted):
+        Run(broken, ALONE).execute()
+    assert final_state(broken)["iteration"] == 3
+    monkeypatch.undo()
+    Run(broken, ALONE).execute()
+
+    expected, found = final_state(unbroken), final_state(broken)
+    for state in (expected, found):
+        assert "name: " in state.pop("config")
+    assert_equal(expected, found)
+
+
+def test_interrupted_critic_resumes_to_the_same_critic(config: Config) -> None:
+    def critic(name: str) -> dict[str, Any]:
+        return read_checkpoint(config.runs / name / "checkpoints" / "critic.pt", "--x")
+
+    config = replace(
+        config,
+        critic=replace(config.critic, iterations=4),
+        training=replace(config.training, iterations=1, log_every=1, checkpoint_every=2),
+    )
+    for name in ("whole", "resumed"):
+        Run(replace(config, name=name), ALONE).execute()
+    checkpoints = config.runs / "resumed" / "checkpoints"
+    before = critic("resumed")
+    (checkpoints / "critic.pt").unlink()
+    Run(replace(config, name="resumed"), ALONE).execute()
+    assert_equal(before, critic("resumed"))
+    assert_equal(critic("whole"), critic("resumed"))
+
+
+def test_other_settings_under_the_same_name_are_refused(config: Config) -> None:
+    config = replace(config, training=replace(config.training, iterations=1))
+    Run(config, ALONE).execute()
+    other = replace(config, loss=replace(config.loss, lambda_g=0.5))
+    with pytest.raises(
+        UserError, match=r"--name default: .* other settings \(--loss\.lambda-g\).* another --name"
+    ):
+        Run(other, ALONE).execute()
+
+
+def test_more_iterations_may_be_asked_for(config: Config) -> None:
+    Run(replace(config, training=replace(config.training, iterations=1)), ALONE).execute()
+    Run(replace(config, training=replace(config.training, iterations=2)), ALONE).execute()
+    assert final_state(config)["iteration"] == 2
+
+
+def test_changed_split_is_refused(config: Config) -> None:
+    config = replace(config, training=replace(config.training, iterations=1))
+    Run(config, ALONE).execute()
+    folder = config.runs / config.name
+    (folder / "manifest.jsonl").unlink()
+    extra = sorted(config.data.root.iterdir())[0]
+    extra.rename(extra.with_name(extra.name.replace("_0.jpg", "_9.jpg")))
+    with pytest.raises(UserError, match="trained on another split"):
+        Run(config, ALONE).execute()

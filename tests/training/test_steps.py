@@ -1,0 +1,251 @@
+"""The shared form of Algorithm 1 against the naive one, and who is trained by what."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from intact_fast.config import AssociationConfig, Config, LossConfig
+from intact_fast.data.batches import Batch
+from intact_fast.data.plan import Position
+from intact_fast.models import build_osnet
+from intact_fast.training.distributed import Process
+from intact_fast.training.naive_steps import NaiveStep
+from intact_fast.training.networks import AssociationHealth, Networks
+from intact_fast.training.optimisers import build_optimisers
+from intact_fast.training.steps import SharedStep
+
+CPU = torch.device("cpu")
+ALONE = Process(0, 1, CPU, None)
+
+
+def batch_of(seed: int, size: int = 6, classes: int = 5) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    x_h = torch.randn(size, 3, 32, 16, generator=generator)
+    x_l = torch.nn.functional.interpolate(torch.nn.functional.avg_pool2d(x_h, 2), scale_factor=2)
+    label = torch.randint(classes, (size,), generator=generator)
+    return Batch(x_h, x_l, label, torch.full((size,), 2), torch.arange(size), Position(0, 0))
+
+
+def networks_of(config: Config) -> Networks:
+    torch.manual_seed(3)
+    critic = build_osnet("osnet_x0_25", 5)
+    with torch.no_grad():
+        # a critic whose normalisation has seen pictures, so that f_c varies
+        critic.train()(batch_of(99, size=16).x_h)
+    return Networks(config, critic, CPU)
+
+
+def small(config: Config, **association: object) -> Config:
+    data = replace(config.data, height=32, width=16)
+    return replace(config, data=data, association=replace(config.association, **association))  # type: ignore[arg-type]
+
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "literal": {},
+    "standardised": {"feature": "pool", "scale": "standardised", "dis_gate": "r2", "gate_decay": 0.5},
+    "average": {"feature": "conv5", "target": "ema", "ema_decay": 0.9, "updates_per_iteration": 2},
+    "warm-up": {"dis_warmup": 2, "output_gamma": 0.0},
+    "both": {"dis_updates_discriminator": True},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_shared_equals_naive(tiny_config: Config, variant: str) -> None:
+    config = small(tiny_config, **VARIANTS[variant])
+    results = []
+    for form in ("shared", "naive"):
+        networks = networks_of(config)
+        optimisers = build_optimisers(networks, config.optimiser)
+        step = (
+            SharedStep(networks, optimisers, config, ALONE)
+            if form == "shared"
+            else NaiveStep(networks, optimisers, config)
+        )
+        records = [step(batch_of(i), i, detailed=i == 2) for i in range(4)]
+        results.append((networks, records))
+    (shared, shared_records), (naive, naive_records) = results
+    for ours, reference in zip(shared_records, naive_records, strict=True):
+        assert ours.keys() == reference.keys()
+        for name in ours:
+            torch.testing.assert_close(
+                ours[name], reference[name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: n + m
+            )
+    expected = naive.state_dict()
+    for name, value in shared.state_dict().items():
+        torch.testing.assert_close(
+            value, expected[name], rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
+    x = batch_of(50)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            shared.generator.eval()(x.x_l), naive.generator.eval()(x.x_l), rtol=1e-3, atol=1e-4
+        )
+        f_c = shared.critic.embed(x.x_h)
+        assert shared.association is not None
+        assert naive.association is not None
+        torch.testing.assert_close(
+            shared.association.phi.eval()(f_c).f_d,
+            naive.association.phi.eval()(f_c).f_d,
+            rtol=1e-3,
+            atol=1e-4,
+        )
+
+
+def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def assert_same(before: dict[str, torch.Tensor], module: nn.Module) -> None:
+    after = module.state_dict()
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert not changed, f"changed: {changed}"
+
+
+def test_the_critic_is_never_touched(tiny_config: Config) -> None:
+    config = small(tiny_config)
+    networks = networks_of(config)
+    before = snapshot(networks.critic)
+    step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)
+    for i in range(3):
+        step(batch_of(i), i, detailed=True)
+    assert_same(before, networks.critic)
+    assert all(p.grad is None for p in networks.critic.parameters())
+
+
+def test_each_update_moves_only_its_own_networks(tiny_config: Config) -> None:
+    config = small(tiny_config)
+    networks = networks_of(config)
+    step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)
+    batch = batch_of(0)
+    assert networks.association is not None
+    parts = {"G": networks.generator, "D": networks.discriminator, "φ": networks.association}
+    fake = networks.generator.train()(batch.x_l)
+
+    def moved(run: object) -> set[str]:
+        before = {name: snapshot(part) for name, part in parts.items()}
+        for part in parts.values():
+            part.zero_grad()
+        run()  # type: ignore[operator]
+        with_gradient = {
+            name for name, part in parts.items() if any(p.grad is not None for p in part.parameters())
+        }
+        changed = {
+            name
+            for name, part in parts.items()
+            if any(not torch.equal(before[name][key], value) for key, value in part.state_dict().items())
+        }
+        assert with_gradient == changed
+        return changed
+
+    assert moved(lambda: step._update_discriminator(batch.x_h, fake.detach(), 0, True)) == {"D"}
+    assert moved(lambda: step._update_association(batch.x_h, True)) == {"φ"}
+    assert moved(lambda: step._update_generator(batch, fake, 0, True)) == {"G"}
+
+
+def test_a_planted_violation_is_caught(tiny_config: Config) -> None:
+    """The checks above must notice a critic that is trained by mistake."""
+    config = small(tiny_config)
+    networks = networks_of(config)
+    before = snapshot(networks.critic)
+    networks.critic.requires_grad_(True)
+    optimisers = build_optimisers(networks, config.optimiser)
+    optimisers.generator.add_param_group({"params": list(networks.critic.parameters())})
+    step = SharedStep(networks, optimisers, config, ALONE)
+    step(batch_of(0), 0, detailed=False)
+    with pytest.raises(AssertionError, match="changed"):
+        assert_same(before, networks.critic)
+
+
+def test_detailed_records_do_not_change_the_updates(tiny_config: Config) -> None:
+    config = small(tiny_config)
+    states = []
+    for detailed in (False, True):
+        networks = networks_of(config)
+        step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)
+        for i in range(2):
+            record = step(batch_of(i), i, detailed)
+        states.append(snapshot(networks))
+    assert_same(states[0], networks)
+    assert {
+        "gradient/fake_mse",
+        "gradient/fake_gan",
+        "gradient/fake_id",
+        "gradient/fake_dis",
+    } <= record.keys()
+
+
+def test_lambda_dis_zero_leaves_the_association_out(tiny_config: Config) -> None:
+    config = replace(small(tiny_config), loss=LossConfig(lambda_dis=0.0))
+    networks = networks_of(config)
+    optimisers = build_optimisers(networks, config.optimiser)
+    record = SharedStep(networks, optimisers, config, ALONE)(batch_of(0), 0, detailed=True)
+    assert networks.association is None
+    assert optimisers.association is None
+    assert not any("association" in name or "dis_" in name for name in record)
+    naive = NaiveStep(networks_of(config), build_optimisers(networks_of(config), config.optimiser), config)
+    assert naive(batch_of(0), 0, detailed=True).keys() == record.keys()
+
+
+def test_average_of_d_moves_slowly(tiny_config: Config) -> None:
+    config = small(tiny_config, target="ema", ema_decay=0.75)
+    networks = networks_of(config)
+    first = copy.deepcopy(networks.discriminator)
+    SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)(batch_of(0), 0, False)
+    assert networks.discriminator_ema is not None
+    trios = zip(
+        first.parameters(),
+        networks.discriminator.parameters(),
+        networks.discriminator_ema.parameters(),
+        strict=True,
+    )
+    for old, new, average in trios:
+        torch.testing.assert_close(average, 0.75 * old + 0.25 * new)
+
+
+def test_weight_of_l_dis() -> None:
+    health = AssociationHealth(AssociationConfig(dis_warmup=10, dis_gate="r2", gate_decay=0.5))
+    health.observe(torch.tensor(-50.0))
+    assert health.r2.item() == -0.5, "one bad batch counts as -1 at most"
+    assert health.weight(10).item() == 0.0, "a useless association has no say"
+    health.observe(torch.tensor(0.9))
+    assert health.weight(10).item() == pytest.approx(0.2)
+    assert health.weight(9).item() == 0.0, "warm-up"
+    assert AssociationHealth(AssociationConfig()).weight(0).item() == 1.0
+
+
+def test_gradients_of_l_dis_reach_g_alone(tiny_config: Config) -> None:
+    config = small(tiny_config)
+    networks = networks_of(config)
+    batch = batch_of(0)
+    fake = networks.generator.train()(batch.x_l)
+    output = networks.frozen_discriminator(fake)
+    predicted = networks.frozen_phi(networks.critic.embed(fake)).f_d
+    (predicted - networks.f_d(output)).square().mean().backward()
+    assert all(p.grad is not None for p in networks.generator.parameters())
+    assert networks.association is not None
+    for part in (networks.critic, networks.discriminator, networks.association):
+        assert all(p.grad is None for p in part.parameters())
+
+
+def test_l_dis_gradient_matches_finite_differences(tiny_config: Config) -> None:
+    """End to end through C, φ and D in double precision."""
+    networks = networks_of(small(tiny_config, feature="head"))
+    critic, phi, d = (
+        copy.deepcopy(m).double() for m in (networks.critic, networks.frozen_phi, networks.discriminator)
+    )
+
+    def l_dis(x: torch.Tensor) -> torch.Tensor:
+        return (phi(critic.embed(x)).f_d - d(x).head).square().mean()
+
+    x = batch_of(1, size=3).x_h.double().requires_grad_()
+    (gradient,) = torch.autograd.grad(l_dis(x), x)
+    direction = torch.randn_like(x)
+    eps = 1e-6
+    with torch.no_grad():
+        numeric = (l_dis(x + eps * direction) - l_dis(x - eps * direction)) / (2 * eps)
+    assert (gradient * direction).sum().item() == pytest.approx(numeric.item(), rel=1e-4)
