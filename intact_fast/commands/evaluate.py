@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
-from rich.console import Console
 
 from intact_fast.config import Config, DataConfig, EvaluationConfig, OSNetName
 from intact_fast.configuration import from_yaml
@@ -25,6 +24,7 @@ from intact_fast.models.sr_reid import SRReID
 from intact_fast.training.checkpoints import read_checkpoint
 from intact_fast.training.critic import load_critic
 from intact_fast.training.distributed import choose_device
+from intact_fast.training.monitoring import make_console
 from intact_fast.training.networks import build_generator
 
 
@@ -86,7 +86,7 @@ def _run(arguments: list[str]) -> None:
     if options.json:
         print(json.dumps(figures(result), indent=1))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     console.print(rich_table(result))
     for line in (describe_protocol(result.config), gain_sentence(result)):
         if line:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from intact_fast.config import Kernel
 from intact_fast.data.plan import BatchPlan, Position
 
 
@@ -25,7 +26,7 @@ class PictureForm:
     """
 
     size: tuple[int, int]
-    kernel: str
+    kernel: Kernel
     jpeg_quality: int | None
     pad: int
     with_lr: bool

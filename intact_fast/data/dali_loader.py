@@ -25,25 +25,40 @@ _FILTERS = {
 }
 """Filter and its half width in source pixels when nothing shrinks."""
 
+_INPUTS = {
+    "name": (types.UINT8, 1),
+    "flip": (types.INT32, 0),
+    "r": (types.FLOAT, 0),
+    "shift": (types.INT32, 1),
+}
+"""What a pipeline is fed with for each picture: type and number of dimensions."""
+
 
 class PlanSource:
-    """Feeds plans to a pipeline and remembers those whose batch has not come out yet."""
+    """Feeds plans to a pipeline and remembers those whose batch has not come out yet.
 
-    def __init__(self, plans: Iterator[BatchPlan], paths: Sequence[Path]) -> None:
+    Attributes:
+        inputs: Names of what it feeds, those of `_INPUTS` that the pictures' form needs.
+        pending: Plans whose batch has not come out, oldest first.
+    """
+
+    def __init__(self, plans: Iterator[BatchPlan], paths: Sequence[Path], form: PictureForm) -> None:
         self._plans = plans
         self._paths = paths
+        self.inputs = ["name", "flip", *(["r"] if form.with_lr else []), *(["shift"] if form.pad > 0 else [])]
         self.pending: deque[BatchPlan] = deque()
 
     def __call__(self) -> tuple[Any, ...]:
-        """Give the next batch's file names, rates, flips and shifts."""
+        """Give the next batch's inputs."""
         plan = next(self._plans)
         self.pending.append(plan)
-        return (
-            [np.frombuffer(fsencode(self._paths[i]), dtype=np.uint8) for i in plan.index],
-            plan.r.astype(np.float32),
-            plan.flip.astype(np.int32),
-            plan.shift.astype(np.int32),
-        )
+        values = {
+            "name": [np.frombuffer(fsencode(self._paths[i]), dtype=np.uint8) for i in plan.index],
+            "flip": plan.flip.astype(np.int32),
+            "r": plan.r.astype(np.float32),
+            "shift": plan.shift.astype(np.int32),
+        }
+        return tuple(values[name] for name in self.inputs)
 
     def check_pending(self) -> None:
         """Read the pictures of the remembered plans.
@@ -57,22 +72,22 @@ class PlanSource:
 
 
 @do_not_convert
-def _resize_axis(images: Any, axis: int, before: Any, after: Any, kernel: str) -> Any:
-    """Resize one axis exactly as Pillow does: 8 bits in, 8 bits out.
+def _resize_pass(images: Any, axes: tuple[int, int], before: Any, after: Any, kernel: str) -> Any:
+    """Resize with Pillow's weights: 8 bits in, 8 bits out.
 
     Where a filter reaches over the border, Pillow renormalises the weights that fall inside and DALI repeats
-    the border pixel. So the picture is framed with zeros, and the result is divided by what a line of
-    ones gives in the same frame.
+    the border pixel. So the picture is framed with zeros, and the result is divided by what ones give in the
+    same frame.
 
     Args:
         images: H×W×C uint8.
-        axis: 0 or 1.
+        axes: 1 where (the height, the width) is resized, 0 where it stays.
         before: (H, W), float.
-        after: (H, W) that the resize of both axes leads to, float.
+        after: (H, W) that the whole resize leads to, float.
         kernel: Filter.
     """
     interpolation, half_width = _FILTERS[kernel]
-    along, across = _constant(np.eye(2)[axis]), _constant(1 - np.eye(2)[axis])
+    along, across = _constant(axes), _constant(1 - np.array(axes))
     frame = along * (math.ceil(math.max(before / after, 1.0) * half_width) + 1.0)
     start = fn.cast(-frame, dtype=types.INT32)
 
@@ -94,16 +109,17 @@ def _resize_axis(images: Any, axis: int, before: Any, after: Any, kernel: str) -
             dtype=types.FLOAT,
         )
 
-    line = along * before + across
+    # one pixel wide where nothing is resized
+    ones_size = along * before + across
     ones = fn.slice(
         types.Constant(np.ones((1, 1, 1), dtype=np.uint8), device="cpu", layout="HWC"),
         start=[0, 0],
-        shape=fn.cast(line, dtype=types.INT32),
+        shape=fn.cast(ones_size, dtype=types.INT32),
         axes=[0, 1],
         out_of_bounds_policy="pad",
         fill_values=1,
     )
-    weight = resampled(ones, line, along * after + across)
+    weight = resampled(ones, ones_size, along * after + across)
     if images.device == "gpu":
         weight = weight.gpu()
     pixels = resampled(images, before, along * after + across * before)
@@ -111,11 +127,14 @@ def _resize_axis(images: Any, axis: int, before: Any, after: Any, kernel: str) -
 
 
 @do_not_convert
-def _resize_exactly(images: Any, before: Any, after: Any, kernel: str) -> Any:
-    """Resize in Pillow's two passes, the horizontal one first, each rounded to 8 bits."""
-    between = before * _constant([1, 0]) + after * _constant([0, 1])
-    images = _resize_axis(images, 1, before, after, kernel)
-    return _resize_axis(images, 0, between, after, kernel)
+def _resize_framed(images: Any, before: Any, after: Any, kernel: str) -> Any:
+    """Resize with Pillow's weights at the border."""
+    if kernel == "bilinear":
+        return _resize_pass(images, (1, 1), before, after, kernel)
+    # these filters overshoot, and Pillow clips to 8 bits between its horizontal and its vertical pass
+    between = before * _constant((1, 0)) + after * _constant((0, 1))
+    images = _resize_pass(images, (0, 1), before, after, kernel)
+    return _resize_pass(images, (1, 0), between, after, kernel)
 
 
 def _constant(vector: Any) -> Any:
@@ -126,10 +145,10 @@ def _constant(vector: Any) -> Any:
 def _resize(images: Any, before: Any, after: Any, kernel: str) -> Any:
     """Resize H×W×C uint8 from (H, W) ``before`` to ``after`` with Pillow's result, within rounding."""
     if kernel != "bilinear":
-        return _resize_exactly(images, before, after, kernel)
+        return _resize_framed(images, before, after, kernel)
     # growing bilinearly, a repeated border pixel and renormalised weights are the same
     if (before[0] > after[0]) | (before[1] > after[1]):
-        resized = _resize_exactly(images, before, after, kernel)
+        resized = _resize_framed(images, before, after, kernel)
     else:
         resized = fn.resize(images, size=after, interp_type=types.INTERP_LINEAR)
     return resized
@@ -148,13 +167,15 @@ def picture_pipeline(source: PlanSource, form: PictureForm, gpu_decode: bool, gp
     Returns:
         HR pictures and, with ``form.with_lr``, LR pictures: H×W×3 float32.
     """
-    name, r, flip, shift = fn.external_source(
+    kinds = [_INPUTS[name] for name in source.inputs]
+    fed = fn.external_source(
         source,
-        num_outputs=4,
-        dtype=[types.UINT8, types.FLOAT, types.INT32, types.INT32],
-        ndim=[1, 0, 0, 1],
+        num_outputs=len(kinds),
+        dtype=[dtype for dtype, _ in kinds],
+        ndim=[ndim for _, ndim in kinds],
     )
-    encoded = fn.io.file.read(name)
+    given = {name: fed[i] for i, name in enumerate(source.inputs)}
+    encoded = fn.io.file.read(given["name"])
     native = fn.cast(fn.peek_image_shape(encoded)[:2], dtype=types.FLOAT)
     images = fn.decoders.image(
         encoded,
@@ -169,7 +190,7 @@ def picture_pipeline(source: PlanSource, form: PictureForm, gpu_decode: bool, gp
         if form.pad > 0:
             picture = fn.slice(
                 picture,
-                start=shift - form.pad,
+                start=given["shift"] - form.pad,
                 shape=list(form.size),
                 axes=[0, 1],
                 out_of_bounds_policy="pad",
@@ -179,7 +200,7 @@ def picture_pipeline(source: PlanSource, form: PictureForm, gpu_decode: bool, gp
             picture = picture.gpu()
         return fn.crop_mirror_normalize(
             picture,
-            mirror=flip,
+            mirror=given["flip"],
             mean=[255 * value for value in IMAGENET_MEAN],
             std=[255 * value for value in IMAGENET_STD],
             output_layout="HWC",
@@ -188,7 +209,7 @@ def picture_pipeline(source: PlanSource, form: PictureForm, gpu_decode: bool, gp
     hr = finished(images, native)
     if not form.with_lr:
         return hr
-    small_size = math.max(math.floor(native / r), 1.0)
+    small_size = math.max(math.floor(native / given["r"]), 1.0)
     small = _resize(images, native, small_size, form.kernel)
     if form.jpeg_quality is not None:
         small = fn.jpeg_compression_distortion(small, quality=form.jpeg_quality)
@@ -227,7 +248,7 @@ def dali_batches(
     device_id = None
     if on_gpu:
         device_id = torch.cuda.current_device() if device.index is None else device.index
-    source = PlanSource(plans, paths)
+    source = PlanSource(plans, paths, form)
     pipeline = picture_pipeline(
         source,
         form,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +38,7 @@ class TrainLoader:
         """Batches per epoch, the same for every process."""
         return self.schedule.steps_per_epoch
 
-    def iterate(self, start: Position) -> Iterator[Batch]:
+    def iterate(self, start: Position) -> Generator[Batch, None, None]:
         """Yield batches from a position on, epoch after epoch without end.
 
         ``iterate(batch.next_position)`` goes on bit for bit as the iterator that gave ``batch``. Closing the

@@ -56,7 +56,7 @@ def rich_table(evaluation: Evaluation) -> Table:
     table = Table(
         title=f"{plain['dataset']}: {plain['queries']} queries, {plain['gallery']} gallery pictures"
     )
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for column in COLUMNS:
         table.add_column(column, justify="right")
     for name, row in plain["rows"].items():

@@ -29,6 +29,12 @@ _SHOWN = {
 }
 
 
+def make_console(quiet: bool = False) -> Console:
+    """A console that keeps each line whole, and is wide enough for the tables where stdout is a file or a pipe."""
+    wide = None if Console().is_terminal else 120
+    return Console(quiet=quiet, highlight=False, soft_wrap=True, width=wide)
+
+
 class Monitor:
     """Progress and metrics of one run; silent and inactive where ``folder`` is None.
 
@@ -41,7 +47,7 @@ class Monitor:
 
     def __init__(self, folder: Path | None, console: Console | None = None) -> None:
         self._folder = folder
-        self.console = console or Console(quiet=folder is None, highlight=False, soft_wrap=True)
+        self.console = console or make_console(quiet=folder is None)
         self._writer: SummaryWriter | None = None
         self._progress: Progress | None = None
         self._bar: TaskID | None = None

@@ -29,7 +29,7 @@ def test_viper_layouts(tmp_path: Path, prefix: str) -> None:
         (873, 2, "all"),
     ]
     assert all((tmp_path / p.path).is_file() for p in catalogue.pictures)
-    assert catalogue.default_lr_camera == 1
+    assert catalogue.default_lr_camera == 0
 
 
 MARKET = {
@@ -141,4 +141,4 @@ def test_synthetic_is_drawn_once_and_read_like_any_other(
     catalogue = read_synthetic(tmp_path)
     assert catalogue.pictures[0].path.startswith("synthetic-abc/")
     assert Counter(p.subset for p in catalogue.pictures) == {"train": 2, "test": 2}
-    assert catalogue.default_lr_camera == 1
+    assert catalogue.default_lr_camera == 0

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intact_fast.data.plan import EpochPlan, Position, Schedule, epoch_plan
+from intact_fast.errors import UserError
+
+
+def draw(num_images: int = 600, seed: int = 1, epoch: int = 0, flip: bool = True, pad: int = 4) -> EpochPlan:
+    return epoch_plan(num_images, seed=seed, epoch=epoch, factors=(2, 3, 4), flip=flip, pad=pad)
+
+
+def schedule(
+    num_images: int = 50, batch_size: int = 4, rank: int = 0, world_size: int = 1, seed: int = 3
+) -> Schedule:
+    return Schedule(num_images, batch_size, rank, world_size, seed, (2, 3, 4), True, 2)
+
+
+def assert_same_plan(a: EpochPlan, b: EpochPlan) -> None:
+    for name in ("index", "r", "flip", "shift"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_an_epoch_holds_every_picture_once() -> None:
+    np.testing.assert_array_equal(np.sort(draw().index), np.arange(600))
+
+
+def test_plan_depends_on_seed_and_epoch_alone() -> None:
+    assert_same_plan(draw(), draw())
+    assert not np.array_equal(draw().index, draw(epoch=1).index)
+    assert not np.array_equal(draw().index, draw(seed=2).index)
+    assert not np.array_equal(draw(seed=1, epoch=0).index, draw(seed=0, epoch=1).index)
+
+
+def test_rates_flips_and_shifts_are_uniform() -> None:
+    plan = draw(num_images=6000)
+    assert [round(np.mean(plan.r == r), 1) for r in (2, 3, 4)] == [0.3, 0.3, 0.3]
+    assert 0.47 < plan.flip.mean() < 0.53
+    values, counts = np.unique(plan.shift, return_counts=True)
+    assert values.tolist() == list(range(9))
+    assert counts.min() > 0.85 * counts.max()
+
+
+def test_switching_augmentation_off_leaves_order_and_rates() -> None:
+    plain, augmented = draw(flip=False, pad=0), draw()
+    assert not plain.flip.any()
+    assert not plain.shift.any()
+    np.testing.assert_array_equal(plain.index, augmented.index)
+    np.testing.assert_array_equal(plain.r, augmented.r)
+
+
+@given(
+    num_images=st.integers(12, 60),
+    batch_size=st.integers(1, 3),
+    world_size=st.integers(1, 4),
+    steps=st.integers(1, 70),
+)
+def test_ranks_together_see_what_one_process_sees(
+    num_images: int, batch_size: int, world_size: int, steps: int
+) -> None:
+    ranks = [
+        schedule(num_images, batch_size, rank, world_size).plans(Position(0, 0)) for rank in range(world_size)
+    ]
+    alone = schedule(num_images, batch_size * world_size).plans(Position(0, 0))
+    for whole, *parts in islice(zip(alone, *ranks, strict=True), steps):
+        joined = EpochPlan(
+            *(np.concatenate([getattr(p, n) for p in parts]) for n in ("index", "r", "flip", "shift"))
+        )
+        assert_same_plan(whole, joined)
+        assert {part.next_position for part in parts} == {whole.next_position}
+
+
+def test_any_position_resumes_the_unbroken_order() -> None:
+    unbroken = list(islice(schedule().plans(Position(0, 0)), 30))
+    for i, plan in enumerate(unbroken[:-1]):
+        resumed = next(schedule().plans(plan.next_position))
+        assert_same_plan(resumed, unbroken[i + 1])
+
+
+def test_the_position_after_the_last_step_is_the_next_epoch() -> None:
+    assert schedule().steps_per_epoch == 12
+    positions = [plan.next_position for plan in islice(schedule().plans(Position(0, 10)), 3)]
+    assert positions == [Position(0, 11), Position(1, 0), Position(1, 1)]
+    assert_same_plan(next(schedule().plans(Position(0, 12))), next(schedule().plans(Position(1, 0))))
+
+
+def test_too_few_pictures_for_a_global_batch() -> None:
+    with pytest.raises(UserError, match=r"--training\.batch-size 4.*need 16 pictures.*has 15"):
+        schedule(num_images=15, world_size=4)
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(UserError, match="--seed -1"):
+        draw(seed=-1)
