@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_picture
 
+from conftest import write_picture
 from intact_fast.cli import main
 from intact_fast.errors import UserError
 from intact_fast.models import build_osnet

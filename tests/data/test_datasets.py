@@ -29,7 +29,7 @@ def test_viper_layouts(tmp_path: Path, prefix: str) -> None:
         (873, 2, "all"),
     ]
     assert all((tmp_path / p.path).is_file() for p in catalogue.pictures)
-    assert catalogue.default_lr_camera == 0
+    assert catalogue.default_lr_camera == 1
 
 
 MARKET = {
