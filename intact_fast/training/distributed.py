@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from intact_fast.errors import UserError
 
 T = TypeVar("T")
 
-# rank 0 evaluates and trains its critic's report while the others wait
+# rank 0 evaluates while the others wait
 _TIMEOUT = timedelta(hours=12)
 
 
@@ -95,11 +96,14 @@ class Process:
         """
         if self.world_size == 1:
             return module
+        # PyTorch 2.13 renames the switch and warns about the old name
+        parameters = inspect.signature(DistributedDataParallel.__init__).parameters
+        switch = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
         return DistributedDataParallel(
             module,
             device_ids=[self.device.index] if self.device.type == "cuda" else None,
-            broadcast_buffers=False,
             gradient_as_bucket_view=True,
+            **{switch: False},
         )
 
 

@@ -120,7 +120,7 @@ class Run:
             rows = [row for row, is_good in zip(rows, good, strict=True) if is_good]
         return rows
 
-    def _loader(self, batch_size: int, seed: int, with_lr: bool, pad: int) -> TrainLoader:
+    def _loader(self, name: str, batch_size: int, seed: int, with_lr: bool, pad: int) -> TrainLoader:
         rows = self._training_rows()
         labels = self.manifest.labels
         loader = build_loader(
@@ -162,7 +162,7 @@ class Run:
             critic, config, self.process, autocast_type(self.config.training.precision, self.process.device)
         )
         training = self.config.training
-        loader = self._loader(config.batch_size, self.config.seed, with_lr=False, pad=config.pad)
+        loader = self._loader("critic", config.batch_size, self.config.seed, with_lr=False, pad=config.pad)
         run_task(
             task,
             loader,
@@ -184,7 +184,7 @@ class Run:
         torch.manual_seed(self.config.seed + 1)
         task = IntactTask(self.config, critic, self.process)
         loader = self._loader(
-            training.batch_size, self.config.seed + 1, with_lr=True, pad=self.config.data.pad
+            "INTACT", training.batch_size, self.config.seed + 1, with_lr=True, pad=self.config.data.pad
         )
         has_validation = bool(self.manifest.split("val_query"))
         run_task(
