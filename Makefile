@@ -1,6 +1,6 @@
 # make install | train | test | lint | bench | gpu
 VENV ?= .venv
-# Interpreter that makes the environment; `make gpu` runs in it directly where it is given.
+# Interpreter that makes the environment
 BASE_PYTHON ?= python3
 PY = $(VENV)/bin/python
 ARGS ?=

@@ -241,7 +241,7 @@ CPU = replace(
     association=AssociationConfig(
         feature="pool", scale="standardised", target="ema", dis_warmup=50, dis_gate="r2"
     ),
-    critic=CriticConfig(arch="osnet_x0_25", iterations=380, batch_size=32, lr=3e-3, pad=4),
+    critic=CriticConfig(arch="osnet_x0_25", iterations=380, batch_size=32, lr=6e-3, pad=4),
     optimiser=OptimiserConfig(lr_generator=5e-4, lr_discriminator=1e-4),
     training=TrainingConfig(iterations=160, log_every=20, checkpoint_every=80, validate_every=80),
 )

@@ -96,6 +96,7 @@ _FREE = {
     "data.decode",
     "data.threads",
     "data.prefetch",
+    "data.skip_corrupt",
     "training.iterations",
     "training.log_every",
     "training.checkpoint_every",

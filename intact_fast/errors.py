@@ -27,6 +27,6 @@ def fail(error: UserError, debug: bool) -> int:
     """
     if debug:
         raise error
-    if error.one_process or os.environ.get("LOCAL_RANK", "0") == "0":
+    if error.one_process or os.environ.get("RANK", "0") == "0":
         print(f"error: {error}", file=sys.stderr, flush=True)
     return 2

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
+from intact_fast.checks import check_config
+from intact_fast.config import Config
 from intact_fast.configuration import parse_config
 from intact_fast.errors import UserError, fail
 from intact_fast.training.distributed import Interrupted, process_group
@@ -27,19 +34,47 @@ def main(
         program: Name for ``--help``.
 
     Returns:
-        Exit status: 0 when done or stopped with its state saved, 2 after a user error.
+        Exit status: 0 when done or stopped with its state saved, 2 after a user error, 130 when
+        interrupted outside the training loops.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
-        config = parse_config(arguments, program, DESCRIPTION)
-        with process_group(config.device) as process:
+        config = _parse(arguments, program)
+        check_config(config)
+        with _terminate_as_interrupt(), process_group(config.device) as process:
             Run(config, process).execute()
     except Interrupted:
         return 0
+    except KeyboardInterrupt:
+        print("Interrupted; run the same command to go on.", file=sys.stderr)
+        return 130
     except UserError as error:
         return fail(error, debug)
     return 0
+
+
+def _parse(arguments: Sequence[str], program: str) -> Config:
+    """Parse the command line; only rank 0 prints help and complaints."""
+    if os.environ.get("RANK", "0") == "0":
+        return parse_config(arguments, program, DESCRIPTION)
+    silence = io.StringIO()
+    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+        return parse_config(arguments, program, DESCRIPTION)
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C outside the training loops, which handle both themselves."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import tyro
 
+from intact_fast.checks import check_data, check_evaluation
 from intact_fast.config import Config, DataConfig, EvaluationConfig, OSNetName
 from intact_fast.configuration import from_yaml
 from intact_fast.data.manifest import Manifest
@@ -65,13 +66,15 @@ def _run(arguments: list[str]) -> None:
     finder.add_argument("--checkpoint", type=Path)
     path = finder.parse_known_args(arguments)[0].checkpoint
     checkpoint = _read_training_checkpoint(path) if path is not None else None
-    defaults = EvaluateOptions() if checkpoint is None else _defaults(checkpoint, path)
+    defaults = EvaluateOptions() if checkpoint is None else _defaults(checkpoint, path, arguments)
     options = tyro.cli(EvaluateOptions, prog="intact-fast evaluate", args=arguments, default=defaults)
     if (checkpoint is None) == (options.critic is None):
         raise UserError("evaluate needs --checkpoint FILE or --critic FILE (one of them)")
+    check_data(options.data)
+    check_evaluation(options.evaluation)
     manifest = obtain_manifest(options.data)
     if checkpoint is not None:
-        _check_split(manifest, checkpoint, path)
+        _check_split(manifest, checkpoint, options, path)
         model = _model(checkpoint, options, manifest, path)
         views = options.queries
     else:
@@ -102,25 +105,46 @@ def _read_training_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _defaults(checkpoint: dict[str, Any], path: Path) -> EvaluateOptions:
+def _defaults(checkpoint: dict[str, Any], path: Path, arguments: list[str]) -> EvaluateOptions:
+    """The run's own options; its own split, too, unless the command line asks for other data."""
     config = _config(checkpoint, path)
-    beside = path.resolve().parent.parent / "manifest.jsonl"
-    data = replace(config.data, manifest=beside) if beside.is_file() else config.data
+    own = _own_manifest(path)
+    asked = {a.split("=")[0] for a in arguments if a.startswith("--data.")} - {
+        "--data.root",
+        "--data.threads",
+    }
+    data = replace(config.data, manifest=None if asked or not own.is_file() else own)
     return EvaluateOptions(checkpoint=path, data=data, evaluation=config.evaluation)
+
+
+def _own_manifest(path: Path) -> Path:
+    """Where the run that wrote a checkpoint keeps its split."""
+    return path.resolve().parent.parent / "manifest.jsonl"
 
 
 def _config(checkpoint: dict[str, Any], path: Path) -> Config:
     return from_yaml(checkpoint["config"], str(path))
 
 
-def _check_split(manifest: Manifest, checkpoint: dict[str, Any], path: Path) -> None:
-    """Refuse another split of the data that the checkpoint was trained on: its test identities may be known."""
-    trained_on = _config(checkpoint, path).data.dataset
-    if manifest.header.dataset == trained_on and manifest.hash != checkpoint["manifest_hash"]:
-        raise UserError(
-            f"--checkpoint {path}: trained on split {checkpoint['manifest_hash'][:12]} of {trained_on}, this is split "
-            f"{manifest.hash[:12]}; give the run's own by --data.manifest RUN/manifest.jsonl"
-        )
+def _check_split(
+    manifest: Manifest, checkpoint: dict[str, Any], options: EvaluateOptions, path: Path
+) -> None:
+    """Refuse to test on pictures that the checkpoint was trained on."""
+    trained = _config(checkpoint, path).data
+    same_data = manifest.header.dataset == trained.dataset and (
+        trained.dataset != "folder" or options.data.root.resolve() == trained.root.resolve()
+    )
+    if manifest.hash == checkpoint["manifest_hash"] or not same_data:
+        return
+    own = _own_manifest(path)
+    if own.is_file():
+        known = {row.path for row in Manifest.load(own).split("train", "val_query", "val_gallery")}
+        if not known & {row.path for row in manifest.split("query", "gallery")}:
+            return
+    raise UserError(
+        f"--checkpoint {path}: trained on split {checkpoint['manifest_hash'][:12]} of {trained.dataset}, and split "
+        f"{manifest.hash[:12]} may test on its training pictures; give the run's own by --data.manifest {own}"
+    )
 
 
 def _model(checkpoint: dict[str, Any], options: EvaluateOptions, manifest: Manifest, path: Path) -> SRReID:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import tyro
 
+from intact_fast.checks import check_data
 from intact_fast.config import DataConfig
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError, fail
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         options = tyro.cli(PrepareOptions, prog="intact-fast prepare", args=arguments)
         if options.out.exists():
             raise UserError(f"--out {options.out}: exists already; remove it or name another file")
+        check_data(options.data)
         manifest = obtain_manifest(options.data)
         manifest.save(options.out)
     except UserError as error:
@@ -41,7 +42,3 @@ def main(arguments: Sequence[str]) -> int:
     pictures = ", ".join(f"{count} {split}" for split, count in counts.items())
     print(f"{options.out}: {pictures}; {len(manifest.labels)} training identities; hash {manifest.hash[:12]}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -82,7 +82,6 @@ def build_loader(
     """
     assert len(paths) == len(labels)
     pad = config.pad if pad is None else pad
-    _check(config, pad)
     backend = _choose_backend(config)
     gpu_decode = backend == "dali" and _choose_gpu_decode(config, device)
     schedule = Schedule(len(paths), batch_size, rank, world_size, seed, config.factors, config.flip, pad)
@@ -112,18 +111,6 @@ def readable_images(paths: Sequence[Path], threads: int) -> list[bool]:
         return list(pool.map(is_readable, paths))
 
 
-def _check(config: DataConfig, pad: int) -> None:
-    if not config.factors or min(config.factors) < 1:
-        raise UserError(f"--data.factors {config.factors}: give one or more rates of 1 or more")
-    if config.jpeg_quality is not None and not 1 <= config.jpeg_quality <= 100:
-        raise UserError(f"--data.jpeg-quality {config.jpeg_quality}: must be 1 to 100")
-    if min(config.height, config.width) < 1:
-        raise UserError(f"--data.height {config.height} --data.width {config.width}: must be 1 or more")
-    for option, value in (("pad", pad), ("threads", config.threads), ("prefetch", config.prefetch)):
-        if value < 0:
-            raise UserError(f"--data.{option} {value}: must be 0 or more")
-
-
 def _choose_backend(config: DataConfig) -> str:
     if config.backend == "pillow":
         return "pillow"
@@ -137,8 +124,8 @@ def _choose_backend(config: DataConfig) -> str:
         if config.backend == "auto":
             return "pillow"
         raise UserError(
-            "--data.backend dali: NVIDIA DALI is not installed; run pip install 'intact_fast[cuda13]' "
-            "(the wheel nvidia-dali-cuda130) or use --data.backend pillow"
+            "--data.backend dali: NVIDIA DALI is not installed; run pip install nvidia-dali-cuda130 "
+            "(nvidia-dali-cuda120 for CUDA 12) or use --data.backend pillow"
         ) from error
     return "dali"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,12 @@ class PlannedBatches(Dataset[dict[str, Any]]):
         return pixels[:, ::-1] if plan.flip[i] else pixels
 
 
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Keep a worker alive when the whole process group is told to stop: the trainer ends it after saving."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def pillow_batches(
     plans: Iterator[BatchPlan],
     paths: Sequence[Path],
@@ -96,7 +103,11 @@ def pillow_batches(
     # They run only Pillow and numpy, never torch's thread pools, gloo or CUDA, whose state a fork breaks.
     parallel: dict[str, Any] = {}
     if workers > 0:
-        parallel = {"multiprocessing_context": "fork", "prefetch_factor": max(1, -(-prefetch // workers))}
+        parallel = {
+            "multiprocessing_context": "fork",
+            "prefetch_factor": max(1, -(-prefetch // workers)),
+            "worker_init_fn": _leave_signals_to_the_trainer,
+        }
     loader = DataLoader(
         PlannedBatches(paths, form),
         batch_size=None,

@@ -13,7 +13,7 @@ from intact_fast.data.datasets import READERS
 from intact_fast.data.manifest import Header, Manifest, Row, Split, require_identities
 from intact_fast.errors import UserError
 
-_HALVES, _VALIDATION, _VALIDATION_QUERY, _FACTORS = range(4)
+_HALVES, _VALIDATION, _VALIDATION_QUERY, _FACTORS, _VALIDATION_FACTORS = range(5)
 
 
 def obtain_manifest(config: DataConfig) -> Manifest:
@@ -23,7 +23,15 @@ def obtain_manifest(config: DataConfig) -> Manifest:
         UserError: The data or the manifest is missing or wrong.
     """
     if config.manifest is not None:
-        return Manifest.load(config.manifest)
+        manifest = Manifest.load(config.manifest)
+        for option in ("kernel", "jpeg_quality"):
+            ours, theirs = getattr(config, option), getattr(manifest.header, option)
+            if ours != theirs:
+                raise UserError(
+                    f"--data.{option.replace('_', '-')} {ours}: the manifest {config.manifest} was made for {theirs}; "
+                    "give the same value"
+                )
+        return manifest
     return build_manifest(READERS[config.dataset](Path(config.root)), config)
 
 
@@ -34,7 +42,7 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
     * Test pictures of the LR camera are queries, those of other cameras the gallery; fixed queries
       and galleries stay what they are, and a named LR camera then selects among the queries.
     * ``val_fraction`` of the training identities is held out: their pictures of the LR camera (one
-      of each camera where every query is LR) against their other pictures.
+      of each camera but one where every query is LR) against their other pictures.
     * Each LR row draws its own r.
 
     Raises:
@@ -44,15 +52,19 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
     train_pids, test_pids = _halves(catalogue, config.split_seed)
     val_pids = _validation_pids(catalogue, train_pids, config)
     val_query = _validation_queries(catalogue, val_pids, lr_camera, config.split_seed)
-    factors = np.random.default_rng([config.split_seed, _FACTORS])
+    # streams of their own, so that the queries' r do not depend on who is held out for validation
+    factors = {
+        "query": np.random.default_rng([config.split_seed, _FACTORS]),
+        "val_query": np.random.default_rng([config.split_seed, _VALIDATION_FACTORS]),
+    }
 
     rows = []
     for picture in catalogue.pictures:
         split = _split_of(picture, train_pids, test_pids, val_pids, val_query, lr_camera)
         if split is None:
             continue
-        is_lr = split in ("query", "val_query")
-        r = int(factors.choice(config.factors)) if is_lr else None
+        is_lr = split in factors
+        r = int(factors[split].choice(config.factors)) if is_lr else None
         rows.append(Row(picture.path, picture.pid, picture.camera, split, is_lr, r))
     header = Header(
         catalogue.dataset,
@@ -116,14 +128,20 @@ def _validation_queries(
     if lr_camera is not None and any(p.camera == lr_camera for p in pictures):
         return {p.path for p in pictures if p.camera == lr_camera}
     rng = np.random.default_rng([seed, _VALIDATION_QUERY])
-    return {group[rng.integers(len(group))].path for group in _by_pid_and_camera(pictures)}
+    queries = set()
+    for cameras in _by_pid_and_camera(pictures).values():
+        # one camera keeps all its pictures for the gallery, so that every query has a match
+        kept = rng.integers(len(cameras))
+        groups = [group for number, group in enumerate(cameras.values()) if number != kept]
+        queries |= {group[rng.integers(len(group))].path for group in groups}
+    return queries
 
 
-def _by_pid_and_camera(pictures: Iterable[Picture]) -> list[list[Picture]]:
-    groups: dict[tuple[int, int], list[Picture]] = {}
+def _by_pid_and_camera(pictures: Iterable[Picture]) -> dict[int, dict[int, list[Picture]]]:
+    groups: dict[int, dict[int, list[Picture]]] = {}
     for picture in pictures:
-        groups.setdefault((picture.pid, picture.camera), []).append(picture)
-    return list(groups.values())
+        groups.setdefault(picture.pid, {}).setdefault(picture.camera, []).append(picture)
+    return groups
 
 
 def _split_of(

@@ -75,7 +75,7 @@ class Evaluation:
         """INTACT against LR without SR; None where one of them is missing."""
         if "sr" not in self.rankings or "lr" not in self.rankings:
             return None
-        difference = self.rankings["sr"].cmc_per_query[:, 0] - self.rankings["lr"].cmc_per_query[:, 0]
+        difference = self.rankings["sr"].rank1_per_query - self.rankings["lr"].rank1_per_query
         count = len(difference)
         error = float(np.std(difference, ddof=1)) / math.sqrt(count) if count > 1 else math.inf
         return Comparison(float(difference.mean()), error, count)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
+
+_SCALAR = np.float32(0).__reduce__()[0]
+_NUMPY_NUMBERS = [
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8")),
+]
+"""What torchreid's checkpoints hold besides tensors: their Rank-1 is a numpy number."""
 
 _NAME = re.compile(r"iteration_(\d+)\.pt$")
 
@@ -72,11 +81,13 @@ def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{option} {path}: no such file")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    # a broken or foreign file can fail anywhere inside the unpickler, with any exception
+    except Exception as error:
         raise UserError(
-            f"{option} {path}: not a readable checkpoint ({reason}); give another file"
+            f"{option} {path}: not a readable checkpoint (broken, or more than tensors and plain values); "
+            "give another file"
         ) from error
     if not isinstance(state, dict):
         raise UserError(

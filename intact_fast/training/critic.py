@@ -138,7 +138,8 @@ def _osnet_state(path: Path, option: str, arch: str) -> dict[str, Tensor]:
             f"{option} {path}: not an OSNet checkpoint; give one of torchreid's or of this project's"
         )
     if found != arch:
-        raise UserError(f"{option} {path}: holds {found}, --critic.arch is {arch}; set --critic.arch {found}")
+        arch_option = "--arch" if option == "--critic" else "--critic.arch"
+        raise UserError(f"{option} {path}: holds {found}, {arch_option} is {arch}; set {arch_option} {found}")
     return state
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 # rank 0 evaluates while the others wait
 _TIMEOUT = timedelta(hours=12)
+_SAME_REQUEST_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -127,13 +129,17 @@ def process_group(device_name: Literal["auto", "cpu", "cuda"]) -> Iterator[Proce
     """Join the group that torchrun started (gloo on CPU, NCCL on GPU), or stand alone without it."""
     device = choose_device(device_name)
     if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if device.index >= count:
+            raise UserError(
+                f"--nproc-per-node: this machine has {count} GPUs; start at most {count} processes"
+            )
         torch.cuda.set_device(device)
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield Process(0, 1, device, None)
         return
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        timeout=_TIMEOUT,
         device_id=device if device.type == "cuda" else None,
     )
     try:
@@ -151,21 +157,24 @@ class StopRequest:
     """Remembers SIGTERM and SIGINT instead of dying of them.
 
     A loop asks :meth:`agreed` once per iteration; when any process got a signal, all of them stop at
-    the same iteration. A second Ctrl-C interrupts at once.
+    the same iteration. Another Ctrl-C some seconds later interrupts at once.
     """
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._received = False
+        self._received: float | None = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._received and number == signal.SIGINT:
+        now = time.monotonic()
+        if self._received is None:
+            self._received = now
+        # torchrun passes a Ctrl-C on to workers that the terminal has already told
+        elif number == signal.SIGINT and now - self._received > _SAME_REQUEST_SECONDS:
             raise KeyboardInterrupt
-        self._received = True
 
     def agreed(self) -> bool:
         """Whether to stop now; the same on every process."""
-        return self._process.any(self._received)
+        return self._process.any(self._received is not None)
 
     def __enter__(self) -> StopRequest:
         self._previous = {n: signal.signal(n, self._handle) for n in (signal.SIGTERM, signal.SIGINT)}

@@ -103,7 +103,7 @@ def run_task(
     with StopRequest(process) as stop, closing(loader.iterate(position)) as batches:
         for batch in _marked(batches):
             iteration += 1
-            detailed = iteration % cadence.log == 0 or iteration == task.iterations
+            detailed = _due(iteration, cadence.log) or iteration == task.iterations
             record = task.step(batch, iteration - 1, detailed)
             position = batch.next_position
             monitor.advance(len(batch.label) * process.world_size)
@@ -112,16 +112,22 @@ def run_task(
             last = iteration == task.iterations
             stopping = stop.agreed()
             if validate is not None and (last or _due(iteration, cadence.validate)):
-                with monitor.paused():
-                    best = _validate(task, validate, store, process, monitor, iteration, best, fingerprint)
+                try:
+                    with monitor.paused():
+                        best = _validate(
+                            task, validate, store, process, monitor, iteration, best, fingerprint
+                        )
+                except UserError:
+                    save()
+                    raise
             if last or stopping or _due(iteration, cadence.checkpoint):
                 save()
-            if last:
-                break
             if stopping:
                 monitor.end_task()
                 monitor.say(f"Stopped at iteration {iteration}, state saved; run the same command to go on.")
                 raise Interrupted
+            if last:
+                break
     monitor.end_task()
     return best
 

@@ -56,8 +56,6 @@ class Monitor:
         self._restart_clock()
 
     def __enter__(self) -> Monitor:
-        if self._folder is not None:
-            self._writer = SummaryWriter(str(self._folder / "tensorboard"))
         return self
 
     def __exit__(
@@ -132,8 +130,10 @@ class Monitor:
 
     def store(self, iteration: int, values: dict[str, float]) -> None:
         """Append figures to metrics.jsonl and TensorBoard without showing them."""
-        if self._folder is None or self._writer is None:
+        if self._folder is None:
             return
+        if self._writer is None:
+            self._writer = SummaryWriter(str(self._folder / "tensorboard"))
         line = {"task": self._task, "iteration": iteration, **values}
         with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -64,7 +64,7 @@ class Run:
             task = self._train_intact(critic, fingerprint)
             total_seconds = time.perf_counter() - started
             self._note(
-                f"training took {total_seconds:.0f} s (critic {critic_seconds:.0f} s, INTACT "
+                f"training took {total_seconds:.0f} s in this session (critic {critic_seconds:.0f} s, INTACT "
                 f"{total_seconds - critic_seconds:.0f} s) with {self.process.world_size} process(es) on "
                 f"{self.process.device.type}"
             )
@@ -78,16 +78,9 @@ class Run:
 
     def _claim_folder(self) -> None:
         """Write config.yaml, or check that the folder's own asks for the same training."""
-        path = self.folder / "config.yaml"
-        changed = self.process.on_main(lambda: _changed_options(path, self.config))
-        if changed:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
-            raise UserError(
-                f"--name {self.config.name}: {self.folder} holds a run with other settings ({options}); give them "
-                "as they were to resume it, or another --name"
-            )
+        self.process.on_main(lambda: _check_claim(self.folder, self.config))
         if self.process.is_main:
-            save_config(self.config, path)
+            save_config(self.config, self.folder / "config.yaml")
         self.monitor.say(to_yaml(self.config).rstrip())
         g = self.config.generator
         if g.skip == "add" or g.global_residual:
@@ -101,7 +94,7 @@ class Run:
         path = self.folder / "manifest.jsonl"
 
         def obtain() -> Manifest:
-            if path.is_file():
+            if path.is_file() and _has_trained(self.folder):
                 return Manifest.load(path)
             manifest = obtain_manifest(self.config.data)
             manifest.save(path)
@@ -147,6 +140,10 @@ class Run:
             critic = load_critic(config.checkpoint, config.arch, classes)
             self._note(f"critic {config.arch} loaded from {config.checkpoint}")
             return critic
+        if config.init is not None:
+            self._note(
+                f"critic's backbone from {config.init}; its classifier starts fresh with {classes} identities"
+            )
         finished = self.folder / "checkpoints" / "critic.pt"
         if self.process.on_main(finished.is_file):
             self.monitor.say(f"Critic already trained: {finished}")
@@ -186,7 +183,7 @@ class Run:
         loader = self._loader(
             "INTACT", training.batch_size, self.config.seed + 1, with_lr=True, pad=self.config.data.pad
         )
-        has_validation = bool(self.manifest.split("val_query"))
+        has_validation = bool(self.manifest.split("val_query")) and bool(self.manifest.split("val_gallery"))
         run_task(
             task,
             loader,
@@ -263,11 +260,29 @@ class Run:
         return result
 
 
-def _changed_options(path: Path, config: Config) -> list[str]:
-    """Options in which a run's saved configuration trains differently; none where there is none."""
+def _has_trained(folder: Path) -> bool:
+    """Whether a run's folder holds anything that its settings bind."""
+    return any((folder / "checkpoints").rglob("*.pt"))
+
+
+def _check_claim(folder: Path, config: Config) -> None:
+    """Raise UserError unless the folder is free, or holds this very run."""
+    path = folder / "config.yaml"
     if not path.is_file():
-        return []
-    return differences(from_yaml(path.read_text(encoding="utf-8"), str(path)), config)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(
+                f"--name {config.name}: {folder} exists and is no run of ours; use another --name"
+            )
+        return
+    if not _has_trained(folder):
+        return
+    changed = differences(from_yaml(path.read_text(encoding="utf-8"), str(path)), config)
+    if changed:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        raise UserError(
+            f"--name {config.name}: {folder} holds a run with other settings ({options}); give them as they were "
+            "to resume it, or another --name"
+        )
 
 
 T = TypeVar("T")

@@ -311,7 +311,7 @@ def test_without_dali(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
     paths = [Path("unread.jpg")] * 4
     assert loader_of(paths, replace(CONFIG, backend="auto")).backend == "pillow"
-    with pytest.raises(UserError, match=r"--data\.backend dali.*intact_fast\[cuda13\].*pillow"):
+    with pytest.raises(UserError, match=r"--data\.backend dali.*nvidia-dali-cuda130.*pillow"):
         loader_of(paths, replace(CONFIG, backend="dali"))
 
 
@@ -319,12 +319,6 @@ def test_without_dali(monkeypatch: pytest.MonkeyPatch) -> None:
     ("changes", "message"),
     [
         ({"backend": "dali", "kernel": "area"}, r"--data\.kernel area.*--data\.backend pillow"),
-        ({"factors": ()}, r"--data\.factors"),
-        ({"factors": (0, 2)}, r"--data\.factors"),
-        ({"jpeg_quality": 0}, r"--data\.jpeg-quality 0"),
-        ({"pad": -1}, r"--data\.pad -1"),
-        ({"threads": -1}, r"--data\.threads -1"),
-        ({"height": 0}, r"--data\.height 0"),
         pytest.param({"backend": "dali", "decode": "gpu"}, r"--data\.decode gpu", marks=needs_dali),
     ],
 )

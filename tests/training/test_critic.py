@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,7 +32,9 @@ def test_torchreid_forms(tmp_path: Path, wrapped: str) -> None:
     if wrapped == "data-parallel":
         state = {f"module.{name}": value for name, value in state.items()}
     path = tmp_path / "osnet.pth"
-    torch.save(state if wrapped == "bare" else {"state_dict": state, "epoch": 60, "rank1": 0.9}, path)
+    torch.save(
+        state if wrapped == "bare" else {"state_dict": state, "epoch": 60, "rank1": np.float32(0.9)}, path
+    )
     assert load_critic(path, "osnet_x0_25", 7).num_classes == 7
 
 

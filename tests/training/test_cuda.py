@@ -13,9 +13,9 @@ from intact_fast.config import Config
 pytestmark = pytest.mark.cuda
 
 
-def test_shared_step_on_cuda_equals_cpu(tiny_config: Config) -> None:
+def test_shared_step_on_cuda_equals_cpu(tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(tiny_config, training=replace(tiny_config.training, precision="fp32"))
-    torch.backends.cudnn.allow_tf32 = False
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     records = {}
     for name in ("cpu", "cuda"):
         device = torch.device(name, 0) if name == "cuda" else torch.device(name)
@@ -29,9 +29,13 @@ def test_shared_step_on_cuda_equals_cpu(tiny_config: Config) -> None:
 
 
 def test_bf16_step_trains(tiny_config: Config) -> None:
-    config = replace(tiny_config, training=replace(tiny_config.training, precision="bf16"))
+    config = replace(
+        tiny_config,
+        training=replace(tiny_config.training, precision="bf16"),
+        optimiser=replace(tiny_config.optimiser, lr_generator=5e-3),
+    )
     step = make_step(config, torch.device("cuda", 0))
     batch = random_batch(config, 8, torch.device("cuda", 0))
-    losses = [step(batch, i, False)["loss/generator"].item() for i in range(30)]
+    losses = [step(batch, i, False)["loss/mse"].item() for i in range(30)]
     assert all(loss == loss for loss in losses), "no NaN"
-    assert losses[-1] < losses[0]
+    assert losses[-1] < 0.9 * losses[0]

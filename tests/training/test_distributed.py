@@ -86,6 +86,27 @@ def test_two_processes_train_stop_and_resume(tmp_path: Path, options: list[objec
             assert torch.equal(value, states[1]["ranks"][rank]["buffers"][key]), key
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_saves(
+    tmp_path: Path, options: list[object], number: signal.Signals
+) -> None:
+    """Terminals and schedulers signal torchrun, the trainer and its Pillow workers together."""
+    command = torchrun(1, *options, "--data.threads", 1, "--training.iterations", 100_000)
+    process = subprocess.Popen(
+        command, cwd=ROOT, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    runs = tmp_path / "runs" / "default"
+    deadline = time.monotonic() + 120
+    while not ((runs / "metrics.jsonl").is_file() and "INTACT" in (runs / "metrics.jsonl").read_text()):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    output, _ = process.communicate(timeout=60)
+    assert "state saved; run the same command to go on" in output
+    assert CheckpointStore(runs / "checkpoints", 1).latest() is not None
+
+
 def _worker_of(agent: int, rank: int) -> int:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal():

@@ -16,6 +16,7 @@ from PIL import Image
 from intact_fast.config import Config
 from intact_fast.errors import UserError
 from intact_fast.training.checkpoints import CheckpointStore, read_checkpoint
+from intact_fast.training.critic import CriticTask
 from intact_fast.training.distributed import Interrupted, Process
 from intact_fast.training.intact import IntactTask
 from intact_fast.training.run import Run
@@ -158,3 +159,47 @@ def test_changed_split_is_refused(config: Config) -> None:
     extra.rename(extra.with_name(extra.name.replace("_0.jpg", "_9.jpg")))
     with pytest.raises(UserError, match="trained on another split"):
         Run(config, ALONE).execute()
+
+
+def test_a_mistyped_first_command_does_not_claim_the_name(config: Config) -> None:
+    wrong = replace(config, data=replace(config.data, lr_camera="9"))
+    with pytest.raises(UserError, match=r"--data\.lr-camera 9"):
+        Run(wrong, ALONE).execute()
+    right = replace(config, training=replace(config.training, iterations=1))
+    assert Run(right, ALONE).execute() is not None
+
+
+def test_a_foreign_folder_is_left_alone(config: Config) -> None:
+    folder = config.runs / config.name
+    folder.mkdir(parents=True)
+    (folder / "report.md").write_text("mine")
+    with pytest.raises(UserError, match="exists and is no run of ours; use another --name"):
+        Run(config, ALONE).execute()
+    assert [p.name for p in folder.iterdir()] == ["report.md"]
+    assert (folder / "report.md").read_text() == "mine"
+
+
+def test_failed_validation_still_saves(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Run, task: IntactTask, iteration: int) -> float:
+        raise UserError("a picture vanished")
+
+    monkeypatch.setattr(Run, "_validate", broken)
+    with pytest.raises(UserError, match="vanished"):
+        Run(config, ALONE).execute()
+    assert final_state(config)["iteration"] == config.training.iterations
+
+
+def test_signal_in_the_critics_last_iteration_stops_the_run(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = CriticTask.step
+
+    def step(self: CriticTask, batch: Any, iteration: int, detailed: bool) -> Record:
+        if iteration == config.critic.iterations - 1:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, batch, iteration, detailed)
+
+    monkeypatch.setattr(CriticTask, "step", step)
+    with pytest.raises(Interrupted):
+        Run(config, ALONE).execute()
+    assert not list((config.runs / config.name / "checkpoints").glob("iteration_*.pt"))

@@ -69,7 +69,7 @@ def _read_names(root: Path) -> list[tuple[str, str, int, Subset]]:
 
 def _read_csv(root: Path, table: Path) -> list[tuple[str, str, int, Subset]]:
     rows = []
-    with table.open(newline="", encoding="utf-8") as file:
+    with table.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         missing = {"path", "pid", "camera"} - set(reader.fieldnames or ())
         if missing:
@@ -84,7 +84,7 @@ def _read_csv(root: Path, table: Path) -> list[tuple[str, str, int, Subset]]:
                 raise UserError(f"{table}, line {number}: camera {row['camera']!r}; give a whole number")
             if not (row["pid"] or "").strip():
                 raise UserError(f"{table}, line {number}: no pid; give the identity of {row['path']}")
-            if not (root / row["path"]).is_file():
+            if not row["path"] or not (root / row["path"]).is_file():
                 raise UserError(f"{table}, line {number}: no file {root / row['path']}; correct the path")
             rows.append((row["path"], row["pid"].strip(), int(row["camera"]), cast(Subset, subset)))
     return rows

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from intact_fast.checks import check_config
+from intact_fast.config import PRESETS, Config
+from intact_fast.errors import UserError
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_presets_pass(preset: Config) -> None:
+    check_config(preset)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("data", {"factors": ()}, r"--data\.factors"),
+        ("data", {"factors": (0, 2)}, r"--data\.factors"),
+        ("data", {"jpeg_quality": 0}, r"--data\.jpeg-quality 0"),
+        ("data", {"pad": -1}, r"--data\.pad -1"),
+        ("data", {"threads": -1}, r"--data\.threads -1"),
+        ("data", {"height": 0}, r"--data\.height 0"),
+        ("data", {"split_seed": -1}, r"--data\.split-seed -1"),
+        ("data", {"val_fraction": 1.0}, r"--data\.val-fraction 1\.0"),
+        ("training", {"batch_size": 1}, r"--training\.batch-size 1: batch normalisation"),
+        ("training", {"iterations": 0}, r"--training\.iterations 0"),
+        ("training", {"log_every": -1}, r"--training\.log-every -1"),
+        ("critic", {"batch_size": 1}, r"--critic\.batch-size 1"),
+        (
+            "critic",
+            {"checkpoint": Path("a"), "init": Path("b")},
+            r"--critic\.checkpoint and --critic\.init exclude",
+        ),
+        ("evaluation", {"batch_size": 0}, r"--evaluation\.batch-size 0"),
+        ("discriminator", {"widths": (8, 8)}, r"--discriminator\.widths \(8, 8\): give 4 widths"),
+        ("generator", {"widths": ()}, r"--generator\.widths \(\)"),
+        ("association", {"updates_per_iteration": 0}, r"--association\.updates-per-iteration 0"),
+    ],
+)
+def test_senseless_values_are_named(section: str, changes: dict[str, Any], message: str) -> None:
+    config = PRESETS["cpu"]
+    with pytest.raises(UserError, match=message):
+        check_config(replace(config, **{section: replace(getattr(config, section), **changes)}))
