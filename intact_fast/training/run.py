@@ -68,6 +68,7 @@ class Run:
                 f"{total_seconds - critic_seconds:.0f} s) with {self.process.world_size} process(es) on "
                 f"{self.process.device.type}"
             )
+            self._note_association(task)
             result = self._finish(task) if self.process.is_main else None
             self.process.barrier()
             return result
@@ -75,6 +76,21 @@ class Run:
     def _note(self, text: str) -> None:
         self._notes.append(text)
         self.monitor.say(text[0].upper() + text[1:] + ".")
+
+    def _note_association(self, task: IntactTask) -> None:
+        """Say how much φ had learned when the training ended: an association that explains nothing cannot help."""
+        association = task.networks.association
+        if association is None:
+            self._note("the association was left out (--loss.lambda-dis 0)")
+            return
+        r2 = float(association.health.r2)
+        weight = self.config.loss.lambda_dis * float(association.health.weight(task.iterations))
+        text = f"at the end φ explained R² = {r2:.2f} of f_d on HR pictures, and L_dis had the weight {weight:.2f}"
+        if weight == 0:
+            text += ": it did not act"
+        elif r2 <= 0:
+            text += ": it only matched mean features"
+        self._note(text)
 
     def _claim_folder(self) -> None:
         """Write config.yaml, or check that the folder's own asks for the same training."""

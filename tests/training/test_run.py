@@ -80,6 +80,7 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
     report = (folder / "report.md").read_text()
     assert "INTACT" in report
     assert "does not show what the association adds" in report
+    assert "φ explained R² = " in report
     figures = json.loads((folder / "evaluation.json").read_text())
     assert figures["rows"].keys() == {"HR queries (upper bound)", "LR queries without SR", "INTACT"}
     # 6 test identities, 2 pictures in the LR camera
