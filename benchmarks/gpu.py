@@ -27,7 +27,8 @@ def main() -> int:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         print(
-            f"error: make gpu: {sys.executable} lacks {', '.join(missing)}; install them or use another PYTHON"
+            f"error: make gpu: {sys.executable} lacks {', '.join(missing)}; install them or use another PYTHON",
+            file=sys.stderr,
         )
         return 2
     import torch

@@ -18,6 +18,11 @@ class UserError(Exception):
     one_process = False
 
 
+def speaks() -> bool:
+    """Whether this process is the one of its torchrun group that talks to the user."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def fail(error: UserError, debug: bool) -> int:
     """Print a user error as one line, once per torchrun group, and return the exit status.
 
@@ -27,6 +32,6 @@ def fail(error: UserError, debug: bool) -> int:
     """
     if debug:
         raise error
-    if error.one_process or os.environ.get("RANK", "0") == "0":
+    if error.one_process or speaks():
         print(f"error: {error}", file=sys.stderr, flush=True)
     return 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from types import FrameType
 from intact_fast.checks import check_config
 from intact_fast.config import Config
 from intact_fast.configuration import parse_config
-from intact_fast.errors import UserError, fail
+from intact_fast.errors import UserError, fail, speaks
 from intact_fast.training.distributed import Interrupted, process_group
 from intact_fast.training.run import Run
 
@@ -47,7 +46,8 @@ def main(
     except Interrupted:
         return 0
     except KeyboardInterrupt:
-        print("Interrupted; run the same command to go on.", file=sys.stderr)
+        if speaks():
+            print("Interrupted; run the same command to go on.", file=sys.stderr)
         return 130
     except UserError as error:
         return fail(error, debug)
@@ -56,7 +56,7 @@ def main(
 
 def _parse(arguments: Sequence[str], program: str) -> Config:
     """Parse the command line; only rank 0 prints help and complaints."""
-    if os.environ.get("RANK", "0") == "0":
+    if speaks():
         return parse_config(arguments, program, DESCRIPTION)
     silence = io.StringIO()
     with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):

@@ -64,7 +64,7 @@ class Run:
             task = self._train_intact(critic, fingerprint)
             total_seconds = time.perf_counter() - started
             self._note(
-                f"training took {total_seconds:.0f} s in this session (critic {critic_seconds:.0f} s, INTACT "
+                f"training took {total_seconds:.0f} s since this start (critic {critic_seconds:.0f} s, INTACT "
                 f"{total_seconds - critic_seconds:.0f} s) with {self.process.world_size} process(es) on "
                 f"{self.process.device.type}"
             )
@@ -144,8 +144,9 @@ class Run:
             with_lr=with_lr,
             pad=pad,
         )
+        identities = len({row.pid for row in rows})
         self.monitor.say(
-            f"{len(rows)} training pictures of {len(labels)} identities, read by {loader.backend}"
+            f"{name}: {len(rows)} training pictures of {identities} identities, read by {loader.backend}"
         )
         return loader
 
@@ -168,9 +169,6 @@ class Run:
         critic = build_osnet(config.arch, classes)
         if config.init is not None:
             initialise_critic(critic, config.init, config.arch)
-            self._note(
-                f"critic's backbone from {config.init}; its classifier starts fresh with {classes} identities"
-            )
         task = CriticTask(
             critic, config, self.process, autocast_type(self.config.training.precision, self.process.device)
         )

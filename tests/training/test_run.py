@@ -204,3 +204,18 @@ def test_signal_in_the_critics_last_iteration_stops_the_run(
     with pytest.raises(Interrupted):
         Run(config, ALONE).execute()
     assert not list((config.runs / config.name / "checkpoints").glob("iteration_*.pt"))
+
+
+def test_init_is_noted_once_and_loaders_are_named(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    one = replace(config, training=replace(config.training, iterations=1))
+    Run(one, ALONE).execute()
+    critic = one.runs / one.name / "checkpoints" / "critic.pt"
+    capsys.readouterr()
+    initialised = replace(one, name="init", critic=replace(one.critic, init=critic))
+    Run(initialised, ALONE).execute()
+    said = capsys.readouterr().out
+    assert (one.runs / "init" / "report.md").read_text().count(
+        "its classifier starts fresh with 6 identities"
+    ) == 1
+    for name in ("critic", "INTACT"):
+        assert f"{name}: 16 training pictures of 4 identities, read by pillow" in said
