@@ -41,7 +41,7 @@ def main(
     try:
         config = _parse(arguments, program)
         check_config(config)
-        with _terminate_as_interrupt(), process_group(config.device) as process:
+        with process_group(config.device) as process, _terminate_as_interrupt():
             Run(config, process).execute()
     except Interrupted:
         return 0

@@ -124,6 +124,16 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def _attempt() -> str:
+    """Name this start of the workers, the same for all of them.
+
+    After a crash torchrun may start them again over the same store, where they would find the addresses of
+    their dead predecessors. On several hosts the agents' counts can differ, so there the store stays torchrun's.
+    """
+    single_host = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
+    return f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') if single_host else 'any'}"
+
+
 @contextmanager
 def process_group(device_name: Literal["auto", "cpu", "cuda"]) -> Iterator[Process]:
     """Join the group that torchrun started (gloo on CPU, NCCL on GPU), or stand alone without it."""
@@ -138,8 +148,12 @@ def process_group(device_name: Literal["auto", "cpu", "cuda"]) -> Iterator[Proce
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield Process(0, 1, device, None)
         return
+    store, rank, world_size = next(dist.rendezvous("env://"))
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
+        store=dist.PrefixStore(_attempt(), store),
+        rank=rank,
+        world_size=world_size,
         device_id=device if device.type == "cuda" else None,
     )
     try:

@@ -20,9 +20,10 @@ from intact_fast.training.checkpoints import CheckpointStore, read_checkpoint
 ROOT = Path(__file__).parents[2]
 
 
-def torchrun(processes: int, *arguments: object) -> list[str]:
+def torchrun(processes: int, *arguments: object, restarts: int = 0) -> list[str]:
     return [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
+        f"--max-restarts={restarts}",
         *("-m", "intact_fast.train", *TINY, *map(str, arguments)),
     ]
 
@@ -105,6 +106,22 @@ def test_a_signal_to_the_whole_group_saves(
     output, _ = process.communicate(timeout=60)
     assert "state saved; run the same command to go on" in output
     assert CheckpointStore(runs / "checkpoints", 1).latest() is not None
+
+
+def test_a_killed_rank_is_restarted_and_the_run_resumes(tmp_path: Path, options: list[object]) -> None:
+    """The new workers must not meet the addresses that the dead ones left in torchrun's store."""
+    options = [*options, "--training.iterations", 40, "--training.checkpoint-every", 5]
+    process = start(torchrun(2, *options, restarts=1))
+    checkpoints = tmp_path / "runs" / "default" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while CheckpointStore(checkpoints, 1).latest() is None:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    os.kill(_worker_of(process.pid, rank=1), signal.SIGKILL)
+    output = finish(process)
+    assert "Resuming INTACT at iteration" in output
+    assert read_checkpoint(checkpoints / "iteration_00000040.pt", "--x")["iteration"] == 40
 
 
 def _worker_of(agent: int, rank: int) -> int:
