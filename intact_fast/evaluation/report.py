@@ -10,9 +10,8 @@ from intact_fast.evaluation.tables import describe_protocol, figures, gain_sente
 from intact_fast.files import write_atomically
 
 CAVEAT = (
-    "This comparison shows super-resolution and identity supervision at work. It does not show what the "
-    "association adds: for that, compare with the same training without L_dis (`--loss.lambda-dis 0`), over "
-    "several seeds."
+    "A gain here shows super-resolution and identity supervision at work, not yet the association: for what that "
+    "adds, compare with the same training without L_dis (`--loss.lambda-dis 0`), over several seeds."
 )
 
 

@@ -79,7 +79,10 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
     } <= set(records[-2])
     report = (folder / "report.md").read_text()
     assert "INTACT" in report
-    assert "does not show what the association adds" in report
+    assert (
+        "A gain here shows super-resolution and identity supervision at work, not yet the association"
+        in report
+    )
     assert "φ explained R² = " in report
     figures = json.loads((folder / "evaluation.json").read_text())
     assert figures["rows"].keys() == {"HR queries (upper bound)", "LR queries without SR", "INTACT"}
