@@ -1,5 +1,33 @@
-"""Build entry; all metadata stands in pyproject.toml."""
+"""Build entry: CMake builds the extension module; all metadata stands in pyproject.toml."""
 
-from setuptools import setup
+from __future__ import annotations
 
-setup()
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pybind11
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent.resolve()
+
+
+class CMakeBuild(build_ext):
+    """Builds the extension with CMake; the environment's ``CMAKE_ARGS`` are passed on."""
+
+    def build_extension(self, ext: Extension) -> None:
+        target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        build = Path(self.build_temp).resolve()
+        configure = [
+            f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={target.parent}",
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+            *os.environ.get("CMAKE_ARGS", "").split(),
+        ]
+        subprocess.run(["cmake", "-S", ROOT, "-B", build, "-G", "Ninja", *configure], check=True)
+        subprocess.run(["cmake", "--build", build], check=True)
+
+
+setup(ext_modules=[Extension("intact_fast._C", sources=[])], cmdclass={"build_ext": CMakeBuild})

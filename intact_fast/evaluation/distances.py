@@ -8,96 +8,119 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from intact_fast import _C
 
 Metric = Literal["euclidean", "cosine"]
+Features = Tensor | np.ndarray
+
+# Gallery rows converted to float64 at a time: their products with a block of queries stay in the cache.
+_COLUMNS = 1024
+# Queries per block: enough to keep the matrix product busy, as long as a block takes no more memory than this.
+_QUERIES, _BLOCK_BYTES = 512, 1 << 28
 
 
-def check_features(name: str, features: Tensor) -> None:
-    """Refuses features that cannot be ranked.
+def check_features(name: str, features: Features) -> Tensor:
+    """Takes features as float32 and refuses those that cannot be ranked.
 
     Args:
         name: What the message calls the argument.
-        features: One feature vector per row.
+        features: N×D real numbers, one feature vector per row.
+
+    Returns:
+        N×D float32, detached, on the device that it was on; not a copy where none is needed.
 
     Raises:
-        ValueError: Not a matrix, no rows, or a row that holds NaN or infinity.
+        ValueError: Not a matrix of real numbers, no rows, or a row that holds NaN or infinity (as float32).
     """
+    if isinstance(features, np.ndarray) and features.dtype.kind in "biuf":
+        features = torch.from_numpy(np.require(features, np.float32, ["C", "W"]))
+    if not isinstance(features, Tensor) or features.is_complex():
+        kind = getattr(features, "dtype", type(features).__name__)
+        raise ValueError(f"{name} must be a tensor or an array of real numbers, not {kind}")
     if features.ndim != 2:
         raise ValueError(f"{name} must have one row per picture, not the shape {tuple(features.shape)}")
     if 0 in features.shape:
         raise ValueError(f"{name} is empty: its shape is {tuple(features.shape)}")
-    broken = (~torch.isfinite(features)).any(dim=1).nonzero().flatten().tolist()
+    features = features.detach().float().contiguous()
+    # In pieces, as isfinite makes temporaries of the features' own size.
+    finite = torch.cat([torch.isfinite(rows).all(dim=1) for rows in features.split(_COLUMNS)])
+    broken = (~finite).nonzero().flatten().tolist()
     if broken:
         raise ValueError(f"{name} holds NaN or infinity in row {broken[0]} ({len(broken)} such rows in all)")
+    return features
 
 
 def distance_blocks(
-    query_features: Tensor, gallery_features: Tensor, metric: Metric = "euclidean", block: int = 256
+    query_features: Features,
+    gallery_features: Features,
+    metric: Metric = "euclidean",
+    block: int | None = None,
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields the distance matrix in blocks of queries, so that it never exists as a whole.
 
     ``euclidean`` is the distance itself, not its square. ``cosine`` is 1 minus the dot product of the
     normalised vectors; a zero vector is at distance 1 from everything.
 
-    The matrix product runs in float64 whatever the dtype of the features, and what it cannot tell from
-    zero (D·eps times the squared norms) is exactly 0: identical vectors are at distance 0. Identical
-    gallery rows get bitwise identical distances, so that ties in the features stay ties.
+    The matrix product runs in float64, and what it cannot tell from zero (D·eps times the squared norms)
+    is exactly 0: identical vectors are at distance 0. Identical gallery rows get bitwise identical
+    distances, so that ties in the features stay ties.
 
     Args:
-        query_features: Q×D, any real dtype and device.
+        query_features: Q×D, any real dtype and device; taken as float32.
         gallery_features: G×D, on the device of the queries.
         metric: ``euclidean`` or ``cosine``.
-        block: Queries per block.
+        block: Queries per block; None chooses, within 256 MiB a block.
 
     Returns:
         An iterator over (rows, distances): a slice of the queries and their (≤ block)×G float32 distances.
 
     Raises:
-        ValueError: Unknown metric, block below 1, empty or non-finite features, or unequal D. Raised by the
-            call itself, not by the first block.
+        ValueError: Unknown metric, block below 1, empty or non-finite features, unequal D, or two devices.
+            Raised by the call itself, not by the first block.
     """
     if metric not in get_args(Metric):
         raise ValueError(f"metric must be one of {', '.join(get_args(Metric))}, not {metric!r}")
-    if block < 1:
+    if block is not None and block < 1:
         raise ValueError(f"block must be at least 1, not {block}")
-    check_features("query_features", query_features)
-    check_features("gallery_features", gallery_features)
-    if query_features.shape[1] != gallery_features.shape[1]:
+    query = check_features("query_features", query_features)
+    gallery = check_features("gallery_features", gallery_features)
+    if query.shape[1] != gallery.shape[1]:
         raise ValueError(
-            f"gallery_features has {gallery_features.shape[1]} values per row, "
-            f"query_features {query_features.shape[1]}"
+            f"gallery_features has {gallery.shape[1]} values per row, query_features {query.shape[1]}"
         )
-    query, gallery = (features.detach().double() for features in (query_features, gallery_features))
-    if metric == "cosine":
-        query, gallery = (_normalised(features) for features in (query, gallery))
-    return _blocks(query, gallery, metric, block)
-
-
-def _normalised(features: Tensor) -> Tensor:
-    # Scaling by the largest entry first keeps very small and very large vectors from under- or overflowing.
-    largest = features.abs().amax(dim=1, keepdim=True)
-    return F.normalize(features / torch.where(largest > 0, largest, 1), dim=1)
+    if query.device != gallery.device:
+        raise ValueError(f"gallery_features is on {gallery.device}, query_features on {query.device}")
+    fitting = max(1, _BLOCK_BYTES // (4 * len(gallery)))
+    return _blocks(query, gallery, metric, block or min(_QUERIES, fitting))
 
 
 def _blocks(query: Tensor, gallery: Tensor, metric: Metric, block: int) -> Iterator[tuple[slice, np.ndarray]]:
-    # A matrix product may sum the same column in another order at another place; computing each distinct
-    # row once is what makes equal rows tie.
-    distinct, row_of = torch.unique(gallery, dim=0, return_inverse=True)
-    has_duplicates = len(distinct) < len(gallery)
-    columns = distinct if has_duplicates else gallery
-    unresolved = query.shape[1] * torch.finfo(torch.float64).eps
-    squared_norms = columns.square().sum(dim=1)
-
+    # A matrix product may sum the same column in another order at another place; copying the distances of
+    # the first of equal rows is what makes them tie.
+    first = torch.from_numpy(_C.first_equal_rows(gallery.cpu().numpy())).to(gallery.device)
+    repeated = (first != torch.arange(len(first), device=first.device)).nonzero().flatten()
+    square_of_gallery = torch.cat([rows.double().square().sum(dim=1) for rows in gallery.split(_COLUMNS)])
     for start in range(0, len(query), block):
         rows = slice(start, min(start + block, len(query)))
-        products = query[rows] @ columns.T
-        if metric == "euclidean":
-            scale = query[rows].square().sum(dim=1, keepdim=True) + squared_norms
-            squared = scale - 2 * products
-            distances = squared.masked_fill(squared <= unresolved * scale, 0).sqrt()
-        else:
-            distances = 1 - products
-            distances.masked_fill_(distances <= unresolved, 0)
-        distances = distances.float()
-        yield rows, (distances[:, row_of] if has_duplicates else distances).cpu().numpy()
+        some = query[rows].double()
+        distances = torch.empty(len(some), len(gallery), device=gallery.device)
+        for column in range(0, len(gallery), _COLUMNS):
+            columns = slice(column, column + _COLUMNS)
+            distances[:, columns] = _distances(some, gallery[columns].double(), square_of_gallery[columns], metric)
+        if len(repeated):
+            distances[:, repeated] = distances[:, first[repeated]]
+        yield rows, distances.cpu().numpy()
+
+
+def _distances(query: Tensor, gallery: Tensor, square_of_gallery: Tensor, metric: Metric) -> Tensor:
+    square_of_query = query.square().sum(dim=1, keepdim=True)
+    unresolved = query.shape[1] * torch.finfo(torch.float64).eps
+    if metric == "euclidean":
+        squares = torch.addmm(square_of_gallery, query, gallery.T, alpha=-2).add_(square_of_query)
+        # Where the distance is that small both squared norms are the query's.
+        return squares.masked_fill_(squares <= 2 * unresolved * square_of_query, 0).sqrt_()
+    inverse_norms = [square.rsqrt().masked_fill_(square == 0, 0) for square in (square_of_query, square_of_gallery)]
+    distances = (query * -inverse_norms[0]) @ (gallery.T * inverse_norms[1])
+    distances.add_(1)
+    return distances.masked_fill_(distances <= unresolved, 0)

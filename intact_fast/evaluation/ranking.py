@@ -2,22 +2,22 @@
 
 In every protocol a tie in distance counts against the query: a wrong picture at a positive's distance is
 ranked before it. The figures therefore do not depend on the order of the gallery, and constant features
-earn nothing from it.
+earn nothing from it. The counting is done in C++ (``intact_fast._C``), in parallel over the queries; no figure
+depends on the number of threads.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from intact_fast.evaluation.distances import Metric, check_features, distance_blocks
-from intact_fast.evaluation.single_shot import draw_galleries, exact_cmc, group_identities, sampled_cmc
+from intact_fast import _C
+from intact_fast.evaluation.distances import Features, Metric, check_features, distance_blocks
+from intact_fast.evaluation.reranking import Reranking, reranked_blocks
 
 Protocol = Literal["single-shot", "sampled", "multi-shot"]
 Distractors = Literal["auto", "drop", "keep"]
@@ -66,8 +66,8 @@ class RankingResult:
 
 
 def evaluate_ranking(
-    query_features: Tensor,
-    gallery_features: Tensor,
+    query_features: Features,
+    gallery_features: Features,
     query_pids: Identifiers,
     gallery_pids: Identifiers,
     query_camids: Identifiers,
@@ -75,12 +75,14 @@ def evaluate_ranking(
     *,
     protocol: Protocol = "single-shot",
     metric: Metric = "euclidean",
+    reranking: Reranking | None = None,
     max_rank: int = 50,
     repeats: int = 10,
     seed: int = 0,
     distractors: Distractors = "auto",
     distractor_pid: int | None = None,
     junk_pid: int | None = -1,
+    threads: int = 0,
 ) -> RankingResult:
     """Ranks the gallery for every query and scores the ranking.
 
@@ -89,7 +91,7 @@ def evaluate_ranking(
     * ``single-shot`` (§4.2 of the paper): the expected CMC when every gallery identity keeps one random
       picture, exactly, over all draws.
     * ``sampled``: the same, averaged over ``repeats`` drawn galleries that all queries share. A query whose
-      own identity drew a picture that is junk to it sees that identity's next picture of the same shuffle.
+      own identity drew a picture that is junk to it sees that identity's next picture of the same draw.
     * ``multi-shot``: the whole gallery, rank of the first match.
 
     AP and INP are multi-shot in all three. AP is the mean over the positives of the precision at each
@@ -100,8 +102,11 @@ def evaluate_ranking(
     query without any positive left, or whose pid is ``junk_pid`` or ``distractor_pid``, is not valid and
     is not scored.
 
+    The distances are computed where the features are (CPU or GPU), in blocks of queries; the whole
+    query×gallery matrix is never in memory.
+
     Args:
-        query_features: Q×D.
+        query_features: Q×D, any real dtype; taken as float32.
         gallery_features: G×D, on the device of the queries.
         query_pids: Q integers.
         gallery_pids: G integers.
@@ -109,6 +114,8 @@ def evaluate_ranking(
         gallery_camids: G integers.
         protocol: How the CMC is defined.
         metric: ``euclidean`` or ``cosine``.
+        reranking: Re-rank by k-reciprocal encoding first. Queries that are not valid, and junk, still are
+            neighbours there, as in the published method.
         max_rank: Length of the CMC, even where the gallery has fewer identities.
         repeats: Galleries drawn in ``sampled``.
         seed: Seed of those draws.
@@ -117,6 +124,7 @@ def evaluate_ranking(
             a single-shot gallery, each is an identity of its own.
         distractor_pid: The pid that marks distractors (0 in Market-1501), if the data set has any.
         junk_pid: The pid that marks junk (-1 in Market-1501), if the data set has any.
+        threads: CPU threads that count; 0 leaves it to OpenMP (OMP_NUM_THREADS, else all processors).
 
     Returns:
         The scores of every valid query and their means.
@@ -124,71 +132,148 @@ def evaluate_ranking(
     Raises:
         ValueError: Empty, non-finite or mismatched arguments, an unknown choice, or no valid query.
     """
-    _check_choice("protocol", protocol, Protocol)
-    _check_choice("distractors", distractors, Distractors)
-    for name, value in (("max_rank", max_rank), ("repeats", repeats)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
-    check_features("query_features", query_features)
-    check_features("gallery_features", gallery_features)
-    query_pids = _identifiers("query_pids", query_pids, len(query_features))
-    query_camids = _identifiers("query_camids", query_camids, len(query_features))
-    gallery_pids = _identifiers("gallery_pids", gallery_pids, len(gallery_features))
-    gallery_camids = _identifiers("gallery_camids", gallery_camids, len(gallery_features))
-
-    nobody = [pid for pid in (junk_pid, distractor_pid) if pid is not None]
-    matched = _has_positive(query_pids, query_camids, gallery_pids, gallery_camids)
-    valid = matched & ~np.isin(query_pids, nobody)
-    if not valid.any():
-        raise ValueError("query_pids: no query has a picture of its pid from another camera in the gallery")
-
-    junk = np.isin(gallery_pids, [] if junk_pid is None else [junk_pid])
-    distractor = np.isin(gallery_pids, [] if distractor_pid is None else [distractor_pid]) & ~junk
-    absent = junk | distractor if distractors == "drop" else junk
-    single_shot_absent = junk if distractors == "keep" else junk | distractor
-    identities = group_identities(gallery_pids, dropped=single_shot_absent, loners=distractor)
-    draws = draw_galleries(identities, repeats, seed) if protocol == "sampled" else None
-
-    query_pids, query_camids = query_pids[valid], query_camids[valid]
-    cmc = np.empty((len(query_pids), max_rank))
-    ap, inp = np.empty(len(query_pids)), np.empty(len(query_pids))
-    ranks_asked = np.arange(1, max_rank + 1)
-    scored = query_features[torch.from_numpy(valid).to(query_features.device)]
-    for rows, block in distance_blocks(scored, gallery_features, metric):
-        for query, distances in zip(range(rows.start, rows.stop), block, strict=True):
-            same_pid = gallery_pids == query_pids[query]
-            positives = np.flatnonzero(same_pid & (gallery_camids != query_camids[query]))
-            beats_from = np.searchsorted(np.sort(distances[positives]), distances, side="left")
-            ranks = _multi_shot_ranks(beats_from[~same_pid & ~absent], len(positives))
-            ap[query] = (np.arange(1, len(ranks) + 1) / ranks).mean()
-            inp[query] = len(ranks) / ranks[-1]
-            own = identities.labels[positives[0]]
-            if protocol == "single-shot":
-                cmc[query] = exact_cmc(beats_from, identities, own, len(positives), max_rank)
-            elif protocol == "sampled":
-                cmc[query] = sampled_cmc(distances, draws, own, positives, max_rank)
-            else:
-                cmc[query] = ranks[0] <= ranks_asked
-    return RankingResult(cmc, ap, inp, valid)
+    query = check_features("query_features", query_features)
+    gallery = check_features("gallery_features", gallery_features)
+    scoring = _Scoring(
+        _identifiers("query_pids", query_pids, "query_features", len(query)),
+        _identifiers("gallery_pids", gallery_pids, "gallery_features", len(gallery)),
+        _identifiers("query_camids", query_camids, "query_features", len(query)),
+        _identifiers("gallery_camids", gallery_camids, "gallery_features", len(gallery)),
+        protocol=protocol,
+        max_rank=max_rank,
+        repeats=repeats,
+        seed=seed,
+        distractors=distractors,
+        distractor_pid=distractor_pid,
+        junk_pid=junk_pid,
+        threads=threads,
+    )
+    if reranking is None:
+        return scoring.score(distance_blocks(query, gallery, metric))
+    return scoring.score(reranked_blocks(query, gallery, metric, reranking, threads=threads))
 
 
-def _multi_shot_ranks(rivals_beat_from: np.ndarray, positives: int) -> np.ndarray:
-    """The 1-based ranks of a query's positives, nearest first.
+def evaluate_distances(
+    distances: Features,
+    query_pids: Identifiers,
+    gallery_pids: Identifiers,
+    query_camids: Identifiers,
+    gallery_camids: Identifiers,
+    *,
+    protocol: Protocol = "single-shot",
+    max_rank: int = 50,
+    repeats: int = 10,
+    seed: int = 0,
+    distractors: Distractors = "auto",
+    distractor_pid: int | None = None,
+    junk_pid: int | None = -1,
+    threads: int = 0,
+) -> RankingResult:
+    """Scores distances that are already there, as torchreid's ``evaluate_rank`` does.
 
-    Counting the rivals before each positive needs no sort of the gallery.
+    Args:
+        distances: Q×G, smaller is more alike; taken as float32, so that closer values tie. Infinity is
+            allowed, NaN is not.
+        query_pids: Q integers.
+        gallery_pids: G integers.
+        query_camids: Q integers.
+        gallery_camids: G integers.
+        protocol: As in `evaluate_ranking`, like all further arguments.
+        max_rank: Length of the CMC.
+        repeats: Galleries drawn in ``sampled``.
+        seed: Seed of those draws.
+        distractors: What becomes of the ``distractor_pid`` pictures.
+        distractor_pid: The pid that marks distractors.
+        junk_pid: The pid that marks junk.
+        threads: CPU threads; 0 leaves it to OpenMP.
+
+    Returns:
+        The scores of every valid query and their means.
+
+    Raises:
+        ValueError: NaN, empty or mismatched arguments, an unknown choice, or no valid query.
     """
-    rivals_ahead = np.bincount(rivals_beat_from, minlength=positives + 1)[:positives].cumsum()
-    return rivals_ahead + np.arange(1, positives + 1)
+    matrix = distances.detach().cpu().numpy() if isinstance(distances, Tensor) else np.asarray(distances)
+    if matrix.ndim != 2 or 0 in matrix.shape or matrix.dtype.kind not in "biuf":
+        raise ValueError(
+            f"distances must be a matrix of real numbers, one row per query, not {matrix.dtype} of shape {matrix.shape}"
+        )
+    rows, columns = matrix.shape
+    scoring = _Scoring(
+        _identifiers("query_pids", query_pids, "distances", rows),
+        _identifiers("gallery_pids", gallery_pids, "distances.T", columns),
+        _identifiers("query_camids", query_camids, "distances", rows),
+        _identifiers("gallery_camids", gallery_camids, "distances.T", columns),
+        protocol=protocol,
+        max_rank=max_rank,
+        repeats=repeats,
+        seed=seed,
+        distractors=distractors,
+        distractor_pid=distractor_pid,
+        junk_pid=junk_pid,
+        threads=threads,
+    )
+    return scoring.score([(slice(0, rows), matrix.astype(np.float32, copy=False))])
 
 
-def _has_positive(
-    query_pids: np.ndarray, query_camids: np.ndarray, gallery_pids: np.ndarray, gallery_camids: np.ndarray
-) -> np.ndarray:
-    cameras_of = defaultdict(set)
-    for pid, camid in zip(gallery_pids.tolist(), gallery_camids.tolist(), strict=True):
-        cameras_of[pid].add(camid)
-    pairs = zip(query_pids.tolist(), query_camids.tolist(), strict=True)
-    return np.array([bool(cameras_of[pid] - {camid}) for pid, camid in pairs])
+class _Scoring:
+    """The protocol applied to blocks of distances."""
+
+    def __init__(
+        self,
+        query_pids: np.ndarray,
+        gallery_pids: np.ndarray,
+        query_camids: np.ndarray,
+        gallery_camids: np.ndarray,
+        *,
+        protocol: Protocol,
+        max_rank: int,
+        repeats: int,
+        seed: int,
+        distractors: Distractors,
+        distractor_pid: int | None,
+        junk_pid: int | None,
+        threads: int,
+    ) -> None:
+        _check_choice("protocol", protocol, Protocol)
+        _check_choice("distractors", distractors, Distractors)
+        for name, value, low, high in (
+            ("max_rank", max_rank, 1, 1_000_000),
+            ("repeats", repeats, 1, 1_000_000),
+            ("seed", seed, 0, 2**64 - 1),
+            ("threads", threads, 0, 2**16),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be between {low} and {high}, not {value}")
+        self.protocol, self.max_rank, self.threads = protocol, max_rank, threads
+        self.repeats, self.seed = repeats, seed
+        self.query_pids, self.query_camids = query_pids, query_camids
+
+        junk = np.isin(gallery_pids, [] if junk_pid is None else [junk_pid])
+        distractor = np.isin(gallery_pids, [] if distractor_pid is None else [distractor_pid]) & ~junk
+
+        def gallery_without(absent: np.ndarray) -> _C.Gallery:
+            return _C.Gallery(gallery_pids, gallery_camids, absent, distractor)
+
+        self.gallery = gallery_without(junk | distractor if distractors == "drop" else junk)
+        self.single_shot_gallery = gallery_without(junk if distractors == "keep" else junk | distractor)
+        self.valid = self.gallery.count_matches(query_pids, query_camids) > 0
+        if not self.valid.any():
+            raise ValueError("query_pids: no query has a picture of its pid from another camera in the gallery")
+
+    def score(self, blocks: Iterable[tuple[slice, np.ndarray]]) -> RankingResult:
+        cmc = np.empty((len(self.valid), self.max_rank))
+        ap, inp = np.empty(len(self.valid)), np.empty(len(self.valid))
+        for rows, distances in blocks:
+            queries = (distances, self.query_pids[rows], self.query_camids[rows], self.max_rank)
+            cmc[rows], ap[rows], inp[rows] = self.gallery.multi_shot(*queries, threads=self.threads)
+            if self.protocol == "single-shot":
+                cmc[rows] = self.single_shot_gallery.exact_single_shot(*queries, threads=self.threads)
+            elif self.protocol == "sampled":
+                cmc[rows] = self.single_shot_gallery.sampled_single_shot(
+                    *queries, repeats=self.repeats, seed=self.seed, threads=self.threads
+                )
+        return RankingResult(cmc[self.valid], ap[self.valid], inp[self.valid], self.valid)
 
 
 def _check_choice(name: str, value: str, choices: object) -> None:
@@ -196,11 +281,12 @@ def _check_choice(name: str, value: str, choices: object) -> None:
         raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, not {value!r}")
 
 
-def _identifiers(name: str, values: Identifiers, expected: int) -> np.ndarray:
+def _identifiers(name: str, values: Identifiers, rows_of: str, expected: int) -> np.ndarray:
     array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if array.shape != (expected,):
-        features = name.split("_")[0] + "_features"
-        raise ValueError(f"{name} must hold one number per row of {features} ({expected}), not {array.shape}")
+        raise ValueError(f"{name} must hold one number per row of {rows_of} ({expected}), not {array.shape}")
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} must hold integers, not {array.dtype}")
+    if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must fit 64 signed bits, which {array.max()} does not")
     return array.astype(np.int64)

@@ -1,0 +1,83 @@
+#include "multi_shot.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "parallel.hpp"
+#include "thresholds.hpp"
+
+// AVX2 doubles the speed of the counting loop and is chosen when the module is loaded. Sanitizers cannot
+// instrument the resolver that does this.
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(INTACT_SANITIZE)
+#define INTACT_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define INTACT_CLONES
+#endif
+
+namespace intact {
+namespace {
+
+// Up to this many thresholds, comparing every value with each of them (vectorised) beats binary search.
+constexpr std::int64_t kFew = 48;
+// Values that stay in the first-level cache while all thresholds pass over them.
+constexpr std::int64_t kTile = 4096;
+
+INTACT_CLONES
+void count_directly(const float* values, std::int64_t size, const float* thresholds, std::int64_t count,
+                    std::int64_t* reached) {
+  for (std::int64_t begin = 0; begin < size; begin += kTile) {
+    const std::int64_t end = std::min(begin + kTile, size);
+    for (std::int64_t t = 0; t < count; ++t) {
+      const float threshold = thresholds[t];
+      std::int32_t within = 0;
+      for (std::int64_t i = begin; i < end; ++i) within += values[i] <= threshold;
+      reached[t] += within;
+    }
+  }
+}
+
+void count_by_search(const float* values, std::int64_t size, const float* thresholds, std::int64_t count,
+                     std::int64_t* reached) {
+  for (std::int64_t i = 0; i < size; ++i) {
+    if (values[i] <= thresholds[count - 1]) ++reached[first_reached(thresholds, count, values[i])];
+  }
+  for (std::int64_t t = 1; t < count; ++t) reached[t] += reached[t - 1];
+}
+
+// reached[t]: how many values are ≤ thresholds[t], which ascend. NaN is never counted.
+void count_reached(const std::vector<float>& values, const std::vector<float>& thresholds,
+                   std::vector<std::int64_t>& reached) {
+  const auto count = static_cast<std::int64_t>(thresholds.size());
+  reached.assign(thresholds.size(), 0);
+  const auto size = static_cast<std::int64_t>(values.size());
+  (count <= kFew ? count_directly : count_by_search)(values.data(), size, thresholds.data(), count, reached.data());
+}
+
+}  // namespace
+
+void multi_shot(const Gallery& gallery, const float* distances, const std::int64_t* query_pids,
+                const std::int64_t* query_camids, std::int64_t queries, std::int64_t max_rank, std::int64_t threads,
+                double* cmc, double* ap, double* inp) {
+  parallel_for(queries, threads, [&] {
+    return [&, query = Query(), rivals_ahead = std::vector<std::int64_t>()](std::int64_t q) mutable {
+      if (!gallery.single_out(distances + q * gallery.size(), query_pids[q], query_camids[q], q, query)) {
+        ap[q] = inp[q] = kNoScore;
+        std::fill_n(cmc + q * max_rank, max_rank, kNoScore);
+        return;
+      }
+      count_reached(query.rivals, query.match_distances, rivals_ahead);
+
+      const auto matches = static_cast<std::int64_t>(rivals_ahead.size());
+      double precision = 0;
+      for (std::int64_t m = 0; m < matches; ++m) {
+        precision += static_cast<double>(m + 1) / static_cast<double>(rivals_ahead[m] + m + 1);
+      }
+      ap[q] = precision / static_cast<double>(matches);
+      inp[q] = static_cast<double>(matches) / static_cast<double>(rivals_ahead.back() + matches);
+      for (std::int64_t k = 0; k < max_rank; ++k) cmc[q * max_rank + k] = rivals_ahead.front() <= k ? 1 : 0;
+    };
+  });
+}
+
+}  // namespace intact
