@@ -18,6 +18,7 @@ class CMakeBuild(build_ext):
     """Builds the extension with CMake; the environment's ``CMAKE_ARGS`` are passed on."""
 
     def build_extension(self, ext: Extension) -> None:
+        """Configure and build into the place where setuptools expects the module."""
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         build = Path(self.build_temp).resolve()
         configure = [

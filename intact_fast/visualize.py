@@ -15,6 +15,7 @@ from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
 from intact_fast.evaluation.features import PictureSource, View
 from intact_fast.evaluation.image_quality import to_uint8
+from intact_fast.evaluation.reranking import reranked_blocks
 from intact_fast.files import write_atomically
 
 RIGHT, WRONG, QUERY = "#2e8b57", "#c0392b", "#555555"
@@ -60,10 +61,11 @@ def save_ranked_lists(
     """
     cells = []
     views: list[View] = [view for view in ("lr", "sr") if view in evaluation.query_features]
+    distances = {view: _distances(evaluation, view, queries) for view in views}
     for query in queries:
         row = evaluation.query_rows[query]
         for view in views:
-            nearest = _nearest(evaluation, view, query, top)
+            nearest = _nearest(evaluation, row, distances[view][query], top)
             gallery = [evaluation.gallery_rows[i] for i in nearest]
             line = [(_query_image(source, row, view), QUERY, VIEW_NAMES[view].split()[0])]
             images = _images(torch.cat(list(source.batches(gallery, degraded=False))))
@@ -73,11 +75,20 @@ def save_ranked_lists(
     _save(_grid(cells), path)
 
 
-def _nearest(evaluation: Evaluation, view: View, query: int, top: int) -> list[int]:
-    features = evaluation.query_features[view][query : query + 1]
-    ((_, distances),) = distance_blocks(features, evaluation.gallery_features, evaluation.config.metric)
-    row = evaluation.query_rows[query]
-    order = np.argsort(distances[0], kind="stable").tolist()
+def _distances(evaluation: Evaluation, view: View, queries: Sequence[int]) -> dict[int, np.ndarray]:
+    """The distances that were scored: G float32 per query."""
+    blocks = reranked_blocks if evaluation.config.rerank else distance_blocks
+    features = evaluation.query_features[view], evaluation.gallery_features
+    return {
+        query: block[query - rows.start].copy()
+        for rows, block in blocks(*features, evaluation.config.metric)
+        for query in queries
+        if rows.start <= query < rows.stop
+    }
+
+
+def _nearest(evaluation: Evaluation, row: Row, distances: np.ndarray, top: int) -> list[int]:
+    order = np.argsort(distances, kind="stable").tolist()
     ranked = (i for i in order if not _is_junk(row, evaluation.gallery_rows[i]))
     return [i for i, _ in zip(ranked, range(top), strict=False)]
 

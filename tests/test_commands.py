@@ -41,6 +41,18 @@ def test_evaluate_repeats_the_runs_table(
     assert "HR queries" not in table
 
 
+def test_evaluate_reranks(trained: tuple[Config, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    _, checkpoint = trained
+    found = []
+    for options in ([], ["--evaluation.rerank"]):
+        capsys.readouterr()
+        assert main(["evaluate", "--checkpoint", str(checkpoint), "--json", *options]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    plain, reranked = found
+    assert reranked["protocol"] == plain["protocol"] + ", re-ranked by k-reciprocal encoding"
+    assert reranked["rows"]["INTACT"]["mAP"] != plain["rows"]["INTACT"]["mAP"]
+
+
 def test_evaluate_critic_alone(trained: tuple[Config, Path], capsys: pytest.CaptureFixture[str]) -> None:
     config, checkpoint = trained
     critic = checkpoint.parent / "critic.pt"

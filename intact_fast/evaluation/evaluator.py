@@ -20,6 +20,7 @@ from intact_fast.evaluation.features import (
     measure_quality,
 )
 from intact_fast.evaluation.ranking import RankingResult, evaluate_ranking
+from intact_fast.evaluation.reranking import Reranking
 from intact_fast.models.sr_reid import SRReID
 
 VIEW_NAMES: dict[View, str] = {
@@ -154,6 +155,7 @@ def _rank(
         np.array([row.camera for row in gallery]),
         protocol=config.protocol,
         metric=config.metric,
+        reranking=Reranking() if config.rerank else None,
         max_rank=_MAX_RANK,
         repeats=config.repeats,
         seed=manifest.header.seed,

@@ -47,7 +47,8 @@ def describe_protocol(config: EvaluationConfig) -> str:
         "sampled": f"single-shot CMC averaged over {config.repeats} random galleries",
         "multi-shot": "multi-shot CMC",
     }[config.protocol]
-    return f"{cmc}; mAP over the whole gallery; {config.metric} distance"
+    reranked = ", re-ranked by k-reciprocal encoding" if config.rerank else ""
+    return f"{cmc}; mAP over the whole gallery; {config.metric} distance{reranked}"
 
 
 def rich_table(evaluation: Evaluation) -> Table:
