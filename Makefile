@@ -1,11 +1,11 @@
-# make install | train | test | lint | bench | gpu
+# make install | train | test | lint | bench | gpu | sanitize
 VENV ?= .venv
 # Interpreter that makes the environment
 BASE_PYTHON ?= python3
 PY = $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: install train test lint bench gpu clean
+.PHONY: install train test lint bench gpu sanitize clean
 
 $(VENV)/.installed: pyproject.toml setup.py CMakeLists.txt $(wildcard csrc/*)
 	$(BASE_PYTHON) -m venv $(VENV)
@@ -36,6 +36,17 @@ else
 gpu: install
 	$(PY) -m benchmarks.gpu $(ARGS)
 endif
+
+# The engine's tests on a build with AddressSanitizer and UndefinedBehaviorSanitizer, in a copy of its own. Python
+# itself is not built with them, so that what it never frees would hide our leaks: leaks are not looked for.
+sanitize: install
+	rm -rf build/sanitize && mkdir -p build/sanitize
+	cp -r intact_fast tests pyproject.toml setup.py CMakeLists.txt csrc build/sanitize
+	cd build/sanitize && rm -f intact_fast/*.so && $(abspath $(PY)) -m pip install --quiet pybind11 cmake ninja && \
+	  PATH="$(abspath $(VENV)/bin):$$PATH" CMAKE_ARGS=-DINTACT_SANITIZE=ON $(abspath $(PY)) setup.py --quiet build_ext --inplace && \
+	  LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  $(abspath $(PY)) -m pytest $(or $(ARGS),tests/evaluation/test_raw_module.py tests/evaluation/test_engine.py \
+	  tests/evaluation/test_reranking.py tests/evaluation/test_ranking.py)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -34,7 +34,8 @@ def check_features(name: str, features: Features) -> Tensor:
         ValueError: Not a matrix of real numbers, no rows, or a row that holds NaN or infinity (as float32).
     """
     if isinstance(features, np.ndarray) and features.dtype.kind in "biuf":
-        features = torch.from_numpy(np.require(features, np.float32, ["C", "W"]))
+        with np.errstate(over="ignore"):  # what overflows is refused below, with its row
+            features = torch.from_numpy(np.require(features, np.float32, ["C", "W"]))
     if not isinstance(features, Tensor) or features.is_complex():
         kind = getattr(features, "dtype", type(features).__name__)
         raise ValueError(f"{name} must be a tensor or an array of real numbers, not {kind}")

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluation.ranking_reference import Case, multi_shot
 from intact_fast.evaluation.distances import distance_blocks
-from intact_fast.evaluation.ranking import evaluate_ranking
+from intact_fast.evaluation.ranking import evaluate_distances, evaluate_ranking
 
 PROTOCOLS = ("single-shot", "sampled", "multi-shot")
 
@@ -42,25 +43,6 @@ def brute_force_single_shot(case, max_rank, distractor_pid=None, keep=False):
             ranks.append(sum(gap[pid] <= gap[qp[q]] for pid in pools))
         rows.append([np.mean([rank <= k for rank in ranks]) for k in range(1, max_rank + 1)])
     return np.array(rows)
-
-
-def plain_multi_shot(case, max_rank, distractor_pid=None, keep=True):
-    """CMC, AP and INP by sorting the gallery, wrong pictures first among equals."""
-    query, gallery, qp, gp, qc, gc = case
-    cmc, ap, inp = [], [], []
-    for q, place in enumerate(query.flatten().tolist()):
-        ranked = sorted(
-            (abs(gallery[g].item() - place), pid == qp[q])
-            for g, pid in enumerate(gp)
-            if pid != -1 and not (pid == qp[q] and gc[g] == qc[q]) and (keep or pid != distractor_pid)
-        )
-        hits = [rank for rank, (_, is_match) in enumerate(ranked, start=1) if is_match]
-        if qp[q] in (-1, distractor_pid) or not hits:
-            continue
-        cmc.append([float(hits[0] <= k) for k in range(1, max_rank + 1)])
-        ap.append(np.mean([found / rank for found, rank in enumerate(hits, start=1)]))
-        inp.append(len(hits) / hits[-1])
-    return np.array(cmc), np.array(ap), np.array(inp)
 
 
 @st.composite
@@ -98,7 +80,9 @@ def test_single_shot_and_multi_shot_equal_brute_force(case, max_rank, distractor
         return
     single = evaluate_ranking(*case, **options)
     multi = evaluate_ranking(*case, protocol="multi-shot", **options)
-    cmc, ap, inp = plain_multi_shot(case, max_rank, distractor_pid, keep=distractors != "drop")
+    query, gallery, *ids = case
+    plain = Case(all_distances(query, gallery), *map(np.array, ids))
+    cmc, ap, inp = multi_shot(plain, max_rank, distractor_pid, keep=distractors != "drop")
 
     np.testing.assert_allclose(single.cmc_per_query, expected, atol=1e-12)
     np.testing.assert_array_equal(multi.cmc_per_query, cmc)
@@ -258,8 +242,20 @@ def test_junk_pid_can_be_switched_off():
         ({"protocol": "multishot"}, "protocol must be one of"),
         ({"metric": "manhattan"}, "metric must be one of"),
         ({"distractors": "yes"}, "distractors must be one of"),
-        ({"max_rank": 0}, "max_rank must be at least 1"),
-        ({"repeats": 0}, "repeats must be at least 1"),
+        ({"max_rank": 0}, "max_rank must be between 1 and 1000000, not 0"),
+        ({"seed": -1}, "seed must be between 0 and 18446744073709551615, not -1"),
+        ({"threads": -1}, "threads must be between 0 and 65536, not -1"),
+        ({"query_pids": np.array([0, 2**63], dtype=np.uint64)}, "query_pids must fit 64 signed bits"),
+        (
+            {"query_features": [[0.0], [1.0]]},
+            "query_features must be a tensor or an array of real numbers, not list",
+        ),
+        (
+            {"query_features": torch.zeros(2, 1, dtype=torch.cfloat)},
+            "query_features must be a tensor .* not torch.c",
+        ),
+        ({"query_features": np.array([[0.0], [1e300]])}, "query_features holds NaN or infinity in row 1"),
+        ({"repeats": 0}, "repeats must be between 1 and 1000000, not 0"),
     ],
 )
 def test_mistakes_name_the_argument(changes, message):
@@ -276,11 +272,43 @@ def test_mistakes_name_the_argument(changes, message):
         evaluate_ranking(**(arguments | changes))
 
 
-def test_identifiers_may_be_tensors():
+def test_arguments_may_be_tensors_or_arrays_of_any_layout():
     query, gallery, *ids = random_case()
-    with_arrays = evaluate_ranking(query, gallery, *ids)
-    with_tensors = evaluate_ranking(query, gallery, *map(torch.from_numpy, ids))
-    np.testing.assert_array_equal(with_arrays.cmc_per_query, with_tensors.cmc_per_query)
+    expected = evaluate_ranking(query, gallery, *ids).cmc_per_query
+    read_only = gallery.numpy().copy()
+    read_only.flags.writeable = False
+    for features in (
+        (query.numpy(), gallery.numpy()),
+        (query.double(), gallery.numpy().astype(np.float64)),
+        (query.T.contiguous().T, np.asfortranarray(gallery.numpy())),
+        (query.requires_grad_(), read_only),
+        (query.detach().numpy()[::-1].copy()[::-1], np.repeat(gallery.numpy(), 2, axis=1)[:, ::2]),
+    ):
+        result = evaluate_ranking(*features, *map(torch.from_numpy, ids))
+        np.testing.assert_array_equal(result.cmc_per_query, expected)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_features_and_their_distances_score_the_same(protocol):
+    query, gallery, *ids = random_case()
+    expected = evaluate_ranking(query, gallery, *ids, protocol=protocol)
+    result = evaluate_distances(torch.from_numpy(all_distances(query, gallery)), *ids, protocol=protocol)
+    np.testing.assert_array_equal(result.cmc_per_query, expected.cmc_per_query)
+    np.testing.assert_array_equal(result.ap_per_query, expected.ap_per_query)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_equal_gallery_rows_tie_wherever_they_stand(metric):
+    # More than two of the pieces in which the gallery is converted, and -0 against 0.
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(700, 33, generator=generator)
+    features[:, 5] = 0.0
+    repeated = features.clone()
+    repeated[:, 5] = -0.0
+    gallery = torch.cat([features, repeated, features.flip(0)])
+    distances = all_distances(torch.randn(9, 33, generator=generator), gallery, metric)
+    np.testing.assert_array_equal(distances[:, :700], distances[:, 700:1400])
+    np.testing.assert_array_equal(distances[:, :700], distances[:, :1399:-1])
 
 
 @pytest.mark.parametrize("block", [1, 3, 100])
