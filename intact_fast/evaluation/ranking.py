@@ -193,7 +193,12 @@ def evaluate_distances(
     Raises:
         ValueError: NaN, empty or mismatched arguments, an unknown choice, or no valid query.
     """
-    matrix = distances.detach().cpu().numpy() if isinstance(distances, Tensor) else np.asarray(distances)
+    if isinstance(distances, Tensor):
+        # numpy has no bfloat16.
+        tensor = distances.float() if distances.is_floating_point() else distances
+        matrix = tensor.detach().cpu().numpy()
+    else:
+        matrix = np.asarray(distances)
     if matrix.ndim != 2 or 0 in matrix.shape or matrix.dtype.kind not in "biuf":
         raise ValueError(
             f"distances must be a matrix of real numbers, one row per query, not {matrix.dtype} of shape {matrix.shape}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -150,6 +151,15 @@ def test_infinite_distances_are_last_and_tie():
         1 / 4
     ]
     assert evaluate_distances(case.distances, *case.ids, max_rank=3).cmc.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int16])
+def test_distances_may_be_tensors_of_any_real_type(dtype):
+    case = large_case(people=12, pictures=80)
+    expected = evaluate_distances(case.distances, *case.ids)
+    tensor = torch.from_numpy(case.distances).to(dtype)
+    result = evaluate_distances(tensor.requires_grad_(dtype.is_floating_point), *case.ids)
+    np.testing.assert_array_equal(result.cmc_per_query, expected.cmc_per_query)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ LAYOUTS = {
     "fortran": np.asfortranarray,
     "strided": lambda a: np.repeat(a, 3, axis=-1)[..., ::3],
     "reversed": lambda a: a[..., ::-1].copy()[..., ::-1],
+    "upside down": lambda a: a[::-1].copy()[::-1],
     "unaligned": unaligned,
     "read-only": read_only,
     "subclass": np.ma.masked_array,
@@ -103,8 +104,7 @@ def test_booleans_that_are_bytes_of_any_value(arrays, name):
 
 
 NAMES = (
-    "pids camids absent alone distances query_pids query_camids features neighbours largest_square "
-    "block rows"
+    "pids camids absent alone distances query_pids query_camids features neighbours largest_square block rows"
 ).split()
 
 
@@ -257,6 +257,32 @@ def test_nan_names_the_first_row_that_has_one(arrays, threads):
         arrays["distances"][2:, 11] = bad
         with pytest.raises(ValueError, match="squarable numbers from 0 up, which row 2 is not"):
             _C.nearest_columns(arrays["distances"], 3, threads=threads)
+
+
+def test_encoding_of_numbers_that_are_none_or_too_large_does_not_crash(arrays):
+    for value in (np.nan, np.inf, -np.inf, 3e38):
+        for name, cosine in (("features", False), ("features", True), ("largest_square", False)):
+            spoiled = arrays[name].copy()
+            spoiled[::3] = value
+            a = arrays | {name: spoiled}
+            encoding = _C.ReciprocalEncoding(
+                a["features"], a["neighbours"], a["largest_square"], QUERIES, 6, 3, cosine
+            )
+            assert encoding.rerank(a["block"], 0, 0.3).shape == a["block"].shape
+
+
+def test_nearest_are_those_of_the_lower_index_where_squares_tie():
+    # The squares of the first three underflow to 0.
+    distances = np.array([[2e-25, 1e-25, 0, 1, 0.5]], np.float32)
+    for k in range(1, 6):
+        nearest, largest_square = _C.nearest_columns(distances, k)
+        assert nearest.tolist() == [[0, 1, 2, 4, 3][:k]]
+        assert largest_square.tolist() == [1]
+
+
+def test_equal_rows_whatever_the_sign_of_zero():
+    rows = np.array([[1, 0], [1, -0.0], [2, 0], [1, 0], [2, -0.0], [0, 1]], np.float32)
+    assert _C.first_equal_rows(rows).tolist() == [0, 0, 2, 0, 2, 5]
 
 
 def test_a_query_without_match_scores_nan(arrays):
