@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
-#include <limits>
 
 #include "neighbours.hpp"
 #include "parallel.hpp"
@@ -43,9 +42,7 @@ float distance_between(const ReciprocalEncoding::Input& input, std::int32_t a, s
     norm_y += static_cast<double>(y[i]) * y[i];
   }
   const double norms = std::sqrt(norm_x) * std::sqrt(norm_y);
-  const double distance = norms > 0 ? 1 - product / norms : 1;
-  const double unresolved = static_cast<double>(input.width) * std::numeric_limits<double>::epsilon();
-  return distance <= unresolved ? 0 : static_cast<float>(distance);
+  return static_cast<float>(norms > 0 ? 1 - product / norms : 1);
 }
 
 }  // namespace

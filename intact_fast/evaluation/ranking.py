@@ -3,13 +3,15 @@
 In every protocol a tie in distance counts against the query: a wrong picture at a positive's distance is
 ranked before it. The figures therefore do not depend on the order of the gallery, and constant features
 earn nothing from it. The counting is done in C++ (``intact_fast._C``), in parallel over the queries; no figure
-depends on the number of threads.
+depends on the number of threads. As with any OpenMP library, a process forked after a parallel call must keep to
+one thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, get_args
 
 import numpy as np
@@ -248,8 +250,11 @@ class _Scoring:
             ("seed", seed, 0, 2**64 - 1),
             ("threads", threads, 0, 2**16),
         ):
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be between {low} and {high}, not {value}")
+            if not isinstance(value, Integral) or not low <= value <= high:
+                raise ValueError(f"{name} must be an integer between {low} and {high}, not {value!r}")
+        for name, pid in (("distractor_pid", distractor_pid), ("junk_pid", junk_pid)):
+            if not isinstance(pid, Integral | None):
+                raise ValueError(f"{name} must be an integer or None, not {pid!r}")
         self.protocol, self.max_rank, self.threads = protocol, max_rank, threads
         self.repeats, self.seed = repeats, seed
         self.query_pids, self.query_camids = query_pids, query_camids

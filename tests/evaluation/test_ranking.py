@@ -242,9 +242,9 @@ def test_junk_pid_can_be_switched_off():
         ({"protocol": "multishot"}, "protocol must be one of"),
         ({"metric": "manhattan"}, "metric must be one of"),
         ({"distractors": "yes"}, "distractors must be one of"),
-        ({"max_rank": 0}, "max_rank must be between 1 and 1000000, not 0"),
-        ({"seed": -1}, "seed must be between 0 and 18446744073709551615, not -1"),
-        ({"threads": -1}, "threads must be between 0 and 65536, not -1"),
+        ({"max_rank": 0}, "max_rank must be an integer between 1 and 1000000, not 0"),
+        ({"seed": -1}, "seed must be an integer between 0 and 18446744073709551615, not -1"),
+        ({"threads": -1}, "threads must be an integer between 0 and 65536, not -1"),
         ({"query_pids": np.array([0, 2**63], dtype=np.uint64)}, "query_pids must fit 64 signed bits"),
         (
             {"query_features": [[0.0], [1.0]]},
@@ -255,7 +255,9 @@ def test_junk_pid_can_be_switched_off():
             "query_features must be a tensor .* not torch.c",
         ),
         ({"query_features": np.array([[0.0], [1e300]])}, "query_features holds NaN or infinity in row 1"),
-        ({"repeats": 0}, "repeats must be between 1 and 1000000, not 0"),
+        ({"max_rank": 2.5}, "max_rank must be an integer between 1 and 1000000, not 2.5"),
+        ({"distractor_pid": "0"}, "distractor_pid must be an integer or None, not '0'"),
+        ({"repeats": 0}, "repeats must be an integer between 1 and 1000000, not 0"),
     ],
 )
 def test_mistakes_name_the_argument(changes, message):
