@@ -18,8 +18,9 @@ install: $(VENV)/.installed
 train: install
 	$(VENV)/bin/torchrun --standalone -m intact_fast.train $(ARGS)
 
+# A test that hangs fails with every thread's stack; the slowest take half a minute.
 test: install
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest --timeout=300 $(ARGS)
 
 lint: install
 	$(PY) -m ruff check .

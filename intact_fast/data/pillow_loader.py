@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -70,8 +71,13 @@ class PlannedBatches(Dataset[dict[str, Any]]):
         return pixels[:, ::-1] if plan.flip[i] else pixels
 
 
-def _leave_signals_to_the_trainer(worker: int) -> None:
-    """Keep a worker alive when the whole process group is told to stop: the trainer ends it after saving."""
+def _start_worker(worker: int) -> None:
+    """Keep a worker alive when the whole process group is told to stop: the trainer ends it after saving.
+
+    What the trainer owned when it forked is never finalised here: a DALI pipeline's destructor, say, would wait
+    for threads that only the trainer has.
+    """
+    gc.freeze()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
@@ -106,7 +112,7 @@ def pillow_batches(
         parallel = {
             "multiprocessing_context": "fork",
             "prefetch_factor": max(1, -(-prefetch // workers)),
-            "worker_init_fn": _leave_signals_to_the_trainer,
+            "worker_init_fn": _start_worker,
         }
     loader = DataLoader(
         PlannedBatches(paths, form),
@@ -119,6 +125,8 @@ def pillow_batches(
         generator=torch.Generator(),
         **parallel,
     )
+    if workers > 0:
+        gc.collect()  # nothing is left for a worker to finalise before it has started
     for item in loader:
         if "error" in item:
             raise item["error"]

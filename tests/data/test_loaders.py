@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import multiprocessing
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from intact_fast.config import DataConfig
+from intact_fast.data import pillow_loader
 from intact_fast.data.batches import Batch
 from intact_fast.data.degradation import downsample, read_image, resize, to_tensor
 from intact_fast.data.loader import TrainLoader, build_loader, readable_images
@@ -256,6 +259,34 @@ def test_workers_give_what_this_process_gives(pictures: list[Path]) -> None:
         torch.distributed.destroy_process_group()
     for a, b in zip(parallel, take(loader_of(pictures, replace(CONFIG, pad=3)), 10), strict=True):
         assert_identical(a, b)
+
+
+def test_workers_never_finalise_what_the_trainer_owned(
+    pictures: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A DALI pipeline left as garbage made a worker wait for ever for threads that it did not have."""
+
+    class Owned:
+        def __init__(self) -> None:
+            self.cycle = self
+
+        def __del__(self) -> None:
+            (tmp_path / str(os.getpid())).touch()
+
+    def read(path: Path) -> Image.Image:
+        gc.collect()
+        return read_image(path)
+
+    monkeypatch.setattr(pillow_loader, "read_image", read)
+    gc.collect()
+    gc.disable()
+    try:
+        Owned()
+        take(loader_of(pictures, replace(CONFIG, threads=2)), 1)
+    finally:
+        gc.enable()
+    gc.collect()
+    assert [path.name for path in tmp_path.iterdir() if path.name.isdecimal()] == [str(os.getpid())]
 
 
 @backends
