@@ -49,9 +49,9 @@ def main() -> int:
     # pytest's 5 is "no test selected", which proves nothing
     if tests.returncode != 0:
         return tests.returncode
-    from benchmarks.throughput import write_record
+    from benchmarks.throughput import measure
 
-    write_record()
+    measure()
     return 0
 
 

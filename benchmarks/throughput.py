@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import datetime
-import json
 import platform
 import statistics
 import time
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.record import versions, write_record
 from benchmarks.setup import make_step, random_batch
 from intact_fast.config import PAPER, Config
 from intact_fast.configuration import to_dict
-from intact_fast.files import write_atomically
 
-RECORDS = Path(__file__).parent / "records"
 WARMUP, MEASURED, INPUT_SETS = 5, 20, 4
 
 
-def write_record() -> None:
+def measure() -> None:
     """Measure every form of the training step, write the record and print a short table."""
     forms = {
         "naive fp32": replace(PAPER, training=replace(PAPER.training, form="naive", precision="fp32")),
@@ -31,10 +26,9 @@ def write_record() -> None:
         "shared bf16": replace(PAPER, training=replace(PAPER.training, precision="bf16")),
     }
     record = {
-        "date": datetime.date.today().isoformat(),
         "command": "make gpu",
         "machine": machine(),
-        "versions": versions(),
+        "versions": {"cuda": torch.version.cuda, **versions("torch", "triton", "nvidia-dali-cuda130")},
         # PyTorch's defaults: "fp32" convolutions may use TF32
         "tf32": {
             "cudnn": torch.backends.cudnn.allow_tf32,
@@ -44,14 +38,7 @@ def write_record() -> None:
         "data": "random pictures already on the GPU; no data path",
         "training_step": {name: throughput(config) for name, config in forms.items()},
     }
-    stem = f"{record['date']}-{torch.cuda.get_device_name().replace(' ', '-').lower()}"
-    path = RECORDS / f"{stem}.json"
-    number = 2
-    while path.exists():
-        path = RECORDS / f"{stem}-{number}.json"
-        number += 1
-    with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    path = write_record(record, torch.cuda.get_device_name().replace(" ", "-").lower())
     for name, figures in record["training_step"].items():
         print(f"{name:<12} {figures['img_per_s']:>8.1f} img/s  {figures['peak_memory_gib']:>6.2f} GiB")
     print(f"record: {path}")
@@ -92,14 +79,3 @@ def machine() -> dict[str, Any]:
         "cpu": platform.machine(),
         "system": platform.system(),
     }
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of what the figures depend on."""
-    result: dict[str, str | None] = {"python": platform.python_version(), "cuda": torch.version.cuda}
-    for package in ("torch", "triton", "nvidia-dali-cuda130", "intact_fast"):
-        try:
-            result[package] = version(package)
-        except PackageNotFoundError:
-            result[package] = None
-    return result

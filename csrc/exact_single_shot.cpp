@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
+#include "clones.hpp"
 #include "parallel.hpp"
 #include "single_shot.hpp"
 #include "thresholds.hpp"
@@ -69,8 +71,19 @@ class Contest {
   std::vector<std::int64_t> newly_within_;
 };
 
+// Less than this in all is nothing beside 1 in double precision, whatever is added to it.
+constexpr double kNegligible = 1e-30;
+constexpr std::size_t kChancesBetweenLooks = 32;
+
+// moved[k] = (1 - chance)·ahead[k] + chance·ahead[k - 1] for k < reach.
+INTACT_CLONES
+void take_chance(const double* ahead, double* moved, std::int64_t reach, double chance) {
+  moved[0] = ahead[0] - ahead[0] * chance;
+  for (std::int64_t k = 1; k < reach; ++k) moved[k] = ahead[k] - ahead[k] * chance + ahead[k - 1] * chance;
+}
+
 // ahead[k], k < length: the probability that exactly k of the chances come true. What goes beyond is of no rank
-// asked for and never comes back.
+// asked for and never comes back, so that soon nothing is left of a match that is surely far behind.
 void poisson_binomial(const std::vector<double>& chances, std::int64_t length, std::vector<double>& ahead,
                       std::vector<double>& moved) {
   // Two buffers, so that the loop over k has no dependence and is vectorised; both are 0 where not yet reached.
@@ -78,11 +91,14 @@ void poisson_binomial(const std::vector<double>& chances, std::int64_t length, s
   moved.assign(static_cast<std::size_t>(length), 0);
   ahead[0] = 1;
   std::int64_t reach = 1;
-  for (const double chance : chances) {
+  for (std::size_t i = 0; i < chances.size(); ++i) {
     reach = std::min(reach + 1, length);
-    moved[0] = ahead[0] - ahead[0] * chance;
-    for (std::int64_t k = 1; k < reach; ++k) moved[k] = ahead[k] - ahead[k] * chance + ahead[k - 1] * chance;
+    take_chance(ahead.data(), moved.data(), reach, chances[i]);
     std::swap(ahead, moved);
+    if (i % kChancesBetweenLooks == 0 && std::accumulate(ahead.begin(), ahead.end(), 0.0) < kNegligible) {
+      std::fill(ahead.begin(), ahead.end(), 0.0);
+      return;
+    }
   }
 }
 

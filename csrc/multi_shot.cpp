@@ -3,17 +3,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "clones.hpp"
 #include "parallel.hpp"
 #include "thresholds.hpp"
-
-// AVX2 doubles the speed of the counting loop and is chosen when the module is loaded. Sanitizers cannot
-// instrument the resolver that does this.
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(INTACT_SANITIZE)
-#define INTACT_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define INTACT_CLONES
-#endif
 
 namespace intact {
 namespace {

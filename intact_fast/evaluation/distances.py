@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, get_args
 
 import numpy as np
@@ -44,12 +44,22 @@ def check_features(name: str, features: Features) -> Tensor:
     if 0 in features.shape:
         raise ValueError(f"{name} is empty: its shape is {tuple(features.shape)}")
     features = features.detach().float().contiguous()
-    # In pieces, as isfinite makes temporaries of the features' own size.
-    finite = torch.cat([torch.isfinite(rows).all(dim=1) for rows in features.split(_COLUMNS)])
+    finite = _by_pieces(lambda rows: torch.isfinite(rows).all(dim=1), features, torch.bool)
     broken = (~finite).nonzero().flatten().tolist()
     if broken:
         raise ValueError(f"{name} holds NaN or infinity in row {broken[0]} ({len(broken)} such rows in all)")
     return features
+
+
+def _by_pieces(function: Callable[[Tensor], Tensor], features: Tensor, dtype: torch.dtype) -> Tensor:
+    """One number per row, without temporaries of the features' own size.
+
+    Results collected in a list would lie between the freed temporaries, and the heap would grow all the same.
+    """
+    result = torch.empty(len(features), dtype=dtype, device=features.device)
+    for rows, numbers in zip(features.split(_COLUMNS), result.split(_COLUMNS), strict=True):
+        numbers.copy_(function(rows))
+    return result
 
 
 def distance_blocks(
@@ -101,7 +111,7 @@ def _blocks(query: Tensor, gallery: Tensor, metric: Metric, block: int) -> Itera
     # the first of equal rows is what makes them tie.
     first = torch.from_numpy(_C.first_equal_rows(gallery.cpu().numpy())).to(gallery.device)
     repeated = (first != torch.arange(len(first), device=first.device)).nonzero().flatten()
-    square_of_gallery = torch.cat([rows.double().square().sum(dim=1) for rows in gallery.split(_COLUMNS)])
+    square_of_gallery = _by_pieces(lambda rows: rows.double().square().sum(dim=1), gallery, torch.float64)
     for start in range(0, len(query), block):
         rows = slice(start, min(start + block, len(query)))
         some = query[rows].double()

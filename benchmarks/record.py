@@ -1,0 +1,76 @@
+"""Dated records of what was measured: ``python -m benchmarks.record RESULT.json COMMAND [NAME]``.
+
+``RESULT.json`` is what pytest-benchmark wrote for ``COMMAND`` (``make bench ARGS="… --benchmark-json=RESULT.json"``).
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from intact_fast.files import write_atomically
+
+RECORDS = Path(__file__).parent / "records"
+
+
+def versions(*packages: str) -> dict[str, str | None]:
+    """Versions of Python and of what the figures depend on; None where a package is not installed."""
+    result: dict[str, str | None] = {"python": platform.python_version()}
+    for package in (*packages, "intact_fast"):
+        try:
+            result[package] = version(package)
+        except PackageNotFoundError:
+            result[package] = None
+    return result
+
+
+def write_record(record: dict[str, Any], name: str) -> Path:
+    """Write ``records/DATE-NAME.json``, numbered where that exists; an earlier record is never touched."""
+    record = {"date": datetime.date.today().isoformat(), **record}
+    stem, number = f"{record['date']}-{name}", 2
+    path = RECORDS / f"{stem}.json"
+    while path.exists():
+        path = RECORDS / f"{stem}-{number}.json"
+        number += 1
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def figures(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Times of every benchmark in pytest-benchmark's JSON, by group and name, with what it noted beside them."""
+    return {
+        f"{row['group']}: {row['name']}": {
+            **{f"{key}_s": float(f"{row['stats'][key]:.4g}") for key in ("median", "min", "max")},
+            "rounds": row["stats"]["rounds"],
+            **row["extra_info"],
+        }
+        for row in result["benchmarks"]
+    }
+
+
+def main(source: str, command: str, name: str | None = None) -> None:
+    """Turn pytest-benchmark's JSON into a record."""
+    result = json.loads(Path(source).read_text(encoding="utf-8"))
+    cores = os.cpu_count()
+    record = {
+        "command": command,
+        "machine": {
+            "cpu": result["machine_info"]["cpu"].get("brand_raw", platform.machine()),
+            "cores": cores,
+            "gpu": None,
+        },
+        "versions": versions("torch", "triton", "nvidia-dali-cuda130", "pillow", "numpy"),
+        "figures": figures(result),
+    }
+    print(f"record: {write_record(record, name or f'cpu-{cores}-cores')}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,173 @@
+"""Time of the evaluation engine against plain Python and numpy, and how it grows.
+
+Random features with the sizes of Market-1501: 3,368 queries, 15,913 gallery pictures, 751 identities of which 2,798
+pictures are distractors. ``good`` features find most matches, ``poor`` ones few (their lists are longer to search).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks.ranking_baselines import dense_reranking, numpy_counting, numpy_sorting, plain_python
+from intact_fast.evaluation.distances import distance_blocks
+from intact_fast.evaluation.ranking import RankingResult, evaluate_distances, evaluate_ranking
+from intact_fast.evaluation.reranking import Reranking, reranked_blocks
+
+QUERIES, GALLERY, PEOPLE, DISTRACTORS, CAMERAS, WIDTH = 3_368, 15_913, 751, 2_798, 6, 512
+NOISE = {"good": 1.8, "poor": 3.0}
+SUBSET = 200
+MAX_RANK = 50
+
+Ids = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+@cache
+def market(
+    kind: str, queries: int = QUERIES, gallery: int = GALLERY
+) -> tuple[torch.Tensor, torch.Tensor, Ids]:
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((PEOPLE, WIDTH), dtype=np.float32)
+    qp, gp = random.integers(1, PEOPLE, queries), random.integers(1, PEOPLE, gallery)
+    gp[: gallery * DISTRACTORS // GALLERY] = 0
+    features = []
+    for pids in (qp, gp):
+        noise = random.standard_normal((len(pids), WIDTH), dtype=np.float32)
+        features.append(
+            torch.from_numpy(centres[pids] * (pids > 0)[:, None] + np.float32(NOISE[kind]) * noise)
+        )
+    camids = random.integers(0, CAMERAS, queries), random.integers(0, CAMERAS, gallery)
+    return features[0], features[1], (qp, gp, *camids)
+
+
+@cache
+def market_distances(kind: str) -> tuple[np.ndarray, Ids]:
+    query, gallery, ids = market(kind)
+    return np.concatenate([block for _, block in distance_blocks(query, gallery)]), ids
+
+
+def engine(protocol: str, **options: int) -> Callable[..., RankingResult]:
+    def run(distances: np.ndarray, *ids: np.ndarray) -> RankingResult:
+        return evaluate_distances(
+            distances, *ids, protocol=protocol, max_rank=MAX_RANK, distractor_pid=0, **options
+        )
+
+    return run
+
+
+def measure(benchmark: BenchmarkFixture, group: str, function: Callable[[], object], rounds: int = 5) -> None:
+    benchmark.group = group
+    benchmark.pedantic(function, rounds=rounds, warmup_rounds=1 if rounds > 1 else 0)
+
+
+@pytest.mark.parametrize("form", ["engine", "engine, 1 thread", "numpy counting", "numpy sorting"])
+@pytest.mark.parametrize("kind", NOISE)
+def test_multi_shot(benchmark: BenchmarkFixture, kind: str, form: str) -> None:
+    distances, ids = market_distances(kind)
+    baseline = {"numpy counting": numpy_counting, "numpy sorting": numpy_sorting}.get(form)
+    result = engine("multi-shot")(distances, *ids)
+    benchmark.extra_info["rank-1"] = round(float(result.cmc[0]), 3)
+    group = f"multi-shot CMC and mAP from distances, Market-1501 size, {kind} features"
+    if baseline is None:
+        run = engine("multi-shot", threads=1 if "1" in form else 0)
+        measure(benchmark, group, lambda: run(distances, *ids))
+        return
+    cmc, mean_ap = baseline(distances[:SUBSET], ids[0][:SUBSET], ids[1], ids[2][:SUBSET], ids[3], MAX_RANK)
+    ours = engine("multi-shot")(distances[:SUBSET], ids[0][:SUBSET], ids[1], ids[2][:SUBSET], ids[3])
+    # Sorting leaves the few exact ties to the gallery's order.
+    np.testing.assert_allclose(ours.cmc, cmc, atol=1e-12)
+    np.testing.assert_allclose(ours.mean_ap, mean_ap, rtol=1e-12 if baseline is numpy_counting else 1e-5)
+    measure(benchmark, group, lambda: baseline(distances, *ids, MAX_RANK), rounds=3)
+
+
+@pytest.mark.parametrize("form", ["engine", "plain Python"])
+def test_multi_shot_against_plain_python(benchmark: BenchmarkFixture, form: str) -> None:
+    """On some of the queries only: the loop would take a minute for all."""
+    distances, (qp, gp, qc, gc) = market_distances("good")
+    arguments = distances[:SUBSET], qp[:SUBSET], gp, qc[:SUBSET], gc
+    ours, (cmc, mean_ap) = engine("multi-shot")(*arguments), plain_python(*arguments, MAX_RANK)
+    np.testing.assert_allclose(ours.cmc, cmc, atol=1e-12)
+    np.testing.assert_allclose(ours.mean_ap, mean_ap, rtol=1e-12)
+    group = f"multi-shot CMC and mAP from distances, {SUBSET} queries on the gallery of Market-1501"
+    if form == "engine":
+        measure(benchmark, group, lambda: engine("multi-shot")(*arguments), rounds=15)
+    else:
+        measure(benchmark, group, lambda: plain_python(*arguments, MAX_RANK), rounds=3)
+
+
+@pytest.mark.parametrize("part", ["distances", "exact", "sampled x10", "sampled x100"])
+@pytest.mark.parametrize("kind", NOISE)
+def test_single_shot(benchmark: BenchmarkFixture, kind: str, part: str) -> None:
+    """The protocols' own time, AP and INP included, beside that of the distances."""
+    query, gallery, _ = market(kind)
+    distances, ids = market_distances(kind)
+    if part == "distances":
+
+        def run() -> object:
+            return [None for _ in distance_blocks(query, gallery)]
+    else:
+        repeats = int(part.split("x")[1]) if "sampled" in part else 1
+        score = engine("sampled" if "sampled" in part else "single-shot", repeats=repeats)
+
+        def run() -> object:
+            return score(distances, *ids)
+
+    measure(benchmark, f"single-shot, Market-1501 size, {kind} features", run)
+
+
+@pytest.mark.parametrize("form", ["engine", "dense numpy"])
+def test_reranking(benchmark: BenchmarkFixture, form: str) -> None:
+    """The engine's time has the distances in it, that of the dense form has not."""
+    query, gallery, _ = market("good", 500, 3_000)
+    pairs = (query, gallery), (query, query), (gallery, gallery)
+    matrices = [np.concatenate([block for _, block in distance_blocks(a, b)]) for a, b in pairs]
+
+    def ours() -> np.ndarray:
+        return np.concatenate([block for _, block in reranked_blocks(query, gallery)])
+
+    group = "k-reciprocal re-ranking, 500 queries, 3,000 gallery pictures"
+    if form == "engine":
+        np.testing.assert_allclose(ours(), dense_reranking(*matrices), atol=1e-5)
+        measure(benchmark, group, ours, rounds=3)
+    else:
+        measure(benchmark, group, lambda: dense_reranking(*matrices), rounds=1)
+
+
+def test_reranking_at_market_size(benchmark: BenchmarkFixture) -> None:
+    query, gallery, ids = market("good")
+
+    def run() -> RankingResult:
+        return evaluate_ranking(query, gallery, *ids, protocol="multi-shot", reranking=Reranking())
+
+    measure(benchmark, "re-ranked evaluation from features, Market-1501 size", run, rounds=1)
+
+
+@pytest.mark.parametrize("protocol", ["multi-shot", "single-shot"])
+@pytest.mark.parametrize("gallery_size", [1_000, 3_000, 10_000, 30_000, 100_000, 200_000])
+def test_growth_with_the_gallery(benchmark: BenchmarkFixture, gallery_size: int, protocol: str) -> None:
+    query, gallery, ids = market("good", 1_000, gallery_size)
+
+    def run() -> RankingResult:
+        return evaluate_ranking(query, gallery, *ids, protocol=protocol, distractor_pid=0)
+
+    measure(benchmark, f"{protocol} evaluation from features, 1,000 queries, by gallery", run, rounds=2)
+    market.cache_clear()
+
+
+def test_peak_memory(benchmark: BenchmarkFixture) -> None:
+    """10,000 queries on 200,000 gallery pictures, exact single-shot CMC and mAP, in a process of its own."""
+
+    def run() -> str:
+        command = [sys.executable, "-m", "benchmarks.evaluation_memory"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    benchmark.group = "whole process, 10,000 queries on 200,000 gallery pictures"
+    benchmark.extra_info |= json.loads(benchmark.pedantic(run, rounds=1))
