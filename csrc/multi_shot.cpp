@@ -31,18 +31,27 @@ void count_directly(const float* values, std::int64_t size, const float* thresho
 
 void count_by_search(const float* values, std::int64_t size, const float* thresholds, std::int64_t count,
                      std::int64_t* reached) {
-  for (std::int64_t i = 0; i < size; ++i) {
-    if (values[i] <= thresholds[count - 1]) ++reached[first_reached(thresholds, count, values[i])];
-  }
+  for (std::int64_t i = 0; i < size; ++i) ++reached[first_reached(thresholds, count, values[i])];
   for (std::int64_t t = 1; t < count; ++t) reached[t] += reached[t - 1];
 }
 
-// reached[t]: how many values are ≤ thresholds[t], which ascend. NaN is never counted.
-void count_reached(const std::vector<float>& values, const std::vector<float>& thresholds,
+// Moves the values that are ≤ farthest to the front and returns how many they are.
+std::int64_t keep_within(std::vector<float>& values, float farthest) {
+  // Branch-free, as near features leave few and poor ones most.
+  std::int64_t kept = 0;
+  for (const float value : values) {
+    values[kept] = value;
+    kept += value <= farthest;
+  }
+  return kept;
+}
+
+// reached[t]: how many values are ≤ thresholds[t], which ascend. NaN is never counted; the values are reordered.
+void count_reached(std::vector<float>& values, const std::vector<float>& thresholds,
                    std::vector<std::int64_t>& reached) {
   const auto count = static_cast<std::int64_t>(thresholds.size());
   reached.assign(thresholds.size(), 0);
-  const auto size = static_cast<std::int64_t>(values.size());
+  const std::int64_t size = keep_within(values, thresholds.back());
   (count <= kFew ? count_directly : count_by_search)(values.data(), size, thresholds.data(), count, reached.data());
 }
 
