@@ -1,4 +1,4 @@
-"""Build entry: CMake builds the extension module; all metadata stands in pyproject.toml."""
+"""Build entry: CMake builds the extension module; ``kernels/`` becomes ``intact_fast.kernels``; all metadata stands in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pybind11
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
@@ -31,4 +31,10 @@ class CMakeBuild(build_ext):
         subprocess.run(["cmake", "--build", build], check=True)
 
 
-setup(ext_modules=[Extension("intact_fast._C", sources=[])], cmdclass={"build_ext": CMakeBuild})
+setup(
+    packages=[*find_packages(include=["intact_fast*"]), "intact_fast.kernels"],
+    # a top-level package called kernels would collide with another project's in site-packages
+    package_dir={"intact_fast.kernels": "kernels"},
+    ext_modules=[Extension("intact_fast._C", sources=[])],
+    cmdclass={"build_ext": CMakeBuild},
+)

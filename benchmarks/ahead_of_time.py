@@ -1,0 +1,176 @@
+"""Compiles every Triton kernel in every tile configuration without a GPU and reads what it needs of one.
+
+The launchers run on tensors of the ``meta`` device and note what they would launch; each distinct launch is compiled
+as Triton's own launcher would specialise it (sizes of 1, and pointers and sizes divisible by 16).
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import product
+from pathlib import Path
+
+import torch
+import triton
+import triton.backends.nvidia
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from intact_fast.kernels.launch import Launch, recording
+
+CAPABILITIES = (80, 90, 100)
+DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.int64: "i64"}
+
+CHANNELS = (3, 8, 16, 32, 64, 128, 70)
+"""One for each tile of the picture kernels at least, and sizes that do not fill one."""
+BATCHES = (16, 32, 64, 128, 256, 37)
+"""One for each tile of the layers of φ and σ."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one compiled kernel takes.
+
+    Attributes:
+        registers: Per thread.
+        spilled: Bytes of stack and local memory per thread; anything above 0 is spilled registers.
+        shared: Bytes of shared memory per program.
+    """
+
+    registers: int
+    spilled: int
+    shared: int
+
+
+VARIANTS = ((torch.float32, True), (torch.bfloat16, True), (torch.bfloat16, False))
+"""Type of the pictures, and whether every fused part is there and every gradient asked for, or none of them."""
+
+
+def distinct_launches() -> list[Launch]:
+    """What the launchers ask for over all tile configurations, forward and backward, once each."""
+    found: dict[object, Launch] = {}
+    with recording() as launches:
+        for dtype, full in VARIANTS:
+            for channels in CHANNELS:
+                _pixel_shuffle(channels, dtype, full)
+                _batch_norm(channels, dtype, full)
+            for batch in BATCHES:
+                _layers(batch, dtype, full)
+    for launch in launches:
+        found.setdefault((launch.kernel, *map(str, _specialised(launch)), launch.warps), launch)
+    return list(found.values())
+
+
+def _meta(*shape: int, dtype: torch.dtype, channels_last: bool = False) -> Tensor:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=dtype, device="meta", memory_format=layout)
+
+
+def _vectors(size: int, wanted: bool) -> tuple[Tensor | None, Tensor | None]:
+    if not wanted:
+        return None, None
+    return _meta(size, dtype=torch.float32), _meta(size, dtype=torch.float32)
+
+
+def _pixel_shuffle(channels: int, dtype: torch.dtype, full: bool) -> None:
+    module = import_module("intact_fast.kernels.pixel_shuffle_act")
+    x = _meta(32, 4 * channels, 16, 8, dtype=dtype, channels_last=True)
+    out = _meta(32, channels, 32, 16, dtype=dtype, channels_last=True)
+    bias, slope = _vectors(4 * channels, full)
+    activation = "prelu" if full else "relu"
+    module.forward_triton(x, bias, slope, out if full else None, activation, 0.2)
+    module.backward_triton(out, x if full else out, not full, bias, slope, activation, 0.2, full)
+
+
+def _batch_norm(channels: int, dtype: torch.dtype, full: bool) -> None:
+    module = import_module("intact_fast.kernels.batch_norm_act")
+    x = _meta(32, channels, 16, 8, dtype=dtype, channels_last=True)
+    weight, bias = _vectors(channels, full)
+    mean, variance = _vectors(channels, True)
+    other = x if full else None
+    for training in (True, False) if dtype == torch.bfloat16 else (True,):
+        module.forward_triton(x, other, weight, bias, mean, variance, training, 1e-5, "leaky_relu", 0.2)
+        options = (training, 1e-5, "leaky_relu", 0.2, full, full)
+        module.backward_triton(x, x, other, mean, variance, weight, bias, *options)
+
+
+def _layers(batch: int, dtype: torch.dtype, full: bool) -> None:
+    module = import_module("intact_fast.kernels.linear_bn_act")
+    x, weight = _meta(batch, 512, dtype=dtype), _meta(200, 512, dtype=dtype)
+    z = _meta(batch, 200, dtype=torch.float32)
+    gamma, beta = _vectors(200, full)
+    mean, variance = _vectors(200, True)
+    target = _meta(batch, 200, dtype=dtype)
+    modes = (True, False) if dtype == torch.bfloat16 else (True,)
+    for training, compared in product(modes, (None, target)):
+        relu = compared is None
+        module.launch_forward(x, weight, gamma, beta, mean, variance, compared, training, 1e-5, relu)
+        grad = target if compared is None else _meta(dtype=torch.float32)
+        options = (training, 1e-5, relu, full, full, full)
+        module.launch_backward(grad, compared, x, weight, gamma, beta, z, mean, variance, *options)
+
+
+def _specialised(
+    launch: Launch,
+) -> tuple[dict[str, str], dict[str, object], dict[tuple[int], list[list[object]]]]:
+    """Signature, constants and attributes, as Triton's launcher derives them from the arguments."""
+    signature, constants, attributes = {}, dict(launch.constants), {}
+    for position, name in enumerate(launch.kernel.arg_names):
+        if name in launch.constants:
+            signature[name] = "constexpr"
+            continue
+        value = launch.arguments[name]
+        if value is None or (isinstance(value, int) and value == 1):
+            signature[name], constants[name] = "constexpr", value
+            continue
+        if isinstance(value, float):
+            signature[name] = "fp32"
+            continue
+        signature[name] = f"*{DTYPES[value.dtype]}" if isinstance(value, Tensor) else "i32"
+        if isinstance(value, Tensor) or value % 16 == 0:
+            attributes[(position,)] = [["tt.divisibility", 16]]
+    return signature, constants, attributes
+
+
+def compile_launch(launch: Launch, capability: int) -> Resources:
+    """Compile for one architecture (80, 90, 100 for sm_80, …)."""
+    compiled = triton.compile(
+        ASTSource(launch.kernel, *_specialised(launch)),
+        target=GPUTarget("cuda", capability, 32),
+        options={"num_warps": launch.warps, "enable_fp_fusion": True},
+    )
+    registers, spilled = _resource_usage(compiled.asm["cubin"])
+    return Resources(registers, spilled, compiled.metadata.shared)
+
+
+def _resource_usage(cubin: bytes) -> tuple[int, int]:
+    tool = Path(triton.backends.nvidia.__file__).parent / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [str(tool), "--dump-resource-usage", file.name]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    usage = {
+        name: int(re.search(rf"{name}:(\d+)", text.split("Function")[1])[1])
+        for name in ("REG", "STACK", "LOCAL")
+    }
+    return usage["REG"], usage["STACK"] + usage["LOCAL"]
+
+
+def name_of(launch: Launch) -> str:
+    """The operator's file and the kernel's part in it."""
+    return f"{launch.kernel.__module__.rsplit('.', 1)[-1]} {launch.kernel.__name__.strip('_').removesuffix('_kernel')}"
+
+
+def describe(launch: Launch) -> str:
+    """The configuration in a few words."""
+    dtype = next(DTYPES[v.dtype] for v in launch.arguments.values() if isinstance(v, Tensor))
+    absent = [name.removesuffix("_ptr") for name, value in launch.arguments.items() if value is None]
+    constants = " ".join(f"{name}={value}" for name, value in launch.constants.items())
+    without = f" without {', '.join(absent)}" if absent else ""
+    return f"{dtype} {constants} warps={launch.warps}{without}"

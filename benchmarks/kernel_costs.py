@@ -1,0 +1,125 @@
+"""What the Triton kernels take of a GPU, found without one: ``python -m benchmarks.kernel_costs``.
+
+Two tables: registers, spilled bytes and shared memory of every kernel in every tile configuration on sm_80, sm_90 and
+sm_100; and the bytes that each operator moves for an element of its input beside the least that any implementation
+could. The exit status is 1 where a kernel spills registers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from itertools import product
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.ahead_of_time import CAPABILITIES, Resources, compile_launch, describe, distinct_launches, name_of
+from intact_fast.kernels.launch import Launch, recording
+
+
+def _compile(number: int, capability: int) -> Resources:
+    # the list is made anew in each process: kernels do not travel between processes
+    return compile_launch(distinct_launches()[number], capability)
+
+
+def resource_rows() -> list[tuple[Launch, dict[int, Resources]]]:
+    """Every kernel and configuration with its resources by architecture, compiled on all processors."""
+    launches = distinct_launches()
+    jobs = list(product(range(len(launches)), CAPABILITIES))
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        compiled = dict(zip(jobs, pool.map(_compile, *zip(*jobs, strict=True), chunksize=8), strict=True))
+    return [(launch, {cap: compiled[i, cap] for cap in CAPABILITIES}) for i, launch in enumerate(launches)]
+
+
+def _bytes(tensors: list[Tensor | None]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
+
+
+def _cost(call: Callable[[], Any], inputs: list[Tensor | None], elements: int) -> tuple[float, float, int]:
+    """Bytes per element that the launches read and write, the least possible, and the number of launches."""
+    with recording() as launches:
+        outputs = call()
+    moved = sum(_bytes([v for v in row.arguments.values() if isinstance(v, Tensor)]) for row in launches)
+    results = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    return moved / elements, (_bytes(inputs) + _bytes(results)) / elements, len(launches)
+
+
+def traffic_rows() -> list[tuple[str, float, float, int]]:
+    """Operator and pass at the paper's batch of 32, bfloat16 pictures of 64 channels at 256×128."""
+
+    def pictures(channels: int, scale: int = 1) -> Tensor:
+        shape = (32, channels, 256 // scale, 128 // scale)
+        tensor = torch.empty(shape, dtype=torch.bfloat16, device="meta")
+        return tensor.contiguous(memory_format=torch.channels_last)
+
+    def vector(size: int) -> Tensor:
+        return torch.empty(size, device="meta")
+
+    shuffle = import_module("intact_fast.kernels.pixel_shuffle_act")
+    norm = import_module("intact_fast.kernels.batch_norm_act")
+    narrow, wide, bias = pictures(256, 2), pictures(64), vector(256)
+    x, channel = pictures(64), vector(64)
+    rows = []
+    for skip in (None, wide):
+        name = "pixel_shuffle_act" + ("" if skip is None else " + skip")
+        saved = wide if skip is None else narrow
+        forward = _cost(
+            lambda skip=skip: shuffle.forward_triton(narrow, bias, None, skip, "relu", 0.0),
+            [narrow, bias, skip],
+            narrow.numel(),
+        )
+        backward = _cost(
+            lambda skip=skip, saved=saved: shuffle.backward_triton(
+                wide, saved, skip is None, bias, None, "relu", 0.0, True
+            ),
+            [wide, saved],
+            narrow.numel(),
+        )
+        rows += [(f"{name}, forward", *forward), (f"{name}, backward", *backward)]
+    for residual, training in product((None, x), (True, False)):
+        name = "batch_norm_act" + (" + residual" if residual is not None else "") + ("" if training else ", eval")
+        forward = _cost(
+            lambda r=residual, t=training: norm.forward_triton(
+                x, r, channel, channel, channel, channel, t, 1e-5, "relu", 0.0
+            ),
+            [x, residual],
+            x.numel(),
+        )
+        backward = _cost(
+            lambda r=residual, t=training: norm.backward_triton(
+                x, x, r, channel, channel, channel, channel, t, 1e-5, "relu", 0.0, t, r is not None
+            ),
+            [x, x, residual],
+            x.numel(),
+        )
+        rows += [(f"{name}, forward", *forward), (f"{name}, backward", *backward)]
+    return rows
+
+
+def main() -> int:
+    """Print both tables."""
+    print("bytes per element of the input (bf16, 64 channels at 256x128, batch 32)")
+    print(f"{'operator':<48}{'moved':>8}{'least':>8}{'launches':>10}")
+    for name, moved, least, launches in traffic_rows():
+        print(f"{name:<48}{moved:>8.2f}{least:>8.2f}{launches:>10}")
+    rows = resource_rows()
+    capabilities = ", ".join(f"sm_{capability}" for capability in CAPABILITIES)
+    print(f"\n{len(rows)} kernels and configurations; registers, spilled bytes, shared bytes on {capabilities}")
+    for launch, resources in rows:
+        cells = "".join(f"{r.registers:>6}{r.spilled:>5}{r.shared:>7} |" for r in resources.values())
+        print(f"{name_of(launch):<46}{cells} {describe(launch)}")
+    spilling = [launch for launch, resources in rows if any(r.spilled for r in resources.values())]
+    print(f"\n{len(spilling)} of them spill registers")
+    for launch in spilling:
+        print(name_of(launch), describe(launch))
+    return 1 if spilling else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
