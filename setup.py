@@ -1,4 +1,7 @@
-"""Build entry: CMake builds the extension module; ``kernels/`` becomes ``intact_fast.kernels``; all metadata stands in pyproject.toml."""
+"""Build entry: CMake builds the extension module, kernels/ becomes intact_fast.kernels.
+
+All metadata stands in pyproject.toml.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,11 @@ def main() -> int:
         return 2
     # only files with such tests, so that the others' test libraries need not be there
     marked = [
-        p for p in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.cuda" in p.read_text(encoding="utf-8")
+        p
+        for p in sorted((ROOT / "tests").rglob("test_*.py"))
+        if any(
+            "mark.cuda" in q.read_text(encoding="utf-8") for q in (p, p.parent / "conftest.py") if q.is_file()
+        )
     ]
     tests = subprocess.run(
         [sys.executable, "-m", "pytest", "-m", "cuda", *map(str, marked)], cwd=ROOT, check=False

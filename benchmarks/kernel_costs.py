@@ -19,7 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.ahead_of_time import CAPABILITIES, Resources, compile_launch, describe, distinct_launches, name_of
+from benchmarks.ahead_of_time import (
+    CAPABILITIES,
+    Resources,
+    compile_launch,
+    describe,
+    distinct_launches,
+    name_of,
+)
 from intact_fast.kernels.launch import Launch, recording
 
 
@@ -83,7 +90,11 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
         )
         rows += [(f"{name}, forward", *forward), (f"{name}, backward", *backward)]
     for residual, training in product((None, x), (True, False)):
-        name = "batch_norm_act" + (" + residual" if residual is not None else "") + ("" if training else ", eval")
+        name = (
+            "batch_norm_act"
+            + (" + residual" if residual is not None else "")
+            + ("" if training else ", eval")
+        )
         forward = _cost(
             lambda r=residual, t=training: norm.forward_triton(
                 x, r, channel, channel, channel, channel, t, 1e-5, "relu", 0.0
@@ -110,7 +121,9 @@ def main() -> int:
         print(f"{name:<48}{moved:>8.2f}{least:>8.2f}{launches:>10}")
     rows = resource_rows()
     capabilities = ", ".join(f"sm_{capability}" for capability in CAPABILITIES)
-    print(f"\n{len(rows)} kernels and configurations; registers, spilled bytes, shared bytes on {capabilities}")
+    print(
+        f"\n{len(rows)} kernels and configurations; registers, spilled bytes, shared bytes on {capabilities}"
+    )
     for launch, resources in rows:
         cells = "".join(f"{r.registers:>6}{r.spilled:>5}{r.shared:>7} |" for r in resources.values())
         print(f"{name_of(launch):<46}{cells} {describe(launch)}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.operators import measure_operators
 from benchmarks.record import versions, write_record
 from benchmarks.setup import make_step, random_batch
 from intact_fast.config import PAPER, Config
@@ -24,6 +25,9 @@ def measure() -> None:
         "naive fp32": replace(PAPER, training=replace(PAPER.training, form="naive", precision="fp32")),
         "shared fp32": replace(PAPER, training=replace(PAPER.training, precision="fp32")),
         "shared bf16": replace(PAPER, training=replace(PAPER.training, precision="bf16")),
+        "shared bf16, fused operators": replace(
+            PAPER, training=replace(PAPER.training, precision="bf16", kernels="triton")
+        ),
     }
     record = {
         "command": "make gpu",
@@ -37,10 +41,11 @@ def measure() -> None:
         "config": to_dict(PAPER),
         "data": "random pictures already on the GPU; no data path",
         "training_step": {name: throughput(config) for name, config in forms.items()},
+        "operators": measure_operators(torch.device("cuda", 0)),
     }
     path = write_record(record, torch.cuda.get_device_name().replace(" ", "-").lower())
     for name, figures in record["training_step"].items():
-        print(f"{name:<12} {figures['img_per_s']:>8.1f} img/s  {figures['peak_memory_gib']:>6.2f} GiB")
+        print(f"{name:<30} {figures['img_per_s']:>8.1f} img/s  {figures['peak_memory_gib']:>6.2f} GiB")
     print(f"record: {path}")
 
 

@@ -542,7 +542,7 @@ def _backward_fake(
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, residual, weight, bias, running_mean, running_var, *options = inputs
     ctx.training, ctx.eps, ctx.activation, ctx.slope = options
-    out, mean, scale, variance = output
+    out, mean, scale, _ = output
     # with a residual sum, x alone does not tell the sign before the activation; the output does
     saved = out if residual is not None and ctx.activation != "none" else None
     if not ctx.training:

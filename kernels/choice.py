@@ -21,10 +21,11 @@ def uses_operator(kernels: Kernels, operator: str, x: Tensor) -> bool:
     """Whether the fused operator takes this tensor.
 
     ``triton`` always does (on the CPU it runs the operator's CPU implementation), ``torch`` never, and ``auto``
-    where that was measured faster: listed in `FASTER`, on a GPU, of a type that the kernels know.
+    where that was measured faster: listed in `FASTER`, on a GPU, of a type and layout that the kernels know.
     """
     if kernels == "auto":
-        return operator in FASTER and x.is_cuda and x.dtype in FLOATS
+        fits = x.dtype in FLOATS and (x.ndim != 4 or x.is_contiguous(memory_format=torch.channels_last))
+        return operator in FASTER and x.is_cuda and fits
     return kernels == "triton"
 
 

@@ -35,7 +35,7 @@ def _load_outputs(pointer, n, N, default):
 
 
 @triton.jit
-def forward_kernel(
+def _forward_kernel(
     x_ptr,  # B×K
     weight_ptr,  # N×K
     gamma_ptr,  # N or None
@@ -96,7 +96,7 @@ def forward_kernel(
 
 
 @triton.jit
-def backward_kernel(
+def _backward_kernel(
     grad_ptr,  # B×N; with a target: a scalar
     target_ptr,  # B×N or None
     z_ptr,  # B×N
@@ -149,7 +149,7 @@ def backward_kernel(
 
 
 @triton.jit
-def products_kernel(
+def _products_kernel(
     grad_z_ptr,  # B×N
     x_ptr,  # B×K
     weight_ptr,  # N×K
@@ -235,7 +235,7 @@ def launch_forward(
     z = empty(batch, outputs, like=x, dtype=torch.float32)
     mean, scale, variance = (empty(outputs if training else 0, like=x, dtype=torch.float32) for _ in range(3))
     launch(
-        forward_kernel,
+        _forward_kernel,
         (programs,),
         {
             "x_ptr": x.contiguous(),
@@ -290,7 +290,7 @@ def launch_backward(
     grad_target = empty(batch, outputs, like=target) if target is not None and needs_target else None
     sums = empty(2, outputs, like=x, dtype=torch.float32)
     launch(
-        backward_kernel,
+        _backward_kernel,
         (triton.cdiv(outputs, tile["BN"]),),
         {
             "grad_ptr": grad.contiguous(),
@@ -320,7 +320,7 @@ def launch_backward(
     grad_x = empty(batch, inputs, like=x) if needs_x else None
     if weight_tiles + input_tiles > 0:
         launch(
-            products_kernel,
+            _products_kernel,
             (weight_tiles + input_tiles,),
             {
                 "grad_z_ptr": grad_z,

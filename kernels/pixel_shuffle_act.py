@@ -396,7 +396,8 @@ def pixel_shuffle_act(
     """``pixel_shuffle(f(x + bias), 2) + skip`` in one pass, computed in float32 and rounded once.
 
     Args:
-        x: N×4C×H×W, channels-last, of a convolution without bias; float32, bfloat16 or float16 (on the CPU float64, too).
+        x: N×4C×H×W, channels-last, of a convolution without bias; float32, bfloat16 or float16 (on the CPU
+            float64, too).
         bias: 4C, the convolution's bias.
         skip: N×C×2H×2W, channels-last.
         activation: f; ``prelu`` needs ``slope``.

@@ -134,7 +134,8 @@ def results(
 ) -> dict[str, Tensor]:
     """Output, gradients and running statistics in float64, computed with inputs in ``dtype``.
 
-    The gradient that comes in is rounded to ``rounded_to`` whatever ``dtype`` is. What is a parameter in a network (a vector or a weight) stays float32 beside pictures in 16 bits, as under autocast.
+    The gradient that comes in is rounded to ``rounded_to`` whatever ``dtype`` is. What is a vector in a network stays
+    float32 beside pictures in 16 bits, as under autocast.
     """
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     placed: Inputs = {}

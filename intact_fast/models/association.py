@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from intact_fast.kernels import association_losses, distillation_loss
+from intact_fast.models.fused import FCStack, update_stacks
 
 
 class AssociationOutput(NamedTuple):
@@ -17,18 +18,6 @@ class AssociationOutput(NamedTuple):
     """N×out_dim, φ(f_c): the predicted discriminator feature."""
     f_e: Tensor
     """N×latent, the encoder's output."""
-
-
-def _fc_stack(dims: Sequence[int], last_affine: bool) -> nn.Sequential:
-    """FC layers each followed by batch normalisation, with ReLU between them."""
-    layers: list[nn.Module] = []
-    last = len(dims) - 2
-    for i, (a, b) in enumerate(itertools.pairwise(dims)):
-        # batch normalisation removes any constant, so a bias would be a parameter without effect
-        layers += [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b, affine=i < last or last_affine)]
-        if i < last:
-            layers.append(nn.ReLU())
-    return nn.Sequential(*layers)
 
 
 class AssociationNetwork(nn.Module):
@@ -54,8 +43,8 @@ class AssociationNetwork(nn.Module):
         output_gamma: float = 1.0,
     ) -> None:
         super().__init__()
-        self.encoder = _fc_stack([in_dim, *hidden, latent], last_affine=False)
-        self.decoder = _fc_stack([latent, *reversed(hidden), out_dim], last_affine=True)
+        self.encoder = FCStack([in_dim, *hidden, latent], last_affine=False)
+        self.decoder = FCStack([latent, *reversed(hidden), out_dim], last_affine=True)
         nn.init.constant_(self.decoder[-1].weight, output_gamma)
 
     def forward(self, f_c: Tensor) -> AssociationOutput:
@@ -75,11 +64,55 @@ class Bridge(nn.Module):
 
     def __init__(self, in_dim: int = 1024, hidden: tuple[int, int] = (512, 256), latent: int = 200) -> None:
         super().__init__()
-        self.layers = _fc_stack([in_dim, *hidden, latent], last_affine=False)
+        self.layers = FCStack([in_dim, *hidden, latent], last_affine=False)
 
     def forward(self, f_d: Tensor) -> Tensor:
         """Map f_d (N×in_dim) to σ(f_d) (N×latent)."""
         return self.layers(f_d)
+
+
+def fused_association_losses(
+    phi: AssociationNetwork, sigma: Bridge, f_c: Tensor, f_d: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """L_intact (Eq. 5) and L_e (Eq. 6) on the fused operators, which end in the losses, and f_e.
+
+    Args:
+        phi: φ; `FCStack.fuses` holds for its parts and those of σ.
+        sigma: σ.
+        f_c: N×in_dim.
+        f_d: N×out_dim, a constant.
+
+    Returns:
+        Two scalars, and N×latent.
+    """
+    f_e, of_encoder = phi.encoder.run_fused(f_c)
+    phi_hidden, of_decoder = phi.decoder.run_fused(f_e, skip_last=True)
+    sigma_hidden, of_sigma = sigma.layers.run_fused(f_d, skip_last=True)
+    losses = association_losses(
+        phi_hidden,
+        phi.decoder.linear_bns[-1],
+        sigma_hidden,
+        sigma.layers.linear_bns[-1],
+        f_d,
+        f_e,
+        training=phi.training,
+    )
+    if phi.training:
+        update_stacks(
+            {
+                phi.encoder: of_encoder,
+                phi.decoder: [*of_decoder, losses.phi_statistics],
+                sigma.layers: [*of_sigma, losses.sigma_statistics],
+            }
+        )
+    return losses.l_intact, losses.l_e, f_e
+
+
+def fused_distillation_loss(phi: AssociationNetwork, f_c: Tensor, f_d: Tensor) -> Tensor:
+    """L_dis (Eq. 8) on the fused operators, with φ in eval mode: N×in_dim and N×out_dim to a scalar."""
+    assert not phi.training
+    hidden, _ = phi.decoder.run_fused(phi.encoder.run_fused(f_c)[0], skip_last=True)
+    return distillation_loss(hidden, phi.decoder.linear_bns[-1], f_d)
 
 
 class FeatureScaler(nn.Module):

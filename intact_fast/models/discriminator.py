@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intact_fast.models.fused import Fusable, norm_relu
+
 FeatureName = Literal["head", "pool", "conv5"]
 
 _CONV5 = 4
@@ -31,14 +33,14 @@ class DiscriminatorOutput(NamedTuple):
         return getattr(self, name)
 
 
-class _ConvBNLeaky(nn.Module):
+class _ConvBNLeaky(Fusable):
     def __init__(self, in_channels: int, out_channels: int, stride: int, norm: bool) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=not norm)
         self.bn = nn.BatchNorm2d(out_channels, track_running_stats=False) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.bn(self.conv(x)), 0.2)
+        return norm_relu(self.bn, self.conv(x), self.kernels, slope=0.2)
 
 
 class Discriminator(nn.Module):

@@ -9,8 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from intact_fast.kernels import pixel_shuffle_act, uses_operator
+from intact_fast.models.fused import Fusable, norm_relu
 
-class ResidualBlock(nn.Module):
+
+class ResidualBlock(Fusable):
     """conv3×3-BN-ReLU-conv3×3-BN plus shortcut, then ReLU (He et al. 2016, the paper's [15])."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -27,11 +30,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C_in×H×W to N×C_out×H×W."""
-        residual = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
-        return torch.relu(residual + self.shortcut(x))
+        inner = norm_relu(self.bn1, self.conv1(x), self.kernels)
+        return norm_relu(self.bn2, self.conv2(inner), self.kernels, residual=self.shortcut(x))
 
 
-class PixelShuffleUp(nn.Module):
+class PixelShuffleUp(Fusable):
     """conv3×3 to four times the channels, ReLU, 2× pixel shuffle, plus an optional skip tensor."""
 
     def __init__(self, channels: int) -> None:
@@ -41,6 +44,10 @@ class PixelShuffleUp(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """Map N×C×H×W to N×C×2H×2W; ``skip`` has the output's shape."""
+        if uses_operator(self.kernels, "pixel_shuffle_act", x):
+            # the operator adds the bias
+            x = self.conv._conv_forward(x, self.conv.weight, None)
+            return pixel_shuffle_act(x, self.conv.bias, skip, activation="relu")
         x = self.shuffle(torch.relu(self.conv(x)))
         return x if skip is None else x + skip
 

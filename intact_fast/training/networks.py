@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from intact_fast.config import AssociationConfig, Config, DataConfig
 from intact_fast.errors import UserError
+from intact_fast.losses import distillation_loss
 from intact_fast.models import (
     AssociationNetwork,
     Bridge,
@@ -18,7 +19,9 @@ from intact_fast.models import (
     Generator,
     OSNet,
     frozen_view,
+    select_kernels,
 )
+from intact_fast.models.association import fused_distillation_loss
 
 
 class AssociationHealth(nn.Module):
@@ -95,6 +98,7 @@ class Networks(nn.Module):
             )
             if self._ema_decay is not None:
                 self.discriminator_ema = copy.deepcopy(self.discriminator).requires_grad_(False)
+        select_kernels(self, config.training.kernels)
         # outside the module tree: their tensors are the ones registered above
         self._views: dict[str, nn.Module] = {"discriminator": frozen_view(self.discriminator)}
         if self.association is not None:
@@ -119,6 +123,13 @@ class Networks(nn.Module):
         """Pick f_d from a pass through D and scale it: N×D, float32."""
         assert self.association is not None
         return self.association.scaler(output.feature(self.feature).float())
+
+    def l_dis(self, f_c: Tensor, f_d: Tensor) -> Tensor:
+        """L_dis (Eq. 8) of f_c (N×512) and the scaled f_d (N×D) by the frozen φ: scalar."""
+        phi = self.frozen_phi
+        if phi.encoder.fuses(f_c):
+            return fused_distillation_loss(phi, f_c, f_d)
+        return distillation_loss(phi(f_c).f_d, f_d)
 
     @torch.no_grad()
     def update_average(self) -> None:

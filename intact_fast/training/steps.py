@@ -21,12 +21,12 @@ from intact_fast.losses import (
     bridge_loss,
     content_loss,
     discriminator_loss,
-    distillation_loss,
     generator_adversarial_loss,
     identity_loss,
     super_resolution_loss,
 )
 from intact_fast.models import AssociationNetwork, Bridge, Discriminator, DiscriminatorOutput
+from intact_fast.models.association import fused_association_losses
 from intact_fast.training.distributed import Process
 from intact_fast.training.networks import Networks
 from intact_fast.training.optimisers import Optimisers, gradient_norm
@@ -65,6 +65,8 @@ class AssociationObjective(nn.Module):
 
     def forward(self, f_c: Tensor, f_d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return L_intact (Eq. 5), L_e (Eq. 6) and f_e for f_c (N×512) and f_d (N×D)."""
+        if self.phi.encoder.fuses(f_c) and self.sigma.layers.fuses(f_d):
+            return fused_association_losses(self.phi, self.sigma, f_c, f_d)
         predicted, f_e = self.phi(f_c)
         return association_loss(predicted, f_d), bridge_loss(self.sigma(f_d), f_e), f_e
 
@@ -134,9 +136,8 @@ class SharedStep:
         if self.association_config.dis_updates_discriminator and networks.association is not None:
             with torch.no_grad(), self._autocast():
                 f_c = networks.critic.embed(fake)
-            predicted = networks.frozen_phi(f_c.float()).f_d
             weight = self.loss.lambda_dis * networks.association.health.weight(iteration)
-            loss = loss + weight * distillation_loss(predicted, networks.f_d(fake_output))
+            loss = loss + weight * networks.l_dis(f_c.float(), networks.f_d(fake_output))
         self.optimisers.discriminator.zero_grad()
         loss.backward()
         if detailed:
@@ -159,7 +160,7 @@ class SharedStep:
         with torch.no_grad():
             f_d = networks.f_d(output)
             variance = f_d.var(dim=0, unbiased=False).mean()
-            dis_hr = distillation_loss(networks.frozen_phi(f_c).f_d, f_d)
+            dis_hr = networks.l_dis(f_c, f_d)
             r2 = 1.0 - dis_hr / variance
             association.health.observe(r2)
         association.phi.train()
@@ -206,7 +207,7 @@ class SharedStep:
             if networks.discriminator_ema is not None:
                 with self._autocast():
                     fake_output = networks.discriminator_ema(fake)
-            dis = distillation_loss(networks.frozen_phi(f_c.float()).f_d, networks.f_d(fake_output))
+            dis = networks.l_dis(f_c.float(), networks.f_d(fake_output))
             weight = self.loss.lambda_dis * networks.association.health.weight(iteration)
             weighted["dis"] = weight * dis
             loss = loss + weighted["dis"]

@@ -129,9 +129,7 @@ def test_autocast_gives_the_types_of_the_modules(name):
                     inputs[key] = inputs[key].detach().bfloat16().requires_grad_()
             out = function(inputs)
         out.float().sum().backward()
-        return {"output": out} | {
-            k: v.grad for k, v in inputs.items() if v is not None and v.requires_grad
-        }
+        return {"output": out} | {k: v.grad for k, v in inputs.items() if v is not None and v.requires_grad}
 
     fused, plain = run(case.fused), run(case.reference)
     for key, value in plain.items():
@@ -154,37 +152,44 @@ def picture(channels=8, layout=torch.channels_last, dtype=torch.float32):
 LAYER = LinearBN(torch.randn(3, 4))
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: kernels.pixel_shuffle_act(picture(layout=torch.contiguous_format)), ValueError, "x must be channels-last"),
-        (lambda: kernels.pixel_shuffle_act(picture(6)), ValueError, "multiple of 4 channels, not 6"),
-        (lambda: kernels.pixel_shuffle_act(picture(dtype=torch.int32)), TypeError, "x is torch.int32"),
-        (lambda: kernels.pixel_shuffle_act(torch.randn(8, 4)), ValueError, "x must have 4 dimensions"),
-        (lambda: kernels.pixel_shuffle_act(picture()[:0]), ValueError, "x is empty"),
-        (lambda: kernels.pixel_shuffle_act(picture(), torch.randn(2)), ValueError, "bias must hold 8 values"),
-        (lambda: kernels.pixel_shuffle_act(picture(), activation="gelu"), ValueError, "activation must be one of none"),
-        (lambda: kernels.pixel_shuffle_act(picture(), activation="prelu"), ValueError, "slope belongs to"),
-        (lambda: kernels.pixel_shuffle_act(picture(), skip=picture()), ValueError, r"skip must be \(2, 2, 8, 8\)"),
-        (lambda: kernels.batch_norm_act(picture()[:1, :, :1, :1]), ValueError, "more than 1 value per channel"),
-        (lambda: kernels.batch_norm_act(picture(), training=False), ValueError, "eval mode needs them"),
-        (lambda: kernels.batch_norm_act(picture(), torch.randn(3)), ValueError, "weight must hold 8 values"),
-        (lambda: kernels.batch_norm_act(picture(), residual=picture(4)), ValueError, "residual must be"),
-        (lambda: kernels.batch_norm_act(picture(), activation="prelu"), ValueError, "activation must be one of"),
-        (lambda: kernels.batch_norm_act(picture(), negative_slope=-1.0), ValueError, "must not be negative"),
-        (lambda: kernels.batch_norm_act(picture().to("meta"), torch.randn(8)), ValueError, "weight is on cpu"),
-        (lambda: kernels.linear_bn_act(torch.randn(2, 5), LAYER.weight), ValueError, "weight must be N×5"),
-        (lambda: kernels.linear_bn_act(torch.randn(1, 4), LAYER.weight), ValueError, "more than 1 row"),
-        (lambda: kernels.linear_bn_act(torch.randn(2, 4), LAYER.weight, activation="leaky_relu"), ValueError, "activation"),
-        (lambda: kernels.linear_bn_mse(torch.randn(2, 4), LAYER, torch.randn(2, 4), training=True), ValueError, "target must be"),
-    ],
-)  # fmt: skip
+shuffle, norm, linear, mse = (
+    kernels.pixel_shuffle_act,
+    kernels.batch_norm_act,
+    kernels.linear_bn_act,
+    kernels.linear_bn_mse,
+)
+W = LAYER.weight
+MISTAKES = [
+    (lambda: shuffle(picture(layout=torch.contiguous_format)), ValueError, "x must be channels-last"),
+    (lambda: shuffle(picture(6)), ValueError, "multiple of 4 channels, not 6"),
+    (lambda: shuffle(picture(dtype=torch.int32)), TypeError, "x is torch.int32"),
+    (lambda: shuffle(torch.randn(8, 4)), ValueError, "x must have 4 dimensions"),
+    (lambda: shuffle(picture()[:0]), ValueError, "x is empty"),
+    (lambda: shuffle(picture(), torch.randn(2)), ValueError, "bias must hold 8 values"),
+    (lambda: shuffle(picture(), activation="gelu"), ValueError, "activation must be one of none"),
+    (lambda: shuffle(picture(), activation="prelu"), ValueError, "slope belongs to"),
+    (lambda: shuffle(picture(), skip=picture()), ValueError, r"skip must be \(2, 2, 8, 8\)"),
+    (lambda: norm(picture()[:1, :, :1, :1]), ValueError, "more than 1 value per channel"),
+    (lambda: norm(picture(), training=False), ValueError, "eval mode needs them"),
+    (lambda: norm(picture(), torch.randn(3)), ValueError, "weight must hold 8 values"),
+    (lambda: norm(picture(), residual=picture(4)), ValueError, "residual must be"),
+    (lambda: norm(picture(), activation="prelu"), ValueError, "activation must be one of"),
+    (lambda: norm(picture(), negative_slope=-1.0), ValueError, "must not be negative"),
+    (lambda: norm(picture().to("meta"), torch.randn(8)), ValueError, "weight is on cpu"),
+    (lambda: linear(torch.randn(2, 5), W), ValueError, "weight must be N×5"),
+    (lambda: linear(torch.randn(1, 4), W), ValueError, "more than 1 row"),
+    (lambda: linear(torch.randn(2, 4), W, activation="leaky_relu"), ValueError, "activation"),
+    (lambda: mse(torch.randn(2, 4), LAYER, torch.randn(2, 4), training=True), ValueError, "target must be"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), MISTAKES)
 def test_what_does_not_fit_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
 
 
-def test_choice_of_the_implementation(monkeypatch):
+def test_choice_of_the_implementation():
     x = picture()
     assert kernels.uses_operator("triton", "batch_norm_act", x)
     assert not kernels.uses_operator("torch", "batch_norm_act", x)

@@ -139,6 +139,8 @@ def _worker_of(agent: int, rank: int) -> int:
 
 
 def test_another_number_of_processes_resumes_at_the_epoch(tmp_path: Path, options: list[object]) -> None:
+    """With the fused operators below DDP."""
+    options = [*options, "--training.kernels", "triton"]
     finish(start(torchrun(2, *options, "--training.iterations", 2)))
     output = finish(start(torchrun(1, *options, "--training.iterations", 3)))
     assert "The checkpoint is of 2 processes, now there are 1: epoch" in output

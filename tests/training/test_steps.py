@@ -16,8 +16,8 @@ from intact_fast.models import build_osnet
 from intact_fast.training.distributed import Process
 from intact_fast.training.naive_steps import NaiveStep
 from intact_fast.training.networks import AssociationHealth, Networks
-from intact_fast.training.optimisers import build_optimisers
-from intact_fast.training.steps import SharedStep
+from intact_fast.training.optimisers import Optimisers, build_optimisers
+from intact_fast.training.steps import Record, SharedStep
 
 CPU = torch.device("cpu")
 ALONE = Process(0, 1, CPU, None)
@@ -249,3 +249,45 @@ def test_l_dis_gradient_matches_finite_differences(tiny_config: Config) -> None:
     with torch.no_grad():
         numeric = (l_dis(x + eps * direction) - l_dis(x - eps * direction)) / (2 * eps)
     assert (gradient * direction).sum().item() == pytest.approx(numeric.item(), rel=1e-4)
+
+
+def train_form(config: Config, kernels: str, iterations: int) -> tuple[Networks, list[Record]]:
+    config = replace(config, training=replace(config.training, kernels=kernels))  # type: ignore[arg-type]
+    networks = networks_of(config)
+    assert networks.association is not None
+    # Adam would turn the rounding of a vanishing gradient into a whole step
+    trained = (networks.generator, networks.discriminator, networks.association)
+    optimisers = Optimisers(*(torch.optim.SGD(module.parameters(), lr=0.02) for module in trained))
+    step = SharedStep(networks, optimisers, config, ALONE)
+    return networks, [step(batch_of(i), i, detailed=False) for i in range(iterations)]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_fused_operators_give_the_same_training(tiny_config: Config, variant: str) -> None:
+    config = small(tiny_config, **VARIANTS[variant])
+    (plain, plain_records), (fused, fused_records) = (
+        train_form(config, kernels, iterations=6) for kernels in ("torch", "triton")
+    )
+    for ours, reference in zip(fused_records, plain_records, strict=True):
+        assert ours.keys() == reference.keys()
+        for name in ours:
+            torch.testing.assert_close(
+                ours[name], reference[name], rtol=5e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+            )
+    expected = plain.state_dict()
+    for name, value in fused.state_dict().items():
+        torch.testing.assert_close(
+            value, expected[name], rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def test_fused_operators_are_really_used(tiny_config: Config) -> None:
+    """In the forward passes of all four networks and back."""
+    with torch.profiler.profile() as profile:
+        train_form(small(tiny_config), "triton", iterations=1)
+    used = {event.key for event in profile.key_averages() if event.key.startswith("intact_fast::")}
+    assert used == {
+        f"intact_fast::{name}{part}"
+        for name in ("pixel_shuffle_act", "batch_norm_act", "linear_bn_act", "linear_bn_mse")
+        for part in ("", "_backward")
+    }

@@ -1,0 +1,91 @@
+"""The φ/σ step (both losses, backward, Adam) with and without fused operators: time and launches."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from intact_fast.kernels import Kernels
+from intact_fast.models import AssociationNetwork, Bridge, select_kernels
+from intact_fast.training.steps import AssociationObjective
+
+BATCH, F_C, F_D = 32, 512, 1024
+ITERATIONS, WARMUP = 200, 20
+
+
+def make_step(device: torch.device, kernels: Kernels, compiled: bool = False) -> Callable[[], None]:
+    """One step of φ and σ on tensors of the paper's sizes."""
+    torch.manual_seed(0)
+    objective: torch.nn.Module = AssociationObjective(AssociationNetwork(F_C, F_D), Bridge(F_D)).to(device)
+    select_kernels(objective, kernels)
+    fused = torch.optim.Adam(objective.parameters(), lr=1e-3, fused=True, capturable=device.type == "cuda")
+    f_c, f_d = torch.randn(BATCH, F_C, device=device), torch.randn(BATCH, F_D, device=device)
+    if compiled:
+        objective = torch.compile(objective, fullgraph=True)
+
+    def step() -> None:
+        fused.zero_grad(set_to_none=True)
+        l_intact, l_e, _ = objective(f_c, f_d)
+        (l_intact + l_e).backward()
+        fused.step()
+
+    return step
+
+
+def _median_seconds(step: Callable[[], object], device: torch.device, iterations: int) -> float:
+    times = []
+    for _ in range(iterations):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        begin = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def _captured(step: Callable[[], None]) -> Callable[[], object]:
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def _launches(step: Callable[[], object]) -> int:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        step()
+        torch.cuda.synchronize()
+    return sum(
+        1
+        for event in profile.events()
+        if event.device_type == torch.autograd.DeviceType.CUDA and not event.name.startswith("Mem")
+    )
+
+
+def measure_association_step(device: torch.device, iterations: int = ITERATIONS) -> dict[str, dict[str, Any]]:
+    """Microseconds per step of eager PyTorch, Inductor and the fused operators; launches, and graphs on a GPU."""
+    forms: dict[str, tuple[Kernels, bool]] = {"eager": ("torch", False), "fused": ("triton", False)}
+    if device.type == "cuda":
+        forms["inductor"] = ("torch", True)
+    found = {}
+    for name, (kernels, compiled) in forms.items():
+        step = make_step(device, kernels, compiled)
+        for _ in range(WARMUP):
+            step()
+        figures: dict[str, Any] = {"us": 1e6 * _median_seconds(step, device, iterations)}
+        if device.type == "cuda":
+            figures["launches"] = _launches(step)
+            figures["graph_us"] = 1e6 * _median_seconds(_captured(step), device, iterations)
+        found[name] = figures
+    return found

@@ -1,0 +1,216 @@
+"""The fused operators against eager PyTorch and Inductor at the paper's shapes, on one GPU.
+
+Part of ``make gpu``; alone: ``python -m benchmarks.operators``. Every form is captured in a CUDA graph over several
+input sets, so that the figures are the device's own, and the backward pass is what forward and backward take beyond
+forward. The least bytes an operator can move, divided by its time, is compared with a large copy on the same device.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.association_step import measure_association_step
+from intact_fast import kernels
+
+BATCH = 32
+SHUFFLES = ((512, 16, 8), (256, 32, 16), (128, 64, 32), (64, 128, 64))
+"""C, H, W of what the pixel shuffles of G take (4·C channels)."""
+NORMS = ((64, 256, 128), (128, 128, 64), (256, 64, 32), (512, 32, 16), (512, 16, 8), (64, 128, 64))
+"""C, H, W of batch normalisations in G."""
+INPUT_SETS, REPEATS, WARMUP = 4, 30, 3
+COPY_BYTES = 1 << 29
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One operator at one shape.
+
+    Attributes:
+        name: Operator and options.
+        shape: Of the input.
+        fused: The operator.
+        reference: The same in PyTorch's operators, which Inductor gets, too.
+        inputs: Makes one set of differentiable tensors.
+        forward_bytes: Least traffic of the forward pass.
+        backward_bytes: Least traffic of the backward pass.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    fused: Callable[..., Tensor]
+    reference: Callable[..., Tensor]
+    inputs: Callable[[], list[Tensor]]
+    forward_bytes: int
+    backward_bytes: int
+
+
+def _pictures(device: torch.device, *shape: int) -> Tensor:
+    values = torch.randn(shape, device=device, dtype=torch.bfloat16)
+    return values.contiguous(memory_format=torch.channels_last).requires_grad_()
+
+
+def subjects(device: torch.device, batch: int = BATCH, most_rows: int = 1 << 30) -> list[Subject]:
+    """Every operator on pictures at every shape of the paper that has at most ``most_rows`` rows."""
+    found = []
+    for channels, height, width in SHUFFLES:
+        for skip in (False, True):
+            elements = 4 * batch * channels * height * width
+
+            def inputs(c: int = channels, h: int = height, w: int = width, skip: bool = skip) -> list[Tensor]:
+                x, bias = _pictures(device, batch, 4 * c, h, w), torch.randn(4 * c, device=device)
+                extra = [_pictures(device, batch, c, 2 * h, 2 * w)] if skip else []
+                return [x, bias.requires_grad_(), *extra]
+
+            found.append(
+                Subject(
+                    "pixel_shuffle_act" + (" + skip" if skip else ""),
+                    (batch, 4 * channels, height, width),
+                    kernels.pixel_shuffle_act,
+                    kernels.pixel_shuffle_act_reference,
+                    inputs,
+                    2 * elements * (3 if skip else 2),
+                    2 * elements * 3,
+                )
+            )
+    for channels, height, width in NORMS:
+        for residual in (False, True):
+            elements = batch * channels * height * width
+
+            def inputs(
+                c: int = channels, h: int = height, w: int = width, r: bool = residual
+            ) -> list[Tensor]:
+                vectors = [torch.randn(c, device=device).requires_grad_() for _ in range(2)]
+                extra = [_pictures(device, batch, c, h, w)] if r else []
+                return [_pictures(device, batch, c, h, w), *vectors, *extra]
+
+            def fused(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:
+                return kernels.batch_norm_act(x, weight, bias, residual=residual, activation="relu")
+
+            def reference(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:
+                return kernels.batch_norm_act_reference(x, weight, bias, residual=residual, activation="relu")
+
+            found.append(
+                Subject(
+                    "batch_norm_act" + (" + residual" if residual else ""),
+                    (batch, channels, height, width),
+                    fused,
+                    reference,
+                    inputs,
+                    # the statistics need x before the first output can be written, so x is read twice
+                    2 * elements * (4 if residual else 3),
+                    2 * elements * (7 if residual else 5),
+                )
+            )
+    return [subject for subject in found if subject.shape[2] <= most_rows]
+
+
+def seconds_per_call(calls: list[Callable[[], object]], device: torch.device, repeats: int) -> float:
+    """Median time of one of ``calls``, which are run one after another; on a GPU in a captured graph."""
+    if device.type == "cpu":
+        times = []
+        for _ in range(repeats):
+            begin = time.perf_counter()
+            for call in calls:
+                call()
+            times.append((time.perf_counter() - begin) / len(calls))
+        return statistics.median(times)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARMUP):
+            for call in calls:
+                call()
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for call in calls:
+            call()
+    graph.replay()
+    torch.cuda.synchronize()
+    times = []
+    for _ in range(repeats):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        graph.replay()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end) / 1e3 / len(calls))
+    return statistics.median(times)
+
+
+def copy_bandwidth(device: torch.device, size: int = COPY_BYTES, repeats: int = REPEATS) -> float:
+    """Bytes per second that a large copy reads and writes."""
+    source = torch.empty(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * size / seconds_per_call([lambda: target.copy_(source)], device, repeats)
+
+
+def measure_subject(
+    subject: Subject, device: torch.device, copy: float, forms: tuple[str, ...], repeats: int = REPEATS
+) -> dict[str, Any]:
+    """Times of every form of one operator, forward and backward."""
+    sets = [subject.inputs() for _ in range(INPUT_SETS)]
+    grads = [torch.randn_like(subject.reference(*tensors)) for tensors in sets]
+    row: dict[str, Any] = {"operator": subject.name, "shape": subject.shape}
+    functions = {"fused": subject.fused, "eager": subject.reference}
+    if "inductor" in forms:
+        torch._dynamo.reset()
+        functions["inductor"] = torch.compile(subject.reference, fullgraph=True)
+    for form in forms:
+        function = functions[form]
+
+        def forward(tensors: list[Tensor], function: Callable[..., Tensor] = function) -> Tensor:
+            return function(*tensors)
+
+        def both(tensors: list[Tensor], grad: Tensor, function: Callable[..., Tensor] = function) -> object:
+            return torch.autograd.grad(function(*tensors), tensors, grad)
+
+        ahead = seconds_per_call([lambda t=t, f=forward: f(t) for t in sets], device, repeats)
+        pairs = zip(sets, grads, strict=True)
+        total = seconds_per_call([lambda t=t, g=g, f=both: f(t, g) for t, g in pairs], device, repeats)
+        behind = max(total - ahead, 1e-9)
+        row[form] = {
+            "forward_us": 1e6 * ahead,
+            "backward_us": 1e6 * behind,
+            "forward_of_copy": subject.forward_bytes / ahead / copy,
+            "backward_of_copy": subject.backward_bytes / behind / copy,
+            "forward_gb_per_s": subject.forward_bytes / ahead / 1e9,
+            "backward_gb_per_s": subject.backward_bytes / behind / 1e9,
+        }
+    return row
+
+
+def measure_operators(device: torch.device) -> dict[str, Any]:
+    """All figures, for a record; prints a short table."""
+    copy = copy_bandwidth(device)
+    rows = [measure_subject(s, device, copy, ("fused", "eager", "inductor")) for s in subjects(device)]
+    print(f"copy: {copy / 1e9:.0f} GB/s; microseconds forward + backward, share of copy, ratio to Inductor")
+    for row in rows:
+        fused, inductor = row["fused"], row["inductor"]
+        times = "  ".join(
+            f"{form} {row[form]['forward_us']:.0f}+{row[form]['backward_us']:.0f}" for form in FORMS
+        )
+        print(
+            f"{row['operator']:<26}{row['shape']!s:<24}{times}  copy {fused['forward_of_copy']:.2f} "
+            f"{fused['backward_of_copy']:.2f}  inductor "
+            f"{inductor['forward_us'] / fused['forward_us']:.2f} {inductor['backward_us'] / fused['backward_us']:.2f}"
+        )
+    step = measure_association_step(device)
+    for name, figures in step.items():
+        print(f"association step, {name}: {figures}")
+    return {"copy_gb_per_s": copy / 1e9, "operators": rows, "association_step": step}
+
+
+FORMS = ("fused", "eager", "inductor")
+
+if __name__ == "__main__":
+    print(json.dumps(measure_operators(torch.device("cuda"))))

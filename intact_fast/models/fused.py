@@ -1,0 +1,161 @@
+"""Parts of networks that have a fused form, and the choice between it and PyTorch's own operators."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intact_fast.kernels import (
+    BatchStatistics,
+    Kernels,
+    LinearBN,
+    batch_norm_act,
+    linear_bn,
+    update_layers,
+    uses_operator,
+)
+
+
+class Fusable(nn.Module):
+    """A module that can run on the fused operators of :mod:`intact_fast.kernels`.
+
+    Attributes:
+        kernels: Which implementation runs, as `uses_operator` documents; set by `select_kernels`.
+    """
+
+    kernels: Kernels = "auto"
+
+
+def select_kernels(module: nn.Module, kernels: Kernels) -> None:
+    """Choose the implementation of every part of a network that has a fused form."""
+    for part in module.modules():
+        if isinstance(part, Fusable):
+            part.kernels = kernels
+
+
+def norm_relu(
+    norm: nn.Module,
+    x: Tensor,
+    kernels: Kernels,
+    *,
+    residual: Tensor | None = None,
+    slope: float | None = None,
+) -> Tensor:
+    """Normalise, add an optional residual tensor, then ReLU or LeakyReLU.
+
+    The running statistics of ``norm`` are updated as its own forward pass would. Synchronised batch normalisation
+    and cumulative averages (``momentum=None``) always run as they are.
+
+    Args:
+        norm: Any normalisation; a plain BatchNorm2d has a fused form.
+        x: N×C×H×W.
+        kernels: Which implementation runs.
+        residual: N×C×H×W.
+        slope: Of negative values; None for ReLU.
+    """
+    if (
+        type(norm) is nn.BatchNorm2d
+        and norm.momentum is not None
+        and uses_operator(kernels, "batch_norm_act", x)
+    ):
+        keeps = norm.track_running_stats and norm.running_mean is not None
+        if norm.training and keeps:
+            norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        return batch_norm_act(
+            x,
+            norm.weight,
+            norm.bias,
+            norm.running_mean if keeps else None,
+            norm.running_var if keeps else None,
+            residual,
+            training=norm.training or not keeps,
+            momentum=norm.momentum,
+            eps=norm.eps,
+            activation="relu" if slope is None else "leaky_relu",
+            negative_slope=slope or 0.0,
+        )
+    y = norm(x)
+    if residual is not None:
+        y = y + residual
+    return torch.relu(y) if slope is None else F.leaky_relu(y, slope)
+
+
+class FCStack(Fusable, nn.Sequential):
+    """Fully connected layers each followed by batch normalisation, with ReLU between them.
+
+    Args:
+        dims: Widths from the input on.
+        last_affine: Whether the last normalisation has γ and β.
+    """
+
+    def __init__(self, dims: list[int], last_affine: bool) -> None:
+        layers: list[nn.Module] = []
+        last = len(dims) - 2
+        for i, (a, b) in enumerate(itertools.pairwise(dims)):
+            # batch normalisation removes any constant, so a bias would be a parameter without effect
+            layers += [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b, affine=i < last or last_affine)]
+            if i < last:
+                layers.append(nn.ReLU())
+        super().__init__(*layers)
+
+    def fuses(self, x: Tensor) -> bool:
+        """Whether the fused form runs on this input; never where a normalisation was replaced (SyncBN)."""
+        plain = all(type(norm) is nn.BatchNorm1d and norm.momentum is not None for norm in self.norms)
+        return plain and uses_operator(self.kernels, "linear_bn_act", x)
+
+    @property
+    def norms(self) -> list[nn.BatchNorm1d]:
+        """The normalisations in order."""
+        return list(self)[1::3]  # type: ignore[arg-type]
+
+    @property
+    def linear_bns(self) -> list[LinearBN]:
+        """The layers as the fused operators take them."""
+        return [
+            LinearBN(
+                linear.weight,
+                norm.weight,
+                norm.bias,
+                norm.running_mean,
+                norm.running_var,
+                norm.momentum,
+                norm.eps,
+            )
+            for linear, norm in zip(list(self)[::3], self.norms, strict=True)
+        ]
+
+    def run_fused(self, x: Tensor, skip_last: bool = False) -> tuple[Tensor, list[BatchStatistics]]:
+        """Run the fused form and leave the running statistics to `update_stacks`.
+
+        Args:
+            x: N×dims[0].
+            skip_last: Stop before the last layer.
+        """
+        layers = self.linear_bns
+        statistics = []
+        for layer in layers[:-1]:
+            x, found = linear_bn(x, layer, training=self.training, relu=True)
+            statistics.append(found)
+        if not skip_last:
+            x, found = linear_bn(x, layers[-1], training=self.training, relu=False)
+            statistics.append(found)
+        return x, statistics
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map N×dims[0] to N×dims[-1]."""
+        if not self.fuses(x):
+            return super().forward(x)
+        x, statistics = self.run_fused(x)
+        if self.training:
+            update_stacks({self: statistics})
+        return x
+
+
+def update_stacks(found: dict[FCStack, list[BatchStatistics]]) -> None:
+    """Update the running statistics of all layers of some stacks at once, as their own forward passes would."""
+    layers = [layer for stack in found for layer in stack.linear_bns]
+    update_layers(layers, [statistics for each in found.values() for statistics in each])
+    torch._foreach_add_([norm.num_batches_tracked for stack in found for norm in stack.norms], 1)
