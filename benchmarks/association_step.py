@@ -11,7 +11,7 @@ import torch
 
 from intact_fast.kernels import Kernels
 from intact_fast.models import AssociationNetwork, Bridge, select_kernels
-from intact_fast.training.steps import AssociationObjective
+from intact_fast.training.objectives import AssociationObjective
 
 BATCH, F_C, F_D = 32, 512, 1024
 ITERATIONS, WARMUP = 200, 20

@@ -176,6 +176,8 @@ class TrainingConfig:
     """`shared` reuses forward passes; `naive` is the plain reference."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Autocast type of G, D and C; `auto` is bf16 on CUDA and fp32 on CPU."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile each role of the training step into one graph; `auto` does on CUDA (on a CPU it measured slower)."""
     kernels: Literal["auto", "triton", "torch"] = "auto"
     """Fused operators of G, D, φ and σ; `auto` takes those measured faster on a GPU, `torch` none."""
     log_every: int = 50

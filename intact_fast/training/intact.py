@@ -25,6 +25,11 @@ def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
     return None
 
 
+def compiles(choice: str, device: torch.device) -> bool:
+    """Resolve ``training.compile``: on CUDA unless told otherwise."""
+    return choice == "on" or (choice == "auto" and device.type == "cuda")
+
+
 class IntactTask:
     """Algorithm 1, for :func:`run_task`.
 
@@ -46,11 +51,15 @@ class IntactTask:
         self._optimisers = build_optimisers(self.networks, config.optimiser)
         self.step_form: Step
         if config.training.form == "naive":
-            if process.world_size > 1 or config.training.precision == "bf16":
-                raise UserError("--training.form naive is the float32 reference for one process; use shared")
+            training = config.training
+            if process.world_size > 1 or training.precision == "bf16" or training.compile == "on":
+                raise UserError(
+                    "--training.form naive is the plain float32 reference for one process; use shared"
+                )
             self.step_form = NaiveStep(self.networks, self._optimisers, config)
         else:
-            self.step_form = SharedStep(self.networks, self._optimisers, config, process, autocast)
+            compiled = compiles(config.training.compile, process.device)
+            self.step_form = SharedStep(self.networks, self._optimisers, config, process, autocast, compiled)
 
     @property
     def module(self) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -279,6 +280,62 @@ def test_fused_operators_give_the_same_training(tiny_config: Config, variant: st
         torch.testing.assert_close(
             value, expected[name], rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+@pytest.fixture
+def graphs_without_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile as far as the graphs of forward and backward; generating code for them takes minutes on a CPU."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+
+
+def compiled_step(networks: Networks, config: Config) -> SharedStep:
+    return SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE, compiled=True)
+
+
+def assert_same_training(config: Config, networks: Networks, step: SharedStep) -> None:
+    """The given step against an eager one, through the warm-up of L_dis and one detailed iteration."""
+    reference = networks_of(config)
+    plain = SharedStep(reference, build_optimisers(reference, config.optimiser), config, ALONE)
+    for i in range(5):
+        ours, expected = (form(batch_of(i), i, detailed=i == 3) for form in (step, plain))
+        for name in expected:
+            torch.testing.assert_close(
+                ours[name], expected[name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
+            )
+    expected_state = reference.state_dict()
+    for name, value in networks.state_dict().items():
+        torch.testing.assert_close(
+            value, expected_state[name], rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.usefixtures("graphs_without_code")
+@pytest.mark.parametrize("kernels", ["torch", "triton"])
+def test_compiled_roles_equal_eager_and_never_compile_again(tiny_config: Config, kernels: str) -> None:
+    config = small(tiny_config, target="ema", dis_warmup=2)
+    config = replace(config, training=replace(config.training, kernels=kernels))  # type: ignore[arg-type]
+    networks = networks_of(config)
+    step = compiled_step(networks, config)
+    counters = torch._dynamo.utils.counters["stats"]
+    before = counters["unique_graphs"]
+    assert_same_training(config, networks, step)
+    # G forward, D, targets, φ and σ, G's loss
+    assert counters["unique_graphs"] - before == 5
+    networks.generator.eval()(batch_of(0).x_l)
+    step(batch_of(9), 9, detailed=False)
+    assert counters["unique_graphs"] - before == 5
+
+
+@pytest.mark.usefixtures("graphs_without_code")
+def test_a_planted_stale_graph_is_caught(tiny_config: Config) -> None:
+    """A compiled G loss that kept D's weights of its first iteration must not pass for equal."""
+    config = small(tiny_config)
+    networks = networks_of(config)
+    step = compiled_step(networks, config)
+    networks._views["discriminator"] = copy.deepcopy(networks.frozen_discriminator)
+    with pytest.raises(AssertionError):
+        assert_same_training(config, networks, step)
 
 
 def test_fused_operators_are_really_used(tiny_config: Config) -> None:

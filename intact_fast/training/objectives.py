@@ -1,0 +1,189 @@
+"""What each update of Algorithm 1 computes before its backward pass: one module per role, each one graph.
+
+Every tensor that changes from iteration to iteration is an argument, so that a compiled role is compiled once. Autocast
+is switched inside for the same reason: G, D and C may run in 16 bits, φ, σ and the losses are always float32.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from intact_fast.config import Config
+from intact_fast.losses import (
+    association_loss,
+    bridge_loss,
+    content_loss,
+    discriminator_loss,
+    generator_adversarial_loss,
+    identity_loss,
+    super_resolution_loss,
+)
+from intact_fast.models import AssociationNetwork, Bridge, Discriminator, DiscriminatorOutput, Generator
+from intact_fast.models.association import fused_association_losses
+from intact_fast.training.networks import Networks
+
+
+class Autocast:
+    """Autocast to one type, or none.
+
+    Args:
+        device: Where the networks are.
+        dtype: Type of G, D and C; None for float32.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype | None) -> None:
+        self._device = device.type
+        self.dtype = dtype
+
+    def __call__(self) -> torch.autocast:
+        """A context in which it is switched on."""
+        return torch.autocast(self._device, dtype=self.dtype, enabled=self.dtype is not None)
+
+
+class GeneratorForward(nn.Module):
+    """``fake = G(x_l)`` in float32, shared by the updates of D and G."""
+
+    def __init__(self, generator: Generator, autocast: Autocast) -> None:
+        super().__init__()
+        self.generator = generator
+        self._autocast = autocast
+
+    def forward(self, x_l: Tensor) -> Tensor:
+        """Map N×3×H×W to N×3×H×W."""
+        with self._autocast():
+            fake = self.generator(x_l)
+        return fake.float()
+
+
+class DiscriminatorObjective(nn.Module):
+    """D's own loss (Eq. 1 and 2) on real and fake pictures, each a batch of its own statistics."""
+
+    def __init__(self, discriminator: Discriminator, autocast: Autocast) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+        self._autocast = autocast
+
+    def forward(self, x_h: Tensor, fake: Tensor) -> tuple[Tensor, DiscriminatorOutput]:
+        """Return the loss, and what D gave for the fake pictures (N×3×H×W each in)."""
+        with self._autocast():
+            real_output, fake_output = self.discriminator(x_h), self.discriminator(fake)
+        return discriminator_loss(real_output.logits.float(), fake_output.logits.float()), fake_output
+
+
+class Targets(NamedTuple):
+    """What φ and σ are trained against in one iteration."""
+
+    f_c: Tensor
+    """N×512, float32."""
+    f_d: Tensor
+    """N×D, scaled, float32."""
+    variance: Tensor
+    """Mean variance of f_d over the batch, scalar."""
+    dis_hr: Tensor
+    """L_dis on HR pictures by φ as it was before its update, scalar."""
+    r2: Tensor
+    """R² of φ on them, scalar."""
+
+
+class AssociationTargets(nn.Module):
+    """f_d(x_h) from the updated D, f_c(x_h), and how well φ predicts the one from the other. No gradient.
+
+    The networks are not registered: nothing here is trained or saved.
+    """
+
+    def __init__(self, networks: Networks, autocast: Autocast) -> None:
+        super().__init__()
+        self._networks = (networks,)
+        self._autocast = autocast
+
+    @torch.no_grad()
+    def forward(self, x_h: Tensor) -> Targets:
+        """Look at HR pictures (N×3×H×W)."""
+        (networks,) = self._networks
+        association = networks.association
+        assert association is not None
+        with self._autocast():
+            output = networks.target_discriminator(x_h)
+            f_c = networks.critic.embed(x_h)
+        f_c = f_c.float()
+        association.scaler.observe(output.feature(networks.feature).float())
+        f_d = networks.f_d(output)
+        variance = f_d.var(dim=0, unbiased=False).mean()
+        dis_hr = networks.l_dis(f_c, f_d)
+        r2 = 1.0 - dis_hr / variance
+        association.health.observe(r2)
+        return Targets(f_c, f_d, variance, dis_hr, r2)
+
+
+class AssociationObjective(nn.Module):
+    """φ's and σ's losses, which DDP wraps as one."""
+
+    def __init__(self, phi: AssociationNetwork, sigma: Bridge) -> None:
+        super().__init__()
+        self.phi = phi
+        self.sigma = sigma
+
+    def forward(self, f_c: Tensor, f_d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return L_intact (Eq. 5), L_e (Eq. 6) and f_e for f_c (N×512) and f_d (N×D)."""
+        if self.phi.encoder.fuses(f_c) and self.sigma.layers.fuses(f_d):
+            return fused_association_losses(self.phi, self.sigma, f_c, f_d)
+        predicted, f_e = self.phi(f_c)
+        return association_loss(predicted, f_d), bridge_loss(self.sigma(f_d), f_e), f_e
+
+
+class GeneratorTerms(NamedTuple):
+    """G's loss and its parts, all scalars."""
+
+    loss: Tensor
+    """Eq. 4 plus the weighted L_dis."""
+    content: Tensor
+    """L_MSE."""
+    adversarial: Tensor
+    """L_gan for G."""
+    identity: Tensor
+    """L_id."""
+    distillation: Tensor | None
+    """L_dis, unweighted; None without the association."""
+
+
+class GeneratorObjective(nn.Module):
+    """G's loss through the frozen D, C and φ; the gradient reaches ``fake`` alone.
+
+    The networks are not registered: nothing here is trained or saved.
+    """
+
+    def __init__(self, networks: Networks, config: Config, autocast: Autocast) -> None:
+        super().__init__()
+        self._networks = (networks,)
+        self._config = config.loss
+        self._autocast = autocast
+
+    def forward(self, x_h: Tensor, fake: Tensor, label: Tensor, dis_weight: Tensor | None) -> GeneratorTerms:
+        """Judge G's pictures.
+
+        Args:
+            x_h: N×3×H×W.
+            fake: N×3×H×W.
+            label: N int64.
+            dis_weight: Factor of L_dis, a scalar; None without the association.
+        """
+        (networks,) = self._networks
+        config = self._config
+        with self._autocast():
+            output = networks.frozen_discriminator(fake)
+            f_c = networks.critic.embed(fake)
+            logits = networks.critic.classify(f_c)
+        content = content_loss(x_h, fake)
+        adversarial = generator_adversarial_loss(output.logits.float(), config.adversarial)
+        identity = identity_loss(logits.float(), label)
+        loss = super_resolution_loss(content, adversarial, identity, config.lambda_g, config.lambda_c)
+        if dis_weight is None:
+            return GeneratorTerms(loss, content, adversarial, identity, None)
+        if networks.discriminator_ema is not None:
+            with self._autocast():
+                output = networks.discriminator_ema(fake)
+        dis = networks.l_dis(f_c.float(), networks.f_d(output))
+        return GeneratorTerms(loss + dis_weight * dis, content, adversarial, identity, dis)
