@@ -58,11 +58,18 @@ def distinct_launches() -> list[Launch]:
             for channels in CHANNELS:
                 _pixel_shuffle(channels, dtype, True)
                 _batch_norm(channels, dtype, True)
-            for batch in BATCHES:
-                _layers(batch, dtype, True)
+        for batch in BATCHES:
+            _layers(batch, torch.float32, True)
+        _layers(BATCHES[0], torch.bfloat16, True)
         _pixel_shuffle(CHANNELS[0], torch.bfloat16, False)
         _batch_norm(CHANNELS[0], torch.bfloat16, False)
         _layers(BATCHES[0], torch.float32, False)
+        # widths that are no multiple of 16: those around f_e, and odd ones
+        for inputs, outputs in ((256, 200), (200, 256), (33, 17)):
+            _layers(BATCHES[0], torch.float32, True, inputs, outputs)
+        _pixel_shuffle(CHANNELS[0], torch.float16, True)
+        _batch_norm(CHANNELS[0], torch.float16, True)
+        _layers(2, torch.float16, True, 33, 17)
     for launch in launches:
         found.setdefault((launch.kernel, *map(str, _specialised(launch)), launch.warps), launch)
     return list(found.values())
@@ -81,12 +88,18 @@ def _vectors(size: int, wanted: bool) -> tuple[Tensor | None, Tensor | None]:
 
 def _pixel_shuffle(channels: int, dtype: torch.dtype, full: bool) -> None:
     module = import_module("intact_fast.kernels.pixel_shuffle_act")
-    x = _meta(32, 4 * channels, 16, 8, dtype=dtype, channels_last=True)
-    out = _meta(32, channels, 32, 16, dtype=dtype, channels_last=True)
+    # so many pixels that the backward pass has several tiles in a chunk
+    x = _meta(32, 4 * channels, 128, 64, dtype=dtype, channels_last=True)
+    out = _meta(32, channels, 256, 128, dtype=dtype, channels_last=True)
     bias, slope = _vectors(4 * channels, full)
     activation = "prelu" if full else "relu"
     module.forward_triton(x, bias, slope, out if full else None, activation, 0.2)
     module.backward_triton(out, x if full else out, not full, bias, slope, activation, 0.2, full)
+    if dtype == torch.bfloat16:
+        # what G asks for, without and with skip connections
+        module.forward_triton(x, bias, None, None, "relu", 0.2)
+        module.backward_triton(out, out, True, bias, None, "relu", 0.2, True)
+        module.backward_triton(out, x, False, bias, None, "relu", 0.2, True)
 
 
 def _batch_norm(channels: int, dtype: torch.dtype, full: bool) -> None:
@@ -101,13 +114,13 @@ def _batch_norm(channels: int, dtype: torch.dtype, full: bool) -> None:
         module.backward_triton(x, x, other, mean, variance, weight, bias, *options)
 
 
-def _layers(batch: int, dtype: torch.dtype, full: bool) -> None:
+def _layers(batch: int, dtype: torch.dtype, full: bool, inputs: int = 512, outputs: int = 512) -> None:
     module = import_module("intact_fast.kernels.linear_bn_act")
-    x, weight = _meta(batch, 512, dtype=dtype), _meta(200, 512, dtype=dtype)
-    z = _meta(batch, 200, dtype=torch.float32)
-    gamma, beta = _vectors(200, full)
-    mean, variance = _vectors(200, True)
-    target = _meta(batch, 200, dtype=dtype)
+    x, weight = _meta(batch, inputs, dtype=dtype), _meta(outputs, inputs, dtype=dtype)
+    z = _meta(batch, outputs, dtype=torch.float32)
+    gamma, beta = _vectors(outputs, full)
+    mean, variance = _vectors(outputs, True)
+    target = _meta(batch, outputs, dtype=dtype)
     for training, compared in product((True, False), (None, target)):
         relu = compared is None
         module.launch_forward(x, weight, gamma, beta, mean, variance, compared, training, 1e-5, relu)

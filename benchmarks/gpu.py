@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 NEEDED = (
     "torch",
+    "triton",
     "numpy",
     "PIL",
     "yaml",
@@ -28,6 +29,12 @@ def main() -> int:
     if missing:
         print(
             f"error: make gpu: {sys.executable} lacks {', '.join(missing)}; install them or use another PYTHON",
+            file=sys.stderr,
+        )
+        return 2
+    if any(importlib.util.find_spec(f"intact_fast.{part}") is None for part in ("_C", "kernels")):
+        print(
+            f"error: make gpu: {sys.executable} has no intact_fast; run pip install --no-deps -e . there first",
             file=sys.stderr,
         )
         return 2

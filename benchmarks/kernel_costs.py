@@ -49,7 +49,7 @@ def _bytes(tensors: list[Tensor | None]) -> int:
 
 
 def _cost(call: Callable[[], Any], inputs: list[Tensor | None], elements: int) -> tuple[float, float, int]:
-    """Bytes per element that the launches read and write, the least possible, and the number of launches."""
+    """Bytes per element that the launches read and write, the least possible, and the number of Triton kernels."""
     with recording() as launches:
         outputs = call()
     moved = sum(_bytes([v for v in row.arguments.values() if isinstance(v, Tensor)]) for row in launches)
@@ -116,7 +116,7 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
 def main() -> int:
     """Print both tables."""
     print("bytes per element of the input (bf16, 64 channels at 256x128, batch 32)")
-    print(f"{'operator':<48}{'moved':>8}{'least':>8}{'launches':>10}")
+    print(f"{'operator':<48}{'moved':>8}{'least':>8}{'kernels':>10}")
     for name, moved, least, launches in traffic_rows():
         print(f"{name:<48}{moved:>8.2f}{least:>8.2f}{launches:>10}")
     rows = resource_rows()

@@ -12,20 +12,32 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.association_step import measure_association_step
+from benchmarks.setup import captured
 from intact_fast import kernels
 
 BATCH = 32
 SHUFFLES = ((512, 16, 8), (256, 32, 16), (128, 64, 32), (64, 128, 64))
 """C, H, W of what the pixel shuffles of G take (4·C channels)."""
-NORMS = ((64, 256, 128), (128, 128, 64), (256, 64, 32), (512, 32, 16), (512, 16, 8), (64, 128, 64))
-"""C, H, W of batch normalisations in G."""
-INPUT_SETS, REPEATS, WARMUP = 4, 30, 3
+NORMS = (
+    (64, 256, 128),
+    (64, 128, 64),
+    (128, 128, 64),
+    (128, 64, 32),
+    (256, 64, 32),
+    (256, 32, 16),
+    (512, 32, 16),
+    (512, 16, 8),
+)
+"""C, H, W of the batch normalisations in G and D."""
+FORMS = ("fused", "eager", "inductor")
+INPUT_SETS, REPEATS = 4, 30
 COPY_BYTES = 1 << 29
 
 
@@ -81,7 +93,8 @@ def subjects(device: torch.device, batch: int = BATCH, most_rows: int = 1 << 30)
                 )
             )
     for channels, height, width in NORMS:
-        for residual in (False, True):
+        # G's two, and D's
+        for residual, activation in ((False, "relu"), (True, "relu"), (False, "leaky_relu")):
             elements = batch * channels * height * width
 
             def inputs(
@@ -91,18 +104,23 @@ def subjects(device: torch.device, batch: int = BATCH, most_rows: int = 1 << 30)
                 extra = [_pictures(device, batch, c, h, w)] if r else []
                 return [_pictures(device, batch, c, h, w), *vectors, *extra]
 
-            def fused(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:
-                return kernels.batch_norm_act(x, weight, bias, residual=residual, activation="relu")
-
-            def reference(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:
-                return kernels.batch_norm_act_reference(x, weight, bias, residual=residual, activation="relu")
+            def normalised(
+                x: Tensor,
+                weight: Tensor,
+                bias: Tensor,
+                residual: Tensor | None = None,
+                function: Callable[..., Tensor] = kernels.batch_norm_act,
+                activation: str = activation,
+            ) -> Tensor:
+                options = {"activation": activation, "negative_slope": 0.2}
+                return function(x, weight, bias, residual=residual, **options)
 
             found.append(
                 Subject(
-                    "batch_norm_act" + (" + residual" if residual else ""),
+                    f"batch_norm_act {activation}" + (" + residual" if residual else ""),
                     (batch, channels, height, width),
-                    fused,
-                    reference,
+                    normalised,
+                    partial(normalised, function=kernels.batch_norm_act_reference),
                     inputs,
                     # the statistics need x before the first output can be written, so x is read twice
                     2 * elements * (4 if residual else 3),
@@ -122,18 +140,7 @@ def seconds_per_call(calls: list[Callable[[], object]], device: torch.device, re
                 call()
             times.append((time.perf_counter() - begin) / len(calls))
         return statistics.median(times)
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(WARMUP):
-            for call in calls:
-                call()
-    torch.cuda.current_stream().wait_stream(stream)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for call in calls:
-            call()
+    graph = captured(calls)
     graph.replay()
     torch.cuda.synchronize()
     times = []
@@ -159,7 +166,11 @@ def measure_subject(
 ) -> dict[str, Any]:
     """Times of every form of one operator, forward and backward."""
     sets = [subject.inputs() for _ in range(INPUT_SETS)]
-    grads = [torch.randn_like(subject.reference(*tensors)) for tensors in sets]
+    # in a network the gradient comes from a channels-last convolution
+    grads = [
+        torch.randn_like(subject.reference(*tensors)).contiguous(memory_format=torch.channels_last)
+        for tensors in sets
+    ]
     row: dict[str, Any] = {"operator": subject.name, "shape": subject.shape}
     functions = {"fused": subject.fused, "eager": subject.reference}
     if "inductor" in forms:
@@ -192,7 +203,7 @@ def measure_subject(
 def measure_operators(device: torch.device) -> dict[str, Any]:
     """All figures, for a record; prints a short table."""
     copy = copy_bandwidth(device)
-    rows = [measure_subject(s, device, copy, ("fused", "eager", "inductor")) for s in subjects(device)]
+    rows = [measure_subject(s, device, copy, FORMS) for s in subjects(device)]
     print(f"copy: {copy / 1e9:.0f} GB/s; microseconds forward + backward, share of copy, ratio to Inductor")
     for row in rows:
         fused, inductor = row["fused"], row["inductor"]
@@ -200,7 +211,7 @@ def measure_operators(device: torch.device) -> dict[str, Any]:
             f"{form} {row[form]['forward_us']:.0f}+{row[form]['backward_us']:.0f}" for form in FORMS
         )
         print(
-            f"{row['operator']:<26}{row['shape']!s:<24}{times}  copy {fused['forward_of_copy']:.2f} "
+            f"{row['operator']:<34}{row['shape']!s:<24}{times}  copy {fused['forward_of_copy']:.2f} "
             f"{fused['backward_of_copy']:.2f}  inductor "
             f"{inductor['forward_us'] / fused['forward_us']:.2f} {inductor['backward_us'] / fused['backward_us']:.2f}"
         )
@@ -209,8 +220,6 @@ def measure_operators(device: torch.device) -> dict[str, Any]:
         print(f"association step, {name}: {figures}")
     return {"copy_gb_per_s": copy / 1e9, "operators": rows, "association_step": step}
 
-
-FORMS = ("fused", "eager", "inductor")
 
 if __name__ == "__main__":
     print(json.dumps(measure_operators(torch.device("cuda"))))

@@ -1,7 +1,8 @@
 """The association's losses fused with the layers whose outputs they compare (Eq. 5, 6 and 8 of the paper).
 
 All three are a fully connected layer, batch normalisation and a mean squared error: L_intact ends φ, L_e ends σ, and
-L_dis ends φ by its running statistics. The layer's output is never written.
+L_dis ends φ by its running statistics. Of the layer only what comes before its normalisation is kept, for the
+backward pass.
 """
 
 from __future__ import annotations

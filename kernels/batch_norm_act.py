@@ -25,21 +25,12 @@ from intact_fast.kernels.activations import (
 )
 from intact_fast.kernels.choice import check_tensor, check_vector
 from intact_fast.kernels.launch import empty, launch, power_of_two
+from intact_fast.kernels.loading import load_vector
 from intact_fast.kernels.registration import accumulation_type, register
 from intact_fast.kernels.running_statistics import running_variance, update_running_statistics
 
 _TILE = 2048
 _PARTIALS = 512
-
-
-@triton.jit
-def _load_vector(pointer, c, C, default):
-    """Per-channel values in float32; ``default`` where there are none."""
-    if pointer is None:
-        values = tl.full(c.shape, default, tl.float32)
-    else:
-        values = tl.load(pointer + c, mask=c < C, other=0.0).to(tl.float32)
-    return values
 
 
 @triton.jit
@@ -114,14 +105,16 @@ def _combine_statistics_kernel(
     BC: tl.constexpr,
 ):
     c = tl.program_id(0) * BC + tl.arange(0, BC)
+    # differences from one chunk's mean keep the digits that the mean itself would take
+    shift = tl.load(mean_partial_ptr + c, mask=c < C, other=0.0)
     total = tl.zeros((BP, BC), tl.float32)
     for start in range(0, chunks, BP):
         k = start + tl.arange(0, BP)
         inside = (k[:, None] < chunks) & (c[None, :] < C)
         count = tl.minimum(M - k.to(tl.int64) * rows, rows).to(tl.float32)
         mean = tl.load(mean_partial_ptr + k[:, None] * C + c[None, :], mask=inside, other=0.0)
-        total += tl.where(inside, mean * (count[:, None] / M), 0.0)
-    overall = tl.sum(total, axis=0)
+        total += tl.where(inside, (mean - shift[None, :]) * (count[:, None] / M), 0.0)
+    overall = shift + tl.sum(total, axis=0)
     m2 = tl.zeros((BP, BC), tl.float32)
     for start in range(0, chunks, BP):
         k = start + tl.arange(0, BP)
@@ -160,10 +153,10 @@ def _apply_kernel(
     inside = _inside(start, M, c, C, BM)
     start *= C
     offsets = _tile_offsets(c, C, BM)
-    scale = _inverse_deviation(scale_ptr, c, C, eps, FROM_VARIANCE) * _load_vector(weight_ptr, c, C, 1.0)
-    mean = _load_vector(mean_ptr, c, C, 0.0)
+    scale = _inverse_deviation(scale_ptr, c, C, eps, FROM_VARIANCE) * load_vector(weight_ptr, c, C, 1.0)
+    mean = load_vector(mean_ptr, c, C, 0.0)
     x = tl.load(x_ptr + start + offsets, mask=inside, other=0.0).to(tl.float32)
-    y = (x - mean[None, :]) * scale[None, :] + _load_vector(bias_ptr, c, C, 0.0)[None, :]
+    y = (x - mean[None, :]) * scale[None, :] + load_vector(bias_ptr, c, C, 0.0)[None, :]
     if residual_ptr is not None:
         y += tl.load(residual_ptr + start + offsets, mask=inside, other=0.0).to(tl.float32)
     y = activated(y, slope, ACTIVATION)
@@ -208,10 +201,10 @@ def _backward_sums_kernel(
 ):
     chunk = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
-    mean = _load_vector(mean_ptr, c, C, 0.0)
+    mean = load_vector(mean_ptr, c, C, 0.0)
     scale = _inverse_deviation(scale_ptr, c, C, eps, FROM_VARIANCE)
-    weight = _load_vector(weight_ptr, c, C, 1.0)
-    bias = _load_vector(bias_ptr, c, C, 0.0)
+    weight = load_vector(weight_ptr, c, C, 1.0)
+    bias = load_vector(bias_ptr, c, C, 0.0)
     begin = chunk * rows
     end = tl.minimum(begin + rows, M)
     offsets = _tile_offsets(c, C, BM)
@@ -259,10 +252,10 @@ def _backward_apply_kernel(
     inside = _inside(start, M, c, C, BM)
     start *= C
     offsets = _tile_offsets(c, C, BM)
-    mean = _load_vector(mean_ptr, c, C, 0.0)
+    mean = load_vector(mean_ptr, c, C, 0.0)
     scale = _inverse_deviation(scale_ptr, c, C, eps, FROM_VARIANCE)
-    weight = _load_vector(weight_ptr, c, C, 1.0)
-    bias = _load_vector(bias_ptr, c, C, 0.0)
+    weight = load_vector(weight_ptr, c, C, 1.0)
+    bias = load_vector(bias_ptr, c, C, 0.0)
     grad = tl.load(grad_ptr + start + offsets, mask=inside, other=0.0).to(tl.float32)
     x = tl.load(x_ptr + start + offsets, mask=inside, other=0.0).to(tl.float32)
     grad = _before_activation(

@@ -12,21 +12,28 @@ Kernels = Literal["auto", "triton", "torch"]
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 """What the Triton kernels read and write."""
 
-FASTER: frozenset[str] = frozenset()
-"""Operators that ``auto`` takes on a GPU: those that a record of ``make gpu`` shows at least as fast as Inductor's code
-for the same expression on every shape of the paper. Empty until one does."""
+Operator = Literal["pixel_shuffle_act", "batch_norm_act", "association"]
+"""What can be chosen; ``association`` are the layers of φ and σ together with their losses."""
+
+FASTER: frozenset[Operator] = frozenset()
+"""What ``auto`` takes on a GPU: picture operators that a record of ``make gpu`` shows at least as fast as Inductor's
+code for the same expression on every shape of the paper, and ``association`` if its whole step is. None is so far."""
 
 
-def uses_operator(kernels: Kernels, operator: str, x: Tensor) -> bool:
-    """Whether the fused operator takes this tensor.
+def uses_operator(kernels: Kernels, operator: Operator, *tensors: Tensor | None) -> bool:
+    """Whether the fused operator takes these tensors.
 
     ``triton`` always does (on the CPU it runs the operator's CPU implementation), ``torch`` never, and ``auto``
     where that was measured faster: listed in `FASTER`, on a GPU, of a type and layout that the kernels know.
     """
     if kernels == "auto":
-        fits = x.dtype in FLOATS and (x.ndim != 4 or x.is_contiguous(memory_format=torch.channels_last))
-        return operator in FASTER and x.is_cuda and fits
+        return operator in FASTER and all(_fits(tensor) for tensor in tensors if tensor is not None)
     return kernels == "triton"
+
+
+def _fits(x: Tensor) -> bool:
+    laid_out = x.ndim != 4 or x.is_contiguous(memory_format=torch.channels_last)
+    return x.is_cuda and x.dtype in FLOATS and laid_out
 
 
 def check_tensor(name: str, x: Tensor, *, dims: int, channels_last: bool = False) -> None:
@@ -62,3 +69,5 @@ def check_vector(name: str, vector: Tensor | None, sizes: tuple[int, ...], x: Te
         raise ValueError(f"{name} must hold {wanted} values, not the shape {tuple(vector.shape)}")
     if vector.device != x.device:
         raise ValueError(f"{name} is on {vector.device}, the input on {x.device}")
+    if not vector.is_contiguous():
+        raise ValueError(f"{name} must be contiguous; convert it with .contiguous()")

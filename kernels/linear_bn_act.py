@@ -17,21 +17,13 @@ from torch import Tensor
 from intact_fast.kernels.activations import check_activation
 from intact_fast.kernels.choice import check_tensor, check_vector
 from intact_fast.kernels.launch import empty, launch, power_of_two
+from intact_fast.kernels.loading import load_vector
 from intact_fast.kernels.registration import accumulation_type, register
 from intact_fast.kernels.running_statistics import running_variance, update_running_statistics
 
 TILE_LIMIT = 256
 """Largest batch of one tile; larger ones are computed by PyTorch's own operators."""
 _PRODUCT = 32
-
-
-@triton.jit
-def _load_outputs(pointer, n, N, default):
-    if pointer is None:
-        values = tl.full(n.shape, default, tl.float32)
-    else:
-        values = tl.load(pointer + n, mask=n < N, other=0.0).to(tl.float32)
-    return values
 
 
 @triton.jit
@@ -81,10 +73,10 @@ def _forward_kernel(
         tl.store(scale_ptr + n, scale, mask=n < N)
         tl.store(variance_ptr + n, squares / (B - 1), mask=n < N)
     else:
-        mean = _load_outputs(running_mean_ptr, n, N, 0.0)
-        scale = 1.0 / tl.sqrt_rn(_load_outputs(running_var_ptr, n, N, 1.0) + eps)
-    gamma = _load_outputs(gamma_ptr, n, N, 1.0)
-    y = (z - mean[None, :]) * (scale * gamma)[None, :] + _load_outputs(beta_ptr, n, N, 0.0)[None, :]
+        mean = load_vector(running_mean_ptr, n, N, 0.0)
+        scale = 1.0 / tl.sqrt_rn(load_vector(running_var_ptr, n, N, 1.0) + eps)
+    gamma = load_vector(gamma_ptr, n, N, 1.0)
+    y = (z - mean[None, :]) * (scale * gamma)[None, :] + load_vector(beta_ptr, n, N, 0.0)[None, :]
     if RELU:
         y = tl.where(y <= 0, 0.0, y)
     if target_ptr is not None:
@@ -120,14 +112,14 @@ def _backward_kernel(
     n = tl.program_id(0) * BN + tl.arange(0, BN)
     inside = (b[:, None] < B) & (n[None, :] < N)
     offsets = b[:, None] * N + n[None, :]
-    mean = _load_outputs(mean_ptr, n, N, 0.0)
-    scale = _load_outputs(scale_ptr, n, N, 1.0)
+    mean = load_vector(mean_ptr, n, N, 0.0)
+    scale = load_vector(scale_ptr, n, N, 1.0)
     if not TRAINING:
         scale = 1.0 / tl.sqrt_rn(scale + eps)
-    gamma = _load_outputs(gamma_ptr, n, N, 1.0)
+    gamma = load_vector(gamma_ptr, n, N, 1.0)
     z = tl.load(z_ptr + offsets, mask=inside, other=0.0)
     normalised = tl.where(inside, (z - mean[None, :]) * scale[None, :], 0.0)
-    y = normalised * gamma[None, :] + _load_outputs(beta_ptr, n, N, 0.0)[None, :]
+    y = normalised * gamma[None, :] + load_vector(beta_ptr, n, N, 0.0)[None, :]
     if target_ptr is not None:
         target = tl.load(target_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
         grad = tl.load(grad_ptr).to(tl.float32) * 2.0 / B / N * (y - target)
@@ -333,6 +325,7 @@ def launch_backward(
                 "N": outputs,
                 "weight_tiles": weight_tiles,
             },
+            warps=8,
             T=_PRODUCT,
         )
     return (
@@ -721,7 +714,8 @@ def linear_bn_act(
 ) -> Tensor:
     """``f(batch_norm(x @ weight.T))`` in one launch for batches up to 256, in IEEE float32.
 
-    Statistics are those of this process; larger batches are computed by PyTorch's operators with the same result.
+    Statistics are those of this process. Larger batches are computed by PyTorch's operators with the same result, in
+    IEEE float32 as long as TF32 is not switched on for matrix products (it is off by default).
 
     Args:
         x: B×K; float32, bfloat16 or float16 (on the CPU float64, too).

@@ -29,7 +29,7 @@ from intact_fast.kernels.registration import accumulation_type, register
 ShuffleActivation = Literal["none", "relu", "leaky_relu", "prelu"]
 _ACTIVATIONS: tuple[str, ...] = get_args(ShuffleActivation)
 
-_TILE, _WARPS = 4096, 8
+_TILE, _WARPS = 2048, 8
 _PARTIALS = 512
 
 

@@ -17,8 +17,9 @@ def test_every_operator_is_measured() -> None:
     assert {row["operator"] for row in rows} == {
         "pixel_shuffle_act",
         "pixel_shuffle_act + skip",
-        "batch_norm_act",
-        "batch_norm_act + residual",
+        "batch_norm_act relu",
+        "batch_norm_act relu + residual",
+        "batch_norm_act leaky_relu",
     }
     assert all(row[form]["forward_us"] > 0 for row in rows for form in ("fused", "eager"))
     assert operators.copy_bandwidth(CPU, size=1 << 20, repeats=3) > 1e6

@@ -47,6 +47,10 @@ class AssociationNetwork(nn.Module):
         self.decoder = FCStack([latent, *reversed(hidden), out_dim], last_affine=True)
         nn.init.constant_(self.decoder[-1].weight, output_gamma)
 
+    def fuses(self, f_c: Tensor) -> bool:
+        """Whether both halves run on the fused operators."""
+        return self.encoder.fuses(f_c) and self.decoder.fuses(f_c)
+
     def forward(self, f_c: Tensor) -> AssociationOutput:
         """Map f_c (N×in_dim) to φ(f_c) and f_e."""
         f_e = self.encoder(f_c)
@@ -77,7 +81,7 @@ def fused_association_losses(
     """L_intact (Eq. 5) and L_e (Eq. 6) on the fused operators, which end in the losses, and f_e.
 
     Args:
-        phi: φ; `FCStack.fuses` holds for its parts and those of σ.
+        phi: φ; it and σ must fuse.
         sigma: σ.
         f_c: N×in_dim.
         f_d: N×out_dim, a constant.
@@ -85,6 +89,7 @@ def fused_association_losses(
     Returns:
         Two scalars, and N×latent.
     """
+    assert phi.training == sigma.training
     f_e, of_encoder = phi.encoder.run_fused(f_c)
     phi_hidden, of_decoder = phi.decoder.run_fused(f_e, skip_last=True)
     sigma_hidden, of_sigma = sigma.layers.run_fused(f_d, skip_last=True)

@@ -59,7 +59,7 @@ def norm_relu(
     if (
         type(norm) is nn.BatchNorm2d
         and norm.momentum is not None
-        and uses_operator(kernels, "batch_norm_act", x)
+        and uses_operator(kernels, "batch_norm_act", x, residual)
     ):
         keeps = norm.track_running_stats and norm.running_mean is not None
         if norm.training and keeps:
@@ -104,7 +104,7 @@ class FCStack(Fusable, nn.Sequential):
     def fuses(self, x: Tensor) -> bool:
         """Whether the fused form runs on this input; never where a normalisation was replaced (SyncBN)."""
         plain = all(type(norm) is nn.BatchNorm1d and norm.momentum is not None for norm in self.norms)
-        return plain and uses_operator(self.kernels, "linear_bn_act", x)
+        return plain and uses_operator(self.kernels, "association", x)
 
     @property
     def norms(self) -> list[nn.BatchNorm1d]:

@@ -44,7 +44,7 @@ class PixelShuffleUp(Fusable):
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """Map N×C×H×W to N×C×2H×2W; ``skip`` has the output's shape."""
-        if uses_operator(self.kernels, "pixel_shuffle_act", x):
+        if uses_operator(self.kernels, "pixel_shuffle_act", x, skip):
             # the operator adds the bias
             x = self.conv._conv_forward(x, self.conv.weight, None)
             return pixel_shuffle_act(x, self.conv.bias, skip, activation="relu")

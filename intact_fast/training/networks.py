@@ -127,7 +127,7 @@ class Networks(nn.Module):
     def l_dis(self, f_c: Tensor, f_d: Tensor) -> Tensor:
         """L_dis (Eq. 8) of f_c (N×512) and the scaled f_d (N×D) by the frozen φ: scalar."""
         phi = self.frozen_phi
-        if phi.encoder.fuses(f_c):
+        if phi.fuses(f_c):
             return fused_distillation_loss(phi, f_c, f_d)
         return distillation_loss(phi(f_c).f_d, f_d)
 

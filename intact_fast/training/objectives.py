@@ -128,7 +128,7 @@ class AssociationObjective(nn.Module):
 
     def forward(self, f_c: Tensor, f_d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return L_intact (Eq. 5), L_e (Eq. 6) and f_e for f_c (N×512) and f_d (N×D)."""
-        if self.phi.encoder.fuses(f_c) and self.sigma.layers.fuses(f_d):
+        if self.phi.fuses(f_c) and self.sigma.layers.fuses(f_d):
             return fused_association_losses(self.phi, self.sigma, f_c, f_d)
         predicted, f_e = self.phi(f_c)
         return association_loss(predicted, f_d), bridge_loss(self.sigma(f_d), f_e), f_e

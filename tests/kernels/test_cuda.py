@@ -82,25 +82,52 @@ def test_runs_are_bitwise_equal(case: cases.Case) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_more_than_two_billion_elements() -> None:
+def zero_but_last(*shape: int) -> torch.Tensor:
+    x = torch.zeros(shape, dtype=torch.bfloat16, device=GPU, memory_format=torch.channels_last)
+    x[-1] = torch.randn(shape[1:], device=GPU).bfloat16()
+    return x
+
+
+@pytest.fixture
+def beyond_32_bits() -> torch.Tensor:
+    """Pictures of which the last one begins beyond 2^31 elements, and the others are 0."""
     if not torch.cuda.is_available():
         pytest.skip("needs an NVIDIA GPU")
     if torch.cuda.mem_get_info()[0] < 40 << 30:
         pytest.skip("needs 40 GiB of free GPU memory")
-    n, c, h, w = 66, 64, 1024, 512  # the last picture begins beyond 2^31
-    x = torch.zeros(n, c, h, w, dtype=torch.bfloat16, device=GPU, memory_format=torch.channels_last)
-    x[-1] = torch.randn(c, h, w, device=GPU).bfloat16()
-    with torch.no_grad():
-        shuffled = kernels.pixel_shuffle_act(x)
-        expected = kernels.pixel_shuffle_act_reference(x[-1:])
-        assert torch.equal(shuffled[-1:], expected)
-        del shuffled
-        mean, var = torch.zeros(c, device=GPU), torch.ones(c, device=GPU)
-        normalised = kernels.batch_norm_act(x, running_mean=mean, running_var=var, training=False)
-        expected = kernels.batch_norm_act_reference(
-            x[-1:], running_mean=mean, running_var=var, training=False
-        )
-        torch.testing.assert_close(normalised[-1:], expected)
+    return zero_but_last(66, 64, 1024, 512)
+
+
+def test_pixel_shuffle_beyond_32_bits(beyond_32_bits: torch.Tensor) -> None:
+    x = beyond_32_bits.requires_grad_()
+    out = kernels.pixel_shuffle_act(x)
+    grad = zero_but_last(*out.shape)
+    (grad_x,) = torch.autograd.grad(out, x, grad)
+    last = x[-1:].detach().requires_grad_()
+    expected = kernels.pixel_shuffle_act_reference(last)
+    assert torch.equal(out[-1:], expected)
+    assert torch.equal(grad_x[-1:], *torch.autograd.grad(expected, last, grad[-1:]))
+    assert not grad_x[:-1].any()
+
+
+def test_batch_norm_beyond_32_bits(beyond_32_bits: torch.Tensor) -> None:
+    """Statistics and gradients by the formulas on the last picture, as zeros add nothing to the sums."""
+    x = beyond_32_bits.requires_grad_()
+    residual = torch.zeros_like(x)
+    out = kernels.batch_norm_act(x, residual=residual.requires_grad_())
+    grad = zero_but_last(*out.shape)
+    grad_x, grad_residual = torch.autograd.grad(out, (x, residual), grad)
+    assert torch.equal(grad_residual[-1:], grad[-1:])
+    count = x.shape[0] * x.shape[2] * x.shape[3]
+    last, grad_last = x[-1].detach().double(), grad[-1].double()
+    mean = last.sum(dim=(1, 2), keepdim=True) / count
+    variance = last.square().sum(dim=(1, 2), keepdim=True) / count - mean.square()
+    scale = torch.rsqrt(variance + 1e-5)
+    normalised = (last - mean) * scale
+    torch.testing.assert_close(out[-1].double(), normalised, rtol=0.01, atol=0.01)
+    sums = (grad_last.sum(dim=(1, 2), keepdim=True), (grad_last * normalised).sum(dim=(1, 2), keepdim=True))
+    expected = scale * (grad_last - sums[0] / count - normalised * sums[1] / count)
+    torch.testing.assert_close(grad_x[-1].double(), expected, rtol=0.01, atol=0.01)
 
 
 def test_training_follows_the_same_curve(tiny_config: Config) -> None:

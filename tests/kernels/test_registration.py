@@ -172,6 +172,8 @@ MISTAKES = [
     (lambda: norm(picture()[:1, :, :1, :1]), ValueError, "more than 1 value per channel"),
     (lambda: norm(picture(), training=False), ValueError, "eval mode needs them"),
     (lambda: norm(picture(), torch.randn(3)), ValueError, "weight must hold 8 values"),
+    (lambda: norm(picture(), torch.randn(8, 2)[:, 0]), ValueError, "weight must be contiguous"),
+    (lambda: shuffle(picture(), torch.ones(1).expand(8)), ValueError, "bias must be contiguous"),
     (lambda: norm(picture(), residual=picture(4)), ValueError, "residual must be"),
     (lambda: norm(picture(), activation="prelu"), ValueError, "activation must be one of"),
     (lambda: norm(picture(), negative_slope=-1.0), ValueError, "must not be negative"),
