@@ -48,6 +48,9 @@ def check_config(config: Config) -> None:
     widths = config.discriminator.widths
     if len(widths) != _DISCRIMINATOR_PAIRS or min(widths) < 1:
         raise UserError(f"--discriminator.widths {widths}: give {_DISCRIMINATOR_PAIRS} widths of 1 or more")
+    decay = config.generator.ema_decay
+    if decay is not None and not 0 <= decay < 1:
+        raise UserError(f"--generator.ema-decay {decay}: must be at least 0 and below 1")
     if config.critic.checkpoint is not None and config.critic.init is not None:
         raise UserError("--critic.checkpoint and --critic.init exclude each other; give the one you mean")
 

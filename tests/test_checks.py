@@ -39,6 +39,7 @@ def test_presets_pass(preset: Config) -> None:
         ("evaluation", {"batch_size": 0}, r"--evaluation\.batch-size 0"),
         ("discriminator", {"widths": (8, 8)}, r"--discriminator\.widths \(8, 8\): give 4 widths"),
         ("generator", {"widths": ()}, r"--generator\.widths \(\)"),
+        ("generator", {"ema_decay": 1.0}, r"--generator\.ema-decay 1\.0"),
         ("association", {"updates_per_iteration": 0}, r"--association\.updates-per-iteration 0"),
     ],
 )

@@ -150,15 +150,16 @@ def _check_split(
 def _model(checkpoint: dict[str, Any], options: EvaluateOptions, manifest: Manifest, path: Path) -> SRReID:
     config = _config(checkpoint, path)
     networks = checkpoint["state"]["networks"]
+    serving = "generator" if config.generator.ema_decay is None else "generator_ema"
     states = {
         role: {k.removeprefix(role + "."): v for k, v in networks.items() if k.startswith(role + ".")}
-        for role in ("critic", "generator")
+        for role in ("critic", serving)
     }
     critic = build_osnet(config.critic.arch, len(states["critic"]["classifier.bias"]))
     generator = build_generator(replace(config, data=options.data))
     try:
         critic.load_state_dict(states["critic"])
-        generator.load_state_dict(states["generator"])
+        generator.load_state_dict(states[serving])
     except RuntimeError as error:
         raise UserError(
             f"--checkpoint {path}: its networks do not fit its own configuration; give another"

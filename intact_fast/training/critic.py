@@ -18,7 +18,7 @@ from intact_fast.models import OSNet, build_osnet
 from intact_fast.models.osnet import arch_of
 from intact_fast.training.checkpoints import read_checkpoint
 from intact_fast.training.distributed import Process
-from intact_fast.training.optimisers import gradient_norm
+from intact_fast.training.optimisers import Updater, gradient_norm
 from intact_fast.training.steps import Record
 
 _CLASSIFIER = "classifier."
@@ -47,6 +47,7 @@ class CriticTask:
         self._optimiser = Adam(
             self.critic.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
+        self._updater = Updater(self._optimiser, autocast == torch.float16, process.device)
         self._schedule = OneCycleLR(self._optimiser, max_lr=config.lr, total_steps=config.iterations + 1)
 
     @property
@@ -60,13 +61,12 @@ class CriticTask:
             logits = self._model(batch.x_h)
         logits = logits.float()
         loss = identity_loss(logits, batch.label, self._smoothing)
-        self._optimiser.zero_grad()
-        loss.backward()
+        self._updater.backward(loss, detailed)
         accuracy = (logits.detach().argmax(dim=1) == batch.label).float().mean()
         record = {"loss/critic": loss.detach(), "critic/accuracy": accuracy}
         if detailed:
             record["gradient/critic"] = gradient_norm(self.critic)
-        self._optimiser.step()
+        self._updater.step()
         self._schedule.step()
         return record
 
@@ -76,6 +76,7 @@ class CriticTask:
             "critic": self.critic.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "scaler": self._updater.scaler.state_dict(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -83,6 +84,7 @@ class CriticTask:
         self.critic.load_state_dict(state["critic"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
+        self._updater.scaler.load_state_dict(state["scaler"])
 
 
 def load_critic(path: Path, arch: str, num_classes: int | None, option: str = "--critic.checkpoint") -> OSNet:

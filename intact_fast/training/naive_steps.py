@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -177,7 +178,15 @@ class NaiveStep:
         if detailed:
             record["gradient/generator"] = gradient_norm(n.generator)
         self.optimisers.generator.step()
+        n.update_generator_average()
         return record
+
+    def state(self) -> dict[str, Any]:
+        """Nothing but the networks and optimisers carries over."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Carry on from `state`."""
 
     def _discriminator_feature(self, images: Tensor) -> Tensor:
         n = self.networks

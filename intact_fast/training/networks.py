@@ -76,6 +76,7 @@ class Networks(nn.Module):
 
     Attributes:
         generator: G.
+        generator_ema: Its moving average; None without ``generator.ema_decay``.
         discriminator: D.
         critic: C, frozen and in eval mode.
         association: φ, σ and company; None when ``loss.lambda_dis`` is 0.
@@ -85,10 +86,19 @@ class Networks(nn.Module):
     def __init__(self, config: Config, critic: OSNet, device: torch.device) -> None:
         super().__init__()
         self.feature = config.association.feature
+        self._generator_ema_decay = config.generator.ema_decay
         self._ema_decay = config.association.ema_decay if config.association.target == "ema" else None
         self.generator = build_generator(config).to(device, memory_format=torch.channels_last)
         self.discriminator = build_discriminator(config).to(device, memory_format=torch.channels_last)
         self.critic = critic.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+        self.generator_ema: Generator | None = None
+        if config.generator.ema_decay is not None:
+            self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False).eval()
+            # counters of batches are the only tensors that are not averaged
+            self._averaged_generator = tuple(
+                [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]
+                for module in (self.generator_ema, self.generator)
+            )
         self.association: Association | None = None
         self.discriminator_ema: Discriminator | None = None
         if config.loss.lambda_dis != 0:
@@ -103,6 +113,11 @@ class Networks(nn.Module):
         self._views: dict[str, nn.Module] = {"discriminator": frozen_view(self.discriminator)}
         if self.association is not None:
             self._views["phi"] = frozen_view(self.association.phi)
+
+    @property
+    def serving_generator(self) -> Generator:
+        """The G that is validated and evaluated."""
+        return self.generator if self.generator_ema is None else self.generator_ema
 
     @property
     def frozen_discriminator(self) -> Discriminator:
@@ -130,6 +145,13 @@ class Networks(nn.Module):
         if phi.fuses(f_c):
             return fused_distillation_loss(phi, f_c, f_d)
         return distillation_loss(phi(f_c).f_d, f_d)
+
+    @torch.no_grad()
+    def update_generator_average(self) -> None:
+        """Move the averaged G, running statistics included, towards G by one iteration."""
+        if self.generator_ema is not None:
+            assert self._generator_ema_decay is not None
+            torch._foreach_lerp_(*self._averaged_generator, 1.0 - self._generator_ema_decay)
 
     @torch.no_grad()
     def update_average(self) -> None:

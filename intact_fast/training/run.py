@@ -194,6 +194,7 @@ class Run:
         training = self.config.training
         torch.manual_seed(self.config.seed + 1)
         task = IntactTask(self.config, critic, self.process)
+        self._note(task.describe())
         loader = self._loader(
             "INTACT", training.batch_size, self.config.seed + 1, with_lr=True, pad=self.config.data.pad
         )
@@ -214,7 +215,10 @@ class Run:
         data = self.config.data
         networks = task.networks
         return SRReID(
-            networks.critic, networks.generator, (data.height, data.width), self.manifest.header.kernel
+            networks.critic,
+            networks.serving_generator,
+            (data.height, data.width),
+            self.manifest.header.kernel,
         )
 
     def _source(self, model: SRReID) -> PictureSource:

@@ -7,7 +7,7 @@ this one is tested against.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from intact_fast.training.objectives import (
     GeneratorForward,
     GeneratorObjective,
 )
-from intact_fast.training.optimisers import Optimisers, gradient_norm
+from intact_fast.training.optimisers import Optimisers, Updater, gradient_norm
 
 Record = dict[str, Tensor]
 """Named device scalars of one iteration; nothing is brought to the host here."""
@@ -36,6 +36,14 @@ class Step(Protocol):
 
     def __call__(self, batch: Batch, iteration: int, detailed: bool) -> Record:
         """Run the three updates; ``detailed`` adds gradient norms to the record."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What the step itself carries from one iteration to the next, for a checkpoint."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Carry on from `state`."""
         ...
 
 
@@ -61,10 +69,16 @@ class SharedStep:
         compiled: bool = False,
     ) -> None:
         self.networks = networks
-        self.optimisers = optimisers
         self.loss = config.loss
         self.association_config = config.association
         self._autocast = Autocast(process.device, autocast)
+
+        scaled = autocast == torch.float16
+        self.updaters = {
+            # φ, σ and their losses are float32
+            name: Updater(optimiser, scaled and name != "association", process.device)
+            for name, optimiser in optimisers.named().items()
+        }
 
         def role(module: nn.Module) -> nn.Module:
             return torch.compile(module, fullgraph=True, dynamic=False) if compiled else module
@@ -111,11 +125,11 @@ class SharedStep:
             with torch.no_grad(), self._autocast():
                 f_c = networks.critic.embed(fake)
             loss = loss + weight * networks.l_dis(f_c.float(), networks.f_d(fake_output))
-        self.optimisers.discriminator.zero_grad()
-        loss.backward()
+        updater = self.updaters["discriminator"]
+        updater.backward(loss, detailed)
         if detailed:
             record["gradient/discriminator"] = gradient_norm(networks.discriminator)
-        self.optimisers.discriminator.step()
+        updater.step()
         networks.update_average()
         return record
 
@@ -123,15 +137,14 @@ class SharedStep:
         association = self.networks.association
         assert association is not None
         assert self.association_objective is not None
-        assert self.optimisers.association is not None
         f_c, f_d, variance, dis_hr, r2 = self.association_targets(x_h)
         association.phi.train()
         association.sigma.train()
+        updater = self.updaters["association"]
         for _ in range(self.association_config.updates_per_iteration):
             l_intact, l_e, f_e = self.association_objective(f_c, f_d)
-            self.optimisers.association.zero_grad()
-            association_total_loss(l_intact, l_e).backward()
-            self.optimisers.association.step()
+            updater.backward(association_total_loss(l_intact, l_e))
+            updater.step()
         record = {
             "loss/intact": l_intact.detach(),
             "loss/e": l_e.detach(),
@@ -168,9 +181,19 @@ class SharedStep:
             for name, term in weighted.items():
                 (gradient,) = torch.autograd.grad(term, fake, retain_graph=True)
                 record[f"gradient/fake_{name}"] = gradient.norm()
-        self.optimisers.generator.zero_grad()
-        terms.loss.backward()
+        updater = self.updaters["generator"]
+        updater.backward(terms.loss, detailed)
         if detailed:
             record["gradient/generator"] = gradient_norm(self.networks.generator)
-        self.optimisers.generator.step()
+        updater.step()
+        self.networks.update_generator_average()
         return record
+
+    def state(self) -> dict[str, Any]:
+        """What the step itself carries from one iteration to the next: the loss scales."""
+        return {name: updater.scaler.state_dict() for name, updater in self.updaters.items()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Carry on from `state`."""
+        for name, updater in self.updaters.items():
+            updater.scaler.load_state_dict(state[name])

@@ -11,40 +11,11 @@ import torch
 from torch import nn
 
 from intact_fast.config import AssociationConfig, Config, LossConfig
-from intact_fast.data.batches import Batch
-from intact_fast.data.plan import Position
-from intact_fast.models import build_osnet
-from intact_fast.training.distributed import Process
 from intact_fast.training.naive_steps import NaiveStep
 from intact_fast.training.networks import AssociationHealth, Networks
 from intact_fast.training.optimisers import Optimisers, build_optimisers
 from intact_fast.training.steps import Record, SharedStep
-
-CPU = torch.device("cpu")
-ALONE = Process(0, 1, CPU, None)
-
-
-def batch_of(seed: int, size: int = 6, classes: int = 5) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    x_h = torch.randn(size, 3, 32, 16, generator=generator)
-    x_l = torch.nn.functional.interpolate(torch.nn.functional.avg_pool2d(x_h, 2), scale_factor=2)
-    label = torch.randint(classes, (size,), generator=generator)
-    return Batch(x_h, x_l, label, torch.full((size,), 2), torch.arange(size), Position(0, 0))
-
-
-def networks_of(config: Config) -> Networks:
-    torch.manual_seed(3)
-    critic = build_osnet("osnet_x0_25", 5)
-    with torch.no_grad():
-        # a critic whose normalisation has seen pictures, so that f_c varies
-        critic.train()(batch_of(99, size=16).x_h)
-    return Networks(config, critic, CPU)
-
-
-def small(config: Config, **association: object) -> Config:
-    data = replace(config.data, height=32, width=16)
-    return replace(config, data=data, association=replace(config.association, **association))  # type: ignore[arg-type]
-
+from training_cases import ALONE, batch_of, networks_of, small
 
 VARIANTS: dict[str, dict[str, object]] = {
     "literal": {},
