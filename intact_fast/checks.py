@@ -48,6 +48,10 @@ def check_config(config: Config) -> None:
     widths = config.discriminator.widths
     if len(widths) != _DISCRIMINATOR_PAIRS or min(widths) < 1:
         raise UserError(f"--discriminator.widths {widths}: give {_DISCRIMINATOR_PAIRS} widths of 1 or more")
+    if config.training.f_c_table and config.data.pad > 0:
+        raise UserError(
+            f"--training.f-c-table: with --data.pad {config.data.pad} f_c depends on the crop; leave one of them out"
+        )
     decay = config.generator.ema_decay
     if decay is not None and not 0 <= decay < 1:
         raise UserError(f"--generator.ema-decay {decay}: must be at least 0 and below 1")

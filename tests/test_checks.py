@@ -39,11 +39,12 @@ def test_presets_pass(preset: Config) -> None:
         ("evaluation", {"batch_size": 0}, r"--evaluation\.batch-size 0"),
         ("discriminator", {"widths": (8, 8)}, r"--discriminator\.widths \(8, 8\): give 4 widths"),
         ("generator", {"widths": ()}, r"--generator\.widths \(\)"),
+        ("data", {"pad": 2}, r"--training\.f-c-table: with --data\.pad 2"),
         ("generator", {"ema_decay": 1.0}, r"--generator\.ema-decay 1\.0"),
         ("association", {"updates_per_iteration": 0}, r"--association\.updates-per-iteration 0"),
     ],
 )
 def test_senseless_values_are_named(section: str, changes: dict[str, Any], message: str) -> None:
-    config = PRESETS["cpu"]
+    config = replace(PRESETS["cpu"], training=replace(PRESETS["cpu"].training, f_c_table=True))
     with pytest.raises(UserError, match=message):
         check_config(replace(config, **{section: replace(getattr(config, section), **changes)}))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from intact_fast.config import Kernel
@@ -43,6 +44,8 @@ class Batch:
         r: B int64, down-sampling rate of each picture.
         index: B int64, its row among the training pictures.
         next_position: Where an interrupted training goes on after this batch.
+        view: B int64, 2·index + 1 where the picture is mirrored, else 2·index; None where it is not known.
+        view_on_host: The same on the host.
     """
 
     x_h: Tensor
@@ -51,6 +54,8 @@ class Batch:
     r: Tensor
     index: Tensor
     next_position: Position
+    view: Tensor | None = None
+    view_on_host: NDArray[np.int64] | None = None
 
 
 def assemble(
@@ -58,6 +63,7 @@ def assemble(
 ) -> Batch:
     """Join pictures that are already on ``device`` with the rest of their plan."""
     label = np.array([labels[i] for i in plan.index], dtype=np.int64)
-    numbers = torch.from_numpy(np.stack([label, plan.r, plan.index])).to(device, non_blocking=True)
-    label, r, index = numbers.unbind()
-    return Batch(x_h, x_l, label, r, index, plan.next_position)
+    view_on_host = 2 * plan.index + plan.flip
+    numbers = torch.from_numpy(np.stack([label, plan.r, plan.index, view_on_host]))
+    label, r, index, view = numbers.to(device, non_blocking=True).unbind()
+    return Batch(x_h, x_l, label, r, index, plan.next_position, view, view_on_host)

@@ -13,6 +13,7 @@ from intact_fast.errors import UserError
 from intact_fast.kernels import FASTER
 from intact_fast.models import OSNet
 from intact_fast.training.distributed import Process
+from intact_fast.training.feature_table import FeatureTable
 from intact_fast.training.naive_steps import NaiveStep
 from intact_fast.training.networks import Networks
 from intact_fast.training.optimisers import build_optimisers
@@ -40,6 +41,7 @@ class IntactTask:
         config: The whole configuration.
         critic: The trained critic; frozen here.
         process: For DDP and the device.
+        pictures: Training pictures, for the table of f_c; None leaves the table out.
 
     Raises:
         UserError: The input size does not fit G, or options exclude each other.
@@ -47,7 +49,7 @@ class IntactTask:
 
     name = "INTACT"
 
-    def __init__(self, config: Config, critic: OSNet, process: Process) -> None:
+    def __init__(self, config: Config, critic: OSNet, process: Process, pictures: int | None = None) -> None:
         self.iterations = config.training.iterations
         self._config = config
         autocast = autocast_type(config.training.precision, process.device)
@@ -63,7 +65,12 @@ class IntactTask:
             self.step_form = NaiveStep(self.networks, self._optimisers, config)
         else:
             compiled = compiles(config.training.compile, process.device)
-            self.step_form = SharedStep(self.networks, self._optimisers, config, process, autocast, compiled)
+            table = None
+            if config.training.f_c_table and pictures is not None:
+                table = FeatureTable(pictures, critic.feature_dim, process.device)
+            self.step_form = SharedStep(
+                self.networks, self._optimisers, config, process, autocast, compiled, table
+            )
 
     def describe(self) -> str:
         """Which of the options that make training fast are active, in one line, and why one is not."""
@@ -86,6 +93,8 @@ class IntactTask:
         else:
             reason = "none measured faster here" if training.kernels == "auto" else "--training.kernels torch"
             parts.append(f"no fused operators ({reason})")
+        if training.f_c_table:
+            parts.append("table of f_c")
         parts.append(f"Adam of {self._config.optimiser.backend}")
         if self.networks.generator_ema is not None:
             parts.append("averaged G")

@@ -73,11 +73,29 @@ class DiscriminatorObjective(nn.Module):
         return discriminator_loss(real_output.logits.float(), fake_output.logits.float()), fake_output
 
 
+class CriticFeatures(nn.Module):
+    """f_c of HR pictures by the frozen C, without gradient.
+
+    C is not registered: nothing here is trained or saved.
+    """
+
+    def __init__(self, networks: Networks, autocast: Autocast) -> None:
+        super().__init__()
+        self._networks = (networks,)
+        self._autocast = autocast
+
+    @torch.no_grad()
+    def forward(self, x_h: Tensor) -> Tensor:
+        """Map N×3×H×W to N×512 float32."""
+        (networks,) = self._networks
+        with self._autocast():
+            f_c = networks.critic.embed(x_h)
+        return f_c.float()
+
+
 class Targets(NamedTuple):
     """What φ and σ are trained against in one iteration."""
 
-    f_c: Tensor
-    """N×512, float32."""
     f_d: Tensor
     """N×D, scaled, float32."""
     variance: Tensor
@@ -89,7 +107,7 @@ class Targets(NamedTuple):
 
 
 class AssociationTargets(nn.Module):
-    """f_d(x_h) from the updated D, f_c(x_h), and how well φ predicts the one from the other. No gradient.
+    """f_d(x_h) from the updated D, and how well φ predicts it from f_c(x_h). No gradient.
 
     The networks are not registered: nothing here is trained or saved.
     """
@@ -100,22 +118,20 @@ class AssociationTargets(nn.Module):
         self._autocast = autocast
 
     @torch.no_grad()
-    def forward(self, x_h: Tensor) -> Targets:
-        """Look at HR pictures (N×3×H×W)."""
+    def forward(self, x_h: Tensor, f_c: Tensor) -> Targets:
+        """Look at HR pictures (N×3×H×W) with their f_c (N×512 float32)."""
         (networks,) = self._networks
         association = networks.association
         assert association is not None
         with self._autocast():
             output = networks.target_discriminator(x_h)
-            f_c = networks.critic.embed(x_h)
-        f_c = f_c.float()
         association.scaler.observe(output.feature(networks.feature).float())
         f_d = networks.f_d(output)
         variance = f_d.var(dim=0, unbiased=False).mean()
         dis_hr = networks.l_dis(f_c, f_d)
         r2 = 1.0 - dis_hr / variance
         association.health.observe(r2)
-        return Targets(f_c, f_d, variance, dis_hr, r2)
+        return Targets(f_d, variance, dis_hr, r2)
 
 
 class AssociationObjective(nn.Module):

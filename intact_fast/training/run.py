@@ -193,11 +193,11 @@ class Run:
     def _train_intact(self, critic: OSNet, fingerprint: Fingerprint) -> IntactTask:
         training = self.config.training
         torch.manual_seed(self.config.seed + 1)
-        task = IntactTask(self.config, critic, self.process)
-        self._note(task.describe())
         loader = self._loader(
             "INTACT", training.batch_size, self.config.seed + 1, with_lr=True, pad=self.config.data.pad
         )
+        task = IntactTask(self.config, critic, self.process, loader.schedule.num_images)
+        self._note(task.describe())
         has_validation = bool(self.manifest.split("val_query")) and bool(self.manifest.split("val_gallery"))
         run_task(
             task,

@@ -16,11 +16,13 @@ from intact_fast.config import Config
 from intact_fast.data.batches import Batch
 from intact_fast.losses import association_total_loss
 from intact_fast.training.distributed import Process
+from intact_fast.training.feature_table import FeatureTable
 from intact_fast.training.networks import Networks
 from intact_fast.training.objectives import (
     AssociationObjective,
     AssociationTargets,
     Autocast,
+    CriticFeatures,
     DiscriminatorObjective,
     GeneratorForward,
     GeneratorObjective,
@@ -57,6 +59,7 @@ class SharedStep:
         process: For wrapping the trainable networks in DDP.
         autocast: Type of G, D and C; None for float32. φ, σ and the losses are always float32.
         compiled: Compile each role into one graph.
+        table: Where f_c of HR pictures is looked up; None computes it every time.
     """
 
     def __init__(
@@ -67,7 +70,9 @@ class SharedStep:
         process: Process,
         autocast: torch.dtype | None = None,
         compiled: bool = False,
+        table: FeatureTable | None = None,
     ) -> None:
+        self._table = table
         self.networks = networks
         self.loss = config.loss
         self.association_config = config.association
@@ -93,6 +98,7 @@ class SharedStep:
         if networks.association is not None:
             objective = AssociationObjective(networks.association.phi, networks.association.sigma)
             self.association_objective = process.parallel(role(objective))
+            self.critic_features = role(CriticFeatures(networks, self._autocast))
             self.association_targets = role(AssociationTargets(networks, self._autocast))
 
     def __call__(self, batch: Batch, iteration: int, detailed: bool) -> Record:
@@ -108,7 +114,7 @@ class SharedStep:
         fake = self.generator(batch.x_l)
         record = self._update_discriminator(batch.x_h, fake.detach(), iteration, detailed)
         if self.association_objective is not None:
-            record |= self._update_association(batch.x_h, detailed)
+            record |= self._update_association(batch, detailed)
         record |= self._update_generator(batch, fake, iteration, detailed)
         return record
 
@@ -133,11 +139,15 @@ class SharedStep:
         networks.update_average()
         return record
 
-    def _update_association(self, x_h: Tensor, detailed: bool) -> Record:
+    def _update_association(self, batch: Batch, detailed: bool) -> Record:
         association = self.networks.association
         assert association is not None
         assert self.association_objective is not None
-        f_c, f_d, variance, dis_hr, r2 = self.association_targets(x_h)
+        if self._table is None:
+            f_c = self.critic_features(batch.x_h)
+        else:
+            f_c = self._table.features(batch, self.critic_features)
+        f_d, variance, dis_hr, r2 = self.association_targets(batch.x_h, f_c)
         association.phi.train()
         association.sigma.train()
         updater = self.updaters["association"]

@@ -228,6 +228,22 @@ def test_two_ranks_see_what_one_process_sees(pictures: list[Path], backend: str)
 
 
 @backends
+def test_views_tell_mirrored_pictures_apart(pictures: list[Path], backend: str) -> None:
+    by_view: dict[int, Tensor] = {}
+    for batch in take(loader_of(pictures, replace(CONFIG, backend=backend)), 36):
+        assert batch.view is not None
+        assert batch.view_on_host is not None
+        assert batch.view.tolist() == batch.view_on_host.tolist()
+        assert torch.equal(batch.view // 2, batch.index)
+        for view, x_h in zip(batch.view_on_host.tolist(), batch.x_h, strict=True):
+            assert torch.equal(by_view.setdefault(view, x_h.clone()), x_h)
+    both = [view for view in by_view if view % 2 == 0 and view + 1 in by_view]
+    assert len(both) > 10
+    for view in both:
+        torch.testing.assert_close(by_view[view], by_view[view + 1].flip(2))
+
+
+@backends
 def test_a_batch_outlives_its_iterator(pictures: list[Path], backend: str) -> None:
     loader = loader_of(pictures, replace(CONFIG, backend=backend))
     with closing(loader.iterate(START)) as batches:

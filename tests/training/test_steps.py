@@ -115,7 +115,7 @@ def test_each_update_moves_only_its_own_networks(tiny_config: Config) -> None:
         return changed
 
     assert moved(lambda: step._update_discriminator(batch.x_h, fake.detach(), 0, True)) == {"D"}
-    assert moved(lambda: step._update_association(batch.x_h, True)) == {"φ"}
+    assert moved(lambda: step._update_association(batch, True)) == {"φ"}
     assert moved(lambda: step._update_generator(batch, fake, 0, True)) == {"G"}
 
 
@@ -291,11 +291,11 @@ def test_compiled_roles_equal_eager_and_never_compile_again(tiny_config: Config,
     counters = torch._dynamo.utils.counters["stats"]
     before = counters["unique_graphs"]
     assert_same_training(config, networks, step)
-    # G forward, D, targets, φ and σ, G's loss
-    assert counters["unique_graphs"] - before == 5
+    # G forward, D, f_c, targets, φ and σ, G's loss
+    assert counters["unique_graphs"] - before == 6
     networks.generator.eval()(batch_of(0).x_l)
     step(batch_of(9), 9, detailed=False)
-    assert counters["unique_graphs"] - before == 5
+    assert counters["unique_graphs"] - before == 6
 
 
 @pytest.mark.usefixtures("graphs_without_code")

@@ -1,0 +1,94 @@
+"""Two gloo processes with half of the batch each compute what one process computes with all of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+from torch import Tensor, nn
+
+from intact_fast.config import Config
+from intact_fast.data.batches import Batch
+from intact_fast.models import frozen_view
+from intact_fast.training.distributed import Process
+from intact_fast.training.networks import Networks
+from intact_fast.training.optimisers import Optimisers
+from intact_fast.training.steps import SharedStep
+from training_cases import ALONE, CPU, batch_of, networks_of, small
+
+ITERATIONS, BATCH = 4, 8
+
+
+def without_batch_statistics(networks: Networks) -> Networks:
+    """Freeze every normalisation: batch statistics are each process's own, by design."""
+    for module in list(networks.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.BatchNorm2d | nn.BatchNorm1d) and not _within(networks.critic, child):
+                setattr(module, name, nn.Identity())
+    assert networks.association is not None
+    networks._views = {
+        "discriminator": frozen_view(networks.discriminator),
+        "phi": frozen_view(networks.association.phi),
+    }
+    return networks
+
+
+def _within(parent: nn.Module, child: nn.Module) -> bool:
+    return any(module is child for module in parent.modules())
+
+
+def part_of(batch: Batch, rank: int, size: int) -> Batch:
+    part = slice(rank * size, (rank + 1) * size)
+    assert batch.x_l is not None
+    return replace(batch, x_h=batch.x_h[part], x_l=batch.x_l[part], label=batch.label[part])
+
+
+def train(config: Config, process: Process) -> tuple[dict[str, Tensor], list[float]]:
+    networks = without_batch_statistics(networks_of(config))
+    assert networks.association is not None
+    trained = (networks.generator, networks.discriminator, networks.association)
+    # Adam would turn the rounding of a vanishing gradient into a whole step
+    optimisers = Optimisers(*(torch.optim.SGD(module.parameters(), lr=0.02) for module in trained))
+    step = SharedStep(networks, optimisers, config, process)
+    size = BATCH // process.world_size
+    losses = []
+    for i in range(ITERATIONS):
+        batch = part_of(batch_of(i, size=BATCH), process.rank, size)
+        losses.append(step(batch, i, detailed=False)["loss/generator"].item())
+    return networks.state_dict(), losses
+
+
+def worker(rank: int, config: Config, folder: Path) -> None:
+    store = dist.FileStore(str(folder / "store"), 2)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    try:
+        torch.set_num_threads(1)
+        torch.save(
+            train(config, Process(rank, 2, CPU, dist.new_group(backend="gloo"))), folder / f"{rank}.pt"
+        )
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("kernels", ["torch", "triton"])
+def test_two_halves_equal_the_whole(tiny_config: Config, tmp_path: Path, kernels: str) -> None:
+    config = small(tiny_config)
+    config = replace(config, training=replace(config.training, kernels=kernels))  # type: ignore[arg-type]
+    torch.multiprocessing.start_processes(worker, (config, tmp_path), nprocs=2, start_method="spawn")
+    (first, losses), (second, other_losses) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    whole, expected_losses = train(config, ALONE)
+    trained = [
+        name for name in whole if not name.startswith(("critic.", "association.health", "association.scaler"))
+    ]
+    assert len(trained) > 30
+    for name in trained:
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(
+            first[name], whole[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: n + m
+        )
+    mean = (torch.tensor(losses) + torch.tensor(other_losses)) / 2
+    torch.testing.assert_close(mean, torch.tensor(expected_losses), rtol=1e-4, atol=1e-5)
