@@ -1,4 +1,4 @@
-"""``make gpu``: the CUDA tests and the paper-size throughput on one NVIDIA GPU, as one JSON record."""
+"""``make gpu``: CUDA tests, the ladder at paper size and the fused operators on one NVIDIA GPU, as one JSON record."""
 
 from __future__ import annotations
 
@@ -60,10 +60,32 @@ def main() -> int:
     # pytest's 5 is "no test selected", which proves nothing
     if tests.returncode != 0:
         return tests.returncode
-    from benchmarks.throughput import measure
-
-    measure()
+    print(f"record: {measure()}")
     return 0
+
+
+def measure() -> Path:
+    """Measure everything and write the record."""
+    import torch
+
+    from benchmarks import ladder
+    from benchmarks.operators import measure_operators
+    from benchmarks.record import versions, write_record
+
+    properties = torch.cuda.get_device_properties(0)
+    record = {
+        "command": "make gpu",
+        "machine": {"gpu": properties.name, "gpu_memory_gib": round(properties.total_memory / 2**30, 1)},
+        "versions": {"cuda": torch.version.cuda, **versions("torch", "triton", "nvidia-dali-cuda130")},
+        # PyTorch's defaults: "float32" convolutions may use TF32
+        "tf32": {
+            "cudnn": torch.backends.cudnn.allow_tf32,
+            "matmul": torch.backends.cuda.matmul.allow_tf32,
+        },
+        **ladder.measure("paper", with_compile=True, repeats=20),
+        "operators": measure_operators(torch.device("cuda", 0)),
+    }
+    return write_record(record, properties.name.replace(" ", "-").lower())
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmarks.setup import pictures_like_market
 from intact_fast.config import DataConfig
 from intact_fast.data.batches import Batch
 from intact_fast.data.loader import build_loader
@@ -28,15 +27,8 @@ sizes = pytest.mark.parametrize("size", [(128, 64), (256, 128)], ids=["128x64", 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """JPEG files of Market-1501's size and about its bytes per picture."""
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for i in range(PICTURES):
-        coarse = Image.fromarray(rng.integers(0, 256, (16, 8, 3), dtype=np.uint8))
-        smooth = np.asarray(coarse.resize((64, 128), Image.Resampling.BICUBIC))
-        noisy = smooth + rng.normal(0, 6, smooth.shape)
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{i:04d}.jpg", quality=75)
-    return sorted(folder.iterdir())
+    """Where the pictures are."""
+    return pictures_like_market(tmp_path_factory.mktemp("pictures"), PICTURES)
 
 
 @pytest.fixture

@@ -144,6 +144,7 @@ class FeatureScaler(nn.Module):
     def observe(self, f_d: Tensor) -> None:
         """Update the running statistics with f_d of HR pictures (N×dim)."""
         self.batches += 1
+        f_d = f_d.to(self.mean.dtype)
         # the first batch replaces the arbitrary starting values
         weight = torch.where(self.batches == 1, 1.0, self.momentum)
         self.mean.lerp_(f_d.mean(dim=0), weight)

@@ -45,7 +45,7 @@ class AssociationHealth(nn.Module):
     @torch.no_grad()
     def observe(self, r2: Tensor) -> None:
         """Take in the R² of one batch (a scalar)."""
-        self.r2.lerp_(r2.clamp(-1.0, 1.0), 1.0 - self.decay)
+        self.r2.lerp_(r2.to(self.r2.dtype).clamp(-1.0, 1.0), 1.0 - self.decay)
 
     def weight(self, iteration: int) -> Tensor:
         """Factor of λ_dis at an iteration: 0 in the warm-up, then 1 or the recent R²."""

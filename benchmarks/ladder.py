@@ -1,0 +1,311 @@
+"""What each switch of the training step is worth: ``python -m benchmarks.ladder [PRESET] [--with-compile]``.
+
+One table from one run: every rung adds one switch to the one above it, from what a user would write first. Each rung
+must give the first one's losses before it is timed. Pictures are on the device already; what the data path adds is in
+the breakdown of one iteration below the table. Part of ``make gpu`` with preset ``paper``; on a CPU preset ``cpu``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.record import versions, write_record
+from benchmarks.setup import CLASSES, device_of, pictures_like_market, random_batch, synchronise
+from intact_fast.config import PRESETS, Config
+from intact_fast.configuration import to_dict
+from intact_fast.data.batches import Batch
+from intact_fast.data.loader import build_loader
+from intact_fast.data.plan import Position
+from intact_fast.models import build_osnet
+from intact_fast.training.distributed import Process
+from intact_fast.training.intact import IntactTask
+from intact_fast.training.steps import Record, SharedStep
+
+INPUT_SETS, GATE_ITERATIONS = 4, 3
+PICTURES_READ = 256
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One row of the table.
+
+    Attributes:
+        name: What it adds.
+        training: Fields of `TrainingConfig`.
+        channels_last: Whether networks and pictures are.
+        autocast: Wrap the whole step in bfloat16 autocast, as one would by hand around the naive form.
+    """
+
+    name: str
+    training: dict[str, Any]
+    channels_last: bool = True
+    autocast: bool = False
+
+
+def rungs(device: torch.device, with_compile: bool) -> list[Rung]:
+    """The table from the top; compiling on a CPU takes minutes and is left out unless asked for."""
+    plain = {"precision": "fp32", "compile": "off", "kernels": "torch", "f_c_table": False}
+    shared = {**plain, "form": "shared", "precision": "bf16"}
+    found = [
+        Rung("eager float32 NCHW, naive", {**plain, "form": "naive"}, channels_last=False),
+        Rung("+ channels-last", {**plain, "form": "naive"}),
+        Rung("+ bfloat16", {**plain, "form": "naive"}, autocast=True),
+        Rung("+ shared forward passes", shared),
+        Rung("+ table of f_c (filled)", {**shared, "f_c_table": True}),
+    ]
+    if device.type == "cpu":
+        exact = {**plain, "form": "shared"}
+        found.insert(2, Rung("+ shared forward passes, float32", exact))
+        found.insert(3, Rung("+ table of f_c (filled), float32", {**exact, "f_c_table": True}))
+    if with_compile:
+        found.append(Rung("+ compiled roles", {**shared, "f_c_table": True, "compile": "on"}))
+    if device.type == "cuda":
+        last = {**shared, "f_c_table": True, "compile": "on" if with_compile else "off"}
+        found.append(Rung("+ fused operators", {**last, "kernels": "triton"}))
+    return found
+
+
+class Climber:
+    """A rung ready to train: its task and its batches."""
+
+    def __init__(self, rung: Rung, config: Config, device: torch.device) -> None:
+        self.rung, self.device = rung, device
+        config = replace(config, training=replace(config.training, **rung.training))
+        size = config.training.batch_size
+        torch.manual_seed(0)
+        critic = build_osnet(config.critic.arch, CLASSES)
+        process = Process(0, 1, device, None)
+        self.task = IntactTask(config, critic, process, pictures=INPUT_SETS * size)
+        self.batches = []
+        for i in range(INPUT_SETS):
+            view = 2 * np.arange(i * size, (i + 1) * size)
+            batch = random_batch(config, size, device, seed=i)
+            batch = replace(batch, view=torch.from_numpy(view).to(device), view_on_host=view)
+            self.batches.append(batch if rung.channels_last else _nchw(batch))
+        if not rung.channels_last:
+            self.task.networks.to(memory_format=torch.contiguous_format)
+
+    def step(self, number: int) -> Record:
+        """One iteration, past the warm-up of L_dis."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.rung.autocast):
+            return self.task.step(self.batches[number % INPUT_SETS], 100_000 + number, False)
+
+
+def _nchw(batch: Batch) -> Batch:
+    assert batch.x_l is not None
+    return replace(batch, x_h=batch.x_h.contiguous(), x_l=batch.x_l.contiguous())
+
+
+def losses(climber: Climber) -> Tensor:
+    """Losses of the first iterations, for the gate."""
+    rows = [climber.step(i) for i in range(GATE_ITERATIONS)]
+    names = sorted(name for name in rows[0] if name.startswith("loss/"))
+    return torch.stack([torch.stack([row[name].float() for name in names]) for row in rows]).cpu()
+
+
+def gate(climber: Climber, reference: Tensor) -> None:
+    """Assert that a rung computes what the first one does: to rounding, of 16 bits where it has those."""
+    sixteen = climber.rung.autocast or climber.rung.training["precision"] == "bf16"
+    tolerance = {"rtol": 0.1, "atol": 0.05} if sixteen else {"rtol": 1e-3, "atol": 1e-4}
+    torch.testing.assert_close(
+        losses(climber), reference, **tolerance, msg=lambda m: f"{climber.rung.name}: {m}"
+    )
+
+
+def seconds_per_iteration(climber: Climber, repeats: int) -> list[float]:
+    """Times of single iterations, in the steady state."""
+    for i in range(INPUT_SETS):
+        climber.step(i)
+    times = []
+    for i in range(repeats):
+        synchronise(climber.device)
+        begin = time.perf_counter()
+        climber.step(i)
+        synchronise(climber.device)
+        times.append(time.perf_counter() - begin)
+    return times
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of a large matrix product, what a device can do at most in this type."""
+    size = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    times = []
+    for _ in range(10):
+        synchronise(device)
+        begin = time.perf_counter()
+        a @ b
+        synchronise(device)
+        times.append(time.perf_counter() - begin)
+    return 2 * size**3 / statistics.median(times)
+
+
+def measure_ladder(
+    config: Config, device: torch.device, with_compile: bool, repeats: int
+) -> list[dict[str, Any]]:
+    """Every rung's figures; a rung that computes something else ends the run."""
+    size = config.training.batch_size
+    reference, rows = None, []
+    peaks = {dtype: peak_flops(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    flops = 0
+    for rung in rungs(device, with_compile):
+        climber = Climber(rung, config, device)
+        if reference is None:
+            reference = losses(climber)
+        else:
+            gate(climber, reference)
+        if rung.name == "+ shared forward passes":
+            with FlopCounterMode(display=False) as counter:
+                climber.step(0)
+            flops = counter.get_total_flops()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        times = seconds_per_iteration(climber, repeats)
+        rows.append(
+            {
+                "rung": rung.name,
+                "img_per_s": size / statistics.median(times),
+                "median_ms": 1e3 * statistics.median(times),
+                "min_ms": 1e3 * min(times),
+                "max_ms": 1e3 * max(times),
+                "peak_gib": torch.cuda.max_memory_allocated(device) / 2**30
+                if device.type == "cuda"
+                else None,
+                "sixteen_bits": rung.autocast or rung.training["precision"] == "bf16",
+            }
+        )
+    for row in rows:
+        peak = peaks[torch.bfloat16 if row["sixteen_bits"] else torch.float32]
+        row["utilisation"] = flops / (row["median_ms"] / 1e3) / peak
+        row["ratio"] = row["img_per_s"] / rows[0]["img_per_s"]
+    return rows
+
+
+@contextmanager
+def _timed(
+    owner: object, name: str, total: dict[str, float], key: str, device: torch.device
+) -> Iterator[None]:
+    """Add the time of every call of a method to ``total``."""
+    method: Callable[..., Any] = getattr(owner, name)
+
+    def timed(*arguments: Any, **options: Any) -> Any:
+        synchronise(device)
+        begin = time.perf_counter()
+        result = method(*arguments, **options)
+        synchronise(device)
+        total[key] = total.get(key, 0.0) + time.perf_counter() - begin
+        return result
+
+    setattr(owner, name, timed)
+    try:
+        yield
+    finally:
+        setattr(owner, name, method)
+
+
+def measure_breakdown(config: Config, device: torch.device, iterations: int) -> dict[str, float]:
+    """Milliseconds of one shared iteration by part, reading generated pictures through the configured loader.
+
+    Each part waits for the device, so that the sum is more than an undisturbed iteration; ``optimisers`` are also
+    within the updates of D, φ/σ and G.
+    """
+    total: dict[str, float] = {}
+    with TemporaryDirectory() as folder:
+        paths = pictures_like_market(Path(folder), PICTURES_READ)
+        loader = build_loader(
+            paths,
+            [i % CLASSES for i in range(PICTURES_READ)],
+            config.data,
+            batch_size=config.training.batch_size,
+            seed=0,
+            device=device,
+        )
+        torch.manual_seed(0)
+        critic = build_osnet(config.critic.arch, CLASSES)
+        task = IntactTask(config, critic, Process(0, 1, device, None), loader.schedule.num_images)
+        step = task.step_form
+        assert isinstance(step, SharedStep)
+        with closing(loader.iterate(Position(0, 0))) as batches:
+            for i in range(2):
+                step(next(batches), i, False)
+            parts = [
+                (step, "_update_discriminator", "D"),
+                (step, "_update_association", "φ and σ"),
+                (step, "_update_generator", "G update"),
+                (step.generator, "forward", "G forward"),
+                *((updater, "step", "optimisers") for updater in step.updaters.values()),
+            ]
+            contexts = [_timed(owner, name, total, key, device) for owner, name, key in parts]
+            for context in contexts:
+                context.__enter__()
+            begin_all = time.perf_counter()
+            for i in range(iterations):
+                begin = time.perf_counter()
+                batch = next(batches)
+                total["data wait"] = total.get("data wait", 0.0) + time.perf_counter() - begin
+                step(batch, 100_000 + i, False)
+            synchronise(device)
+            total["iteration"] = time.perf_counter() - begin_all
+            for context in reversed(contexts):
+                context.__exit__(None, None, None)
+    return {name: 1e3 * seconds / iterations for name, seconds in total.items()}
+
+
+def measure(preset: str, with_compile: bool, repeats: int) -> dict[str, Any]:
+    """Measure and print both tables; returns what belongs into a record."""
+    device, config = device_of(), PRESETS[preset]
+    rows = measure_ladder(config, device, with_compile, repeats)
+    print(f"{'':<36}{'img/s':>9}{'ratio':>7}{'utilisation':>13}{'peak GiB':>10}")
+    for row in rows:
+        memory = "" if row["peak_gib"] is None else f"{row['peak_gib']:.2f}"
+        print(
+            f"{row['rung']:<36}{row['img_per_s']:>9.1f}{row['ratio']:>7.2f}{row['utilisation']:>13.3f}{memory:>10}"
+        )
+    parts = measure_breakdown(config, device, max(4, repeats // 2))
+    print("one iteration as the preset has it, ms: " + ", ".join(f"{k} {v:.1f}" for k, v in parts.items()))
+    return {
+        "preset": preset,
+        "threads": torch.get_num_threads(),
+        "config": to_dict(config),
+        "ladder": rows,
+        "breakdown_ms": parts,
+    }
+
+
+def main() -> None:
+    """Measure and write a record."""
+    parser = argparse.ArgumentParser(description="What each switch of the training step is worth.")
+    parser.add_argument("preset", nargs="?", choices=PRESETS, default="cpu")
+    parser.add_argument(
+        "--with-compile", action="store_true", help="also compiled, which takes minutes on a CPU"
+    )
+    parser.add_argument("--repeats", type=int, default=12)
+    options = parser.parse_args()
+    figures = measure(options.preset, options.with_compile, options.repeats)
+    device = device_of()
+    kind = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu {torch.get_num_threads()} cores"
+    flag = " --with-compile" if options.with_compile else ""
+    record = {
+        "command": f"python -m benchmarks.ladder {options.preset}{flag}",
+        "machine": {"kind": kind},
+        "versions": versions("torch", "triton", "nvidia-dali-cuda130", "numpy"),
+        **figures,
+    }
+    print(f"record: {write_record(record, kind.replace(' ', '-').lower() + '-ladder')}")
+
+
+if __name__ == "__main__":
+    main()

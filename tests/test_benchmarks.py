@@ -1,0 +1,58 @@
+"""The benchmarks' own code, at sizes at which a CPU gets through it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks import association_step, ladder, operators
+from intact_fast.config import Config
+
+CPU = torch.device("cpu")
+
+
+def test_every_operator_is_measured() -> None:
+    rows = [
+        operators.measure_subject(subject, CPU, 1e9, ("fused", "eager"), repeats=1)
+        for subject in operators.subjects(CPU, batch=2, most_rows=16)
+    ]
+    assert {row["operator"] for row in rows} == {
+        "pixel_shuffle_act",
+        "pixel_shuffle_act + skip",
+        "batch_norm_act relu",
+        "batch_norm_act relu + residual",
+        "batch_norm_act leaky_relu",
+    }
+    assert all(row[form]["forward_us"] > 0 for row in rows for form in ("fused", "eager"))
+    assert operators.copy_bandwidth(CPU, size=1 << 20, repeats=3) > 1e6
+
+
+def test_both_forms_of_the_association_step_are_measured() -> None:
+    figures = association_step.measure_association_step(CPU, iterations=2)
+    assert figures.keys() == {"eager", "fused"}
+
+
+def test_every_rung_of_the_ladder_is_measured(tiny_config: Config) -> None:
+    rows = ladder.measure_ladder(tiny_config, CPU, with_compile=False, repeats=1)
+    assert len(rows) == 7
+    assert rows[0]["ratio"] == 1
+    assert all(row["img_per_s"] > 0 and row["utilisation"] > 0 for row in rows)
+    parts = ladder.measure_breakdown(tiny_config, CPU, iterations=2)
+    assert parts.keys() == {
+        *("data wait", "G forward", "D", "φ and σ", "G update", "optimisers", "iteration"),
+    }
+    named = sum(parts[name] for name in ("data wait", "G forward", "D", "φ and σ", "G update"))
+    assert 0.5 * parts["iteration"] < named <= 1.01 * parts["iteration"]
+
+
+def test_a_rung_that_computes_something_else_is_caught(tiny_config: Config) -> None:
+    plain, shared = (
+        ladder.Climber(rung, tiny_config, CPU)
+        for rung in ladder.rungs(CPU, False)
+        if rung.name in ("eager float32 NCHW, naive", "+ shared forward passes, float32")
+    )
+    reference = ladder.losses(plain)
+    with torch.no_grad():
+        shared.task.networks.discriminator.fc2.bias.add_(0.1)
+    with pytest.raises(AssertionError, match="shared forward passes"):
+        ladder.gate(shared, reference)
