@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.record import versions, write_record
+from benchmarks.record import cpu_kind, versions, write_record
 from benchmarks.setup import CLASSES, device_of, pictures_like_market, random_batch, synchronise
 from intact_fast.config import PRESETS, Config
 from intact_fast.configuration import to_dict
@@ -296,15 +296,16 @@ def main() -> None:
     options = parser.parse_args()
     figures = measure(options.preset, options.with_compile, options.repeats)
     device = device_of()
-    kind = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu {torch.get_num_threads()} cores"
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name() if on_gpu else f"cpu {torch.get_num_threads()} cores"
     flag = " --with-compile" if options.with_compile else ""
     record = {
         "command": f"python -m benchmarks.ladder {options.preset}{flag}",
-        "machine": {"kind": kind},
+        "machine": {"gpu": name} if on_gpu else {"cpu": cpu_kind(), "gpu": None},
         "versions": versions("torch", "triton", "nvidia-dali-cuda130", "numpy"),
         **figures,
     }
-    print(f"record: {write_record(record, kind.replace(' ', '-').lower() + '-ladder')}")
+    print(f"record: {write_record(record, name.replace(' ', '-').lower() + '-ladder')}")
 
 
 if __name__ == "__main__":

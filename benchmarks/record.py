@@ -30,6 +30,15 @@ def versions(*packages: str) -> dict[str, str | None]:
     return result
 
 
+def cpu_kind() -> str:
+    """Model of the processor, its cores, and whether it multiplies bfloat16 matrices in hardware."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in fields.items()}
+    amx = " with AMX bfloat16" if "amx_bf16" in fields.get("flags", "").split() else ""
+    return f"{fields.get('model name', platform.machine())}, {os.cpu_count()} cores{amx}"
+
+
 def write_record(record: dict[str, Any], name: str) -> Path:
     """Write ``records/DATE-NAME.json``, numbered where that exists; an earlier record is never touched."""
     record = {"date": datetime.date.today().isoformat(), **record}
@@ -58,18 +67,13 @@ def figures(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def main(source: str, command: str, name: str | None = None) -> None:
     """Turn pytest-benchmark's JSON into a record."""
     result = json.loads(Path(source).read_text(encoding="utf-8"))
-    cores = os.cpu_count()
     record = {
         "command": command,
-        "machine": {
-            "cpu": result["machine_info"]["cpu"].get("brand_raw", platform.machine()),
-            "cores": cores,
-            "gpu": None,
-        },
+        "machine": {"cpu": cpu_kind(), "gpu": None},
         "versions": versions("torch", "triton", "nvidia-dali-cuda130", "pillow", "numpy"),
         "figures": figures(result),
     }
-    print(f"record: {write_record(record, name or f'cpu-{cores}-cores')}")
+    print(f"record: {write_record(record, name or f'cpu-{os.cpu_count()}-cores')}")
 
 
 if __name__ == "__main__":
