@@ -21,6 +21,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from intact_fast.kernels import batch_norm_kernels, linear_bn_kernels
 from intact_fast.kernels.launch import Launch, recording
 
 CAPABILITIES = (80, 90, 100)
@@ -103,19 +104,19 @@ def _pixel_shuffle(channels: int, dtype: torch.dtype, full: bool) -> None:
 
 
 def _batch_norm(channels: int, dtype: torch.dtype, full: bool) -> None:
-    module = import_module("intact_fast.kernels.batch_norm_act")
     x = _meta(32, channels, 16, 8, dtype=dtype, channels_last=True)
     weight, bias = _vectors(channels, full)
     mean, variance = _vectors(channels, True)
     other = x if full else None
     for training in (True, False):
-        module.forward_triton(x, other, weight, bias, mean, variance, training, 1e-5, "leaky_relu", 0.2)
+        batch_norm_kernels.forward_triton(
+            x, other, weight, bias, mean, variance, training, 1e-5, "leaky_relu", 0.2
+        )
         options = (training, 1e-5, "leaky_relu", 0.2, full, full)
-        module.backward_triton(x, x, other, mean, variance, weight, bias, *options)
+        batch_norm_kernels.backward_triton(x, x, other, mean, variance, weight, bias, *options)
 
 
 def _layers(batch: int, dtype: torch.dtype, full: bool, inputs: int = 512, outputs: int = 512) -> None:
-    module = import_module("intact_fast.kernels.linear_bn_act")
     x, weight = _meta(batch, inputs, dtype=dtype), _meta(outputs, inputs, dtype=dtype)
     z = _meta(batch, outputs, dtype=torch.float32)
     gamma, beta = _vectors(outputs, full)
@@ -123,10 +124,12 @@ def _layers(batch: int, dtype: torch.dtype, full: bool, inputs: int = 512, outpu
     target = _meta(batch, outputs, dtype=dtype)
     for training, compared in product((True, False), (None, target)):
         relu = compared is None
-        module.launch_forward(x, weight, gamma, beta, mean, variance, compared, training, 1e-5, relu)
+        linear_bn_kernels.launch_forward(
+            x, weight, gamma, beta, mean, variance, compared, training, 1e-5, relu
+        )
         grad = target if compared is None else _meta(dtype=torch.float32)
         options = (training, 1e-5, relu, full, full, full)
-        module.launch_backward(grad, compared, x, weight, gamma, beta, z, mean, variance, *options)
+        linear_bn_kernels.launch_backward(grad, compared, x, weight, gamma, beta, z, mean, variance, *options)
 
 
 def _specialised(
@@ -178,7 +181,8 @@ def _resource_usage(cubin: bytes) -> tuple[int, int]:
 
 def name_of(launch: Launch) -> str:
     """The operator's file and the kernel's part in it."""
-    return f"{launch.kernel.__module__.rsplit('.', 1)[-1]} {launch.kernel.__name__.strip('_').removesuffix('_kernel')}"
+    file = launch.kernel.__module__.rsplit(".", 1)[-1].removesuffix("_kernels")
+    return f"{file} {launch.kernel.__name__.strip('_').removesuffix('_kernel')}"
 
 
 def describe(launch: Launch) -> str:

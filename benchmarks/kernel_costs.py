@@ -27,6 +27,7 @@ from benchmarks.ahead_of_time import (
     distinct_launches,
     name_of,
 )
+from intact_fast.kernels import batch_norm_kernels
 from intact_fast.kernels.launch import Launch, recording
 
 
@@ -69,7 +70,6 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
         return torch.empty(size, device="meta")
 
     shuffle = import_module("intact_fast.kernels.pixel_shuffle_act")
-    norm = import_module("intact_fast.kernels.batch_norm_act")
     narrow, wide, bias = pictures(256, 2), pictures(64), vector(256)
     x, channel = pictures(64), vector(64)
     rows = []
@@ -96,14 +96,14 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
             + ("" if training else ", eval")
         )
         forward = _cost(
-            lambda r=residual, t=training: norm.forward_triton(
+            lambda r=residual, t=training: batch_norm_kernels.forward_triton(
                 x, r, channel, channel, channel, channel, t, 1e-5, "relu", 0.0
             ),
             [x, residual],
             x.numel(),
         )
         backward = _cost(
-            lambda r=residual, t=training: norm.backward_triton(
+            lambda r=residual, t=training: batch_norm_kernels.backward_triton(
                 x, x, r, channel, channel, channel, channel, t, 1e-5, "relu", 0.0, t, r is not None
             ),
             [x, x, residual],

@@ -16,17 +16,17 @@ from torch import Tensor
 from intact_fast.kernels.choice import check_tensor
 from intact_fast.kernels.launch import empty
 from intact_fast.kernels.linear_bn_act import (
-    TILE_LIMIT,
     BatchStatistics,
-    Layer,
     LinearBN,
     as_under_autocast,
-    backward_fake,
     check_layer,
-    launch_backward,
-    launch_forward,
-    layer_fakes,
     linear_bn_act_reference,
+)
+from intact_fast.kernels.linear_bn_kernels import TILE_LIMIT, launch_backward, launch_forward
+from intact_fast.kernels.linear_bn_plain import (
+    Layer,
+    backward_fake,
+    layer_fakes,
     normalised_output,
     plain_backward,
     plain_forward,
@@ -95,59 +95,25 @@ def backward_cpu(
 
 
 def backward_triton(
-    grad: Tensor,
-    target: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    z: Tensor,
-    mean: Tensor,
-    scale: Tensor,
-    training: bool,
-    eps: float,
-    needs_x: bool,
-    needs_weight: bool,
-    needs_target: bool,
+    grad: Tensor, target: Tensor, x: Tensor, *arguments: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Launch the backward pass, or leave a batch beyond the tile to PyTorch."""
-    tensors = (x, weight, gamma, beta, z, mean, scale)
+    """Launch the backward pass, or leave a batch beyond the tile to PyTorch; arguments as `backward_cpu` takes them."""
     if len(x) > TILE_LIMIT:
-        return backward_cpu(grad, target, *tensors, training, eps, needs_x, needs_weight, needs_target)
-    return launch_backward(grad, target, *tensors, training, eps, False, needs_x, needs_weight, needs_target)
+        return backward_cpu(grad, target, x, *arguments)
+    *layer, training, eps, needs_x, needs_weight, needs_target = arguments
+    return launch_backward(grad, target, x, *layer, training, eps, False, needs_x, needs_weight, needs_target)
 
 
-def _forward_fake(
-    x: Tensor,
-    weight: Tensor,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    target: Tensor,
-    training: bool,
-    eps: float,
-) -> Layer:
+def _forward_fake(x: Tensor, weight: Tensor, *options: Any) -> Layer:
+    *_, training, _ = options
     loss = x.new_empty((), dtype=accumulation_type(x.dtype))
     return loss, *layer_fakes(x, weight, training)
 
 
 def _backward_fake(
-    grad: Tensor,
-    target: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    z: Tensor,
-    mean: Tensor,
-    scale: Tensor,
-    training: bool,
-    eps: float,
-    needs_x: bool,
-    needs_weight: bool,
-    needs_target: bool,
+    grad: Tensor, target: Tensor, x: Tensor, weight: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    *_, needs_x, needs_weight, needs_target = options
     grad_target = empty(*target.shape, like=target) if needs_target else x.new_empty(0)
     return *backward_fake(x, weight, needs_x, needs_weight), grad_target
 

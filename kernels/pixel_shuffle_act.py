@@ -307,14 +307,7 @@ def _channels_last(x: Tensor, dtype: torch.dtype) -> Tensor:
     return empty(*x.shape, like=x, dtype=dtype, channels_last=True).copy_(x)
 
 
-def _forward_fake(
-    x: Tensor,
-    bias: Tensor | None,
-    slope: Tensor | None,
-    skip: Tensor | None,
-    activation: str,
-    negative_slope: float,
-) -> Tensor:
+def _forward_fake(x: Tensor, *options: Any) -> Tensor:
     n, four_c, height, width = x.shape
     return empty(n, four_c // 4, 2 * height, 2 * width, like=x, channels_last=True)
 
@@ -325,10 +318,9 @@ def _backward_fake(
     from_output: bool,
     bias: Tensor | None,
     slope: Tensor | None,
-    activation: str,
-    negative_slope: float,
-    needs_bias: bool,
+    *options: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    needs_bias = options[-1]
     n, channels, height, width = grad.shape
     dtype = accumulation_type(grad.dtype)
     return (

@@ -1,0 +1,330 @@
+"""Triton kernels and launchers of a fully connected layer with batch normalisation.
+
+`linear_bn_act` ends them in ReLU or nothing, `association_losses` in a squared error. The whole batch stands in one
+tile, so that each program has the statistics of its own outputs at hand. Products are IEEE float32 (TF32 would be
+Triton's default).
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from intact_fast.kernels.launch import empty, launch, power_of_two
+from intact_fast.kernels.loading import load_vector
+
+TILE_LIMIT = 256
+"""Largest batch of one tile; larger ones are computed by PyTorch's own operators."""
+_PRODUCT = 32
+
+
+@triton.jit
+def _forward_kernel(
+    x_ptr,  # B×K
+    weight_ptr,  # N×K
+    gamma_ptr,  # N or None
+    beta_ptr,  # N or None
+    running_mean_ptr,  # N, or None in training
+    running_var_ptr,  # N, or None in training
+    target_ptr,  # B×N or None
+    out_ptr,  # B×N; with a target: one part of the loss per program
+    z_ptr,  # B×N, before the normalisation
+    mean_ptr,  # N or None in eval mode
+    scale_ptr,  # N or None in eval mode
+    variance_ptr,  # N, unbiased, or None in eval mode
+    eps,
+    B,
+    K,
+    N,
+    RELU: tl.constexpr,
+    BB: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+):
+    b = tl.arange(0, BB)
+    n = tl.program_id(0) * BN + tl.arange(0, BN)
+    inside = (b[:, None] < B) & (n[None, :] < N)
+    z = tl.zeros((BB, BN), tl.float32)
+    for start in range(0, K, BK):
+        k = start + tl.arange(0, BK)
+        x = tl.load(x_ptr + b[:, None] * K + k[None, :], mask=(b[:, None] < B) & (k[None, :] < K), other=0.0)
+        w = tl.load(
+            weight_ptr + n.to(tl.int64)[None, :] * K + k[:, None],
+            mask=(n[None, :] < N) & (k[:, None] < K),
+            other=0.0,
+        )
+        z = tl.dot(x.to(tl.float32), w.to(tl.float32), z, input_precision="ieee")
+    offsets = b[:, None] * N + n[None, :]
+    tl.store(z_ptr + offsets, z, mask=inside)
+    if mean_ptr is not None:
+        mean = tl.sum(z, axis=0) / B
+        difference = tl.where(b[:, None] < B, z - mean[None, :], 0.0)
+        squares = tl.sum(difference * difference, axis=0)
+        scale = 1.0 / tl.sqrt_rn(squares / B + eps)
+        tl.store(mean_ptr + n, mean, mask=n < N)
+        tl.store(scale_ptr + n, scale, mask=n < N)
+        tl.store(variance_ptr + n, squares / (B - 1), mask=n < N)
+    else:
+        mean = load_vector(running_mean_ptr, n, N, 0.0)
+        scale = 1.0 / tl.sqrt_rn(load_vector(running_var_ptr, n, N, 1.0) + eps)
+    gamma = load_vector(gamma_ptr, n, N, 1.0)
+    y = (z - mean[None, :]) * (scale * gamma)[None, :] + load_vector(beta_ptr, n, N, 0.0)[None, :]
+    if RELU:
+        y = tl.where(y <= 0, 0.0, y)
+    if target_ptr is not None:
+        error = y - tl.load(target_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+        error = tl.where(inside, error, 0.0)
+        tl.store(out_ptr + tl.program_id(0), tl.sum(error * error) / B / N)
+    else:
+        tl.store(out_ptr + offsets, y.to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _backward_kernel(
+    grad_ptr,  # B×N; with a target: a scalar
+    target_ptr,  # B×N or None
+    z_ptr,  # B×N
+    gamma_ptr,  # N or None
+    beta_ptr,  # N or None
+    mean_ptr,  # N
+    scale_ptr,  # N: 1/deviation in training, the running variance in eval mode
+    grad_z_ptr,  # B×N
+    grad_gamma_ptr,  # N
+    grad_beta_ptr,  # N
+    grad_target_ptr,  # B×N or None
+    eps,
+    B,
+    N,
+    TRAINING: tl.constexpr,
+    RELU: tl.constexpr,
+    BB: tl.constexpr,
+    BN: tl.constexpr,
+):
+    b = tl.arange(0, BB)
+    n = tl.program_id(0) * BN + tl.arange(0, BN)
+    inside = (b[:, None] < B) & (n[None, :] < N)
+    offsets = b[:, None] * N + n[None, :]
+    mean = load_vector(mean_ptr, n, N, 0.0)
+    scale = load_vector(scale_ptr, n, N, 1.0)
+    if not TRAINING:
+        scale = 1.0 / tl.sqrt_rn(scale + eps)
+    gamma = load_vector(gamma_ptr, n, N, 1.0)
+    z = tl.load(z_ptr + offsets, mask=inside, other=0.0)
+    normalised = tl.where(inside, (z - mean[None, :]) * scale[None, :], 0.0)
+    y = normalised * gamma[None, :] + load_vector(beta_ptr, n, N, 0.0)[None, :]
+    if target_ptr is not None:
+        target = tl.load(target_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+        grad = tl.load(grad_ptr).to(tl.float32) * 2.0 / B / N * (y - target)
+        if grad_target_ptr is not None:
+            tl.store(grad_target_ptr + offsets, (-grad).to(grad_target_ptr.dtype.element_ty), mask=inside)
+        grad = tl.where(inside, grad, 0.0)
+    else:
+        grad = tl.load(grad_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+    if RELU:
+        grad = tl.where(y <= 0, 0.0, grad)
+    of_beta = tl.sum(grad, axis=0)
+    of_gamma = tl.sum(grad * normalised, axis=0)
+    tl.store(grad_beta_ptr + n, of_beta, mask=n < N)
+    tl.store(grad_gamma_ptr + n, of_gamma, mask=n < N)
+    if TRAINING:
+        grad = grad - (of_beta / B)[None, :] - normalised * (of_gamma / B)[None, :]
+    grad = tl.where(inside, grad * (scale * gamma)[None, :], 0.0)
+    tl.store(grad_z_ptr + offsets, grad, mask=inside)
+
+
+@triton.jit
+def _products_kernel(
+    grad_z_ptr,  # B×N
+    x_ptr,  # B×K
+    weight_ptr,  # N×K
+    grad_weight_ptr,  # N×K or None
+    grad_x_ptr,  # B×K or None
+    B,
+    K,
+    N,
+    weight_tiles,
+    T: tl.constexpr,
+):
+    """The first ``weight_tiles`` programs compute T×T of the weight's gradient each, the others T×T of x's."""
+    program = tl.program_id(0)
+    columns = tl.cdiv(K, T)
+    i = tl.arange(0, T)
+    total = tl.zeros((T, T), tl.float32)
+    if program < weight_tiles:
+        if grad_weight_ptr is not None:
+            n = (program // columns) * T + i
+            k = (program % columns) * T + i
+            for start in range(0, B, T):
+                b = start + i
+                grad = tl.load(
+                    grad_z_ptr + b[None, :] * N + n[:, None],
+                    mask=(b[None, :] < B) & (n[:, None] < N),
+                    other=0.0,
+                )
+                x = tl.load(
+                    x_ptr + b[:, None] * K + k[None, :], mask=(b[:, None] < B) & (k[None, :] < K), other=0.0
+                )
+                total = tl.dot(grad, x.to(tl.float32), total, input_precision="ieee")
+            tl.store(
+                grad_weight_ptr + n.to(tl.int64)[:, None] * K + k[None, :],
+                total.to(grad_weight_ptr.dtype.element_ty),
+                mask=(n[:, None] < N) & (k[None, :] < K),
+            )
+    else:
+        if grad_x_ptr is not None:
+            b = ((program - weight_tiles) // columns) * T + i
+            k = ((program - weight_tiles) % columns) * T + i
+            for start in range(0, N, T):
+                n = start + i
+                grad = tl.load(
+                    grad_z_ptr + b[:, None] * N + n[None, :],
+                    mask=(b[:, None] < B) & (n[None, :] < N),
+                    other=0.0,
+                )
+                w = tl.load(
+                    weight_ptr + n.to(tl.int64)[:, None] * K + k[None, :],
+                    mask=(n[:, None] < N) & (k[None, :] < K),
+                    other=0.0,
+                )
+                total = tl.dot(grad, w.to(tl.float32), total, input_precision="ieee")
+            tl.store(
+                grad_x_ptr + b[:, None] * K + k[None, :],
+                total.to(grad_x_ptr.dtype.element_ty),
+                mask=(b[:, None] < B) & (k[None, :] < K),
+            )
+
+
+def _tile(batch: int) -> dict[str, int]:
+    """The configuration of a batch: warps grow with it, so that each thread's part of the tile stays small."""
+    rows = power_of_two(batch, 16, TILE_LIMIT)
+    return {"BB": rows, "BN": 16, "BK": 32, "warps": power_of_two(rows // 16, 2, 8)}
+
+
+def launch_forward(
+    x: Tensor,
+    weight: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    target: Tensor | None,
+    training: bool,
+    eps: float,
+    relu: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Launch one layer; returns output (or parts of the loss), z, and in training mean, 1/deviation, variance."""
+    (batch, inputs), outputs, tile = x.shape, weight.shape[0], _tile(x.shape[0])
+    programs = triton.cdiv(outputs, tile["BN"])
+    out = empty(batch, outputs, like=x) if target is None else empty(programs, like=x, dtype=torch.float32)
+    z = empty(batch, outputs, like=x, dtype=torch.float32)
+    mean, scale, variance = (empty(outputs if training else 0, like=x, dtype=torch.float32) for _ in range(3))
+    launch(
+        _forward_kernel,
+        (programs,),
+        {
+            "x_ptr": x.contiguous(),
+            "weight_ptr": weight.contiguous(),
+            "gamma_ptr": gamma,
+            "beta_ptr": beta,
+            "running_mean_ptr": None if training else running_mean,
+            "running_var_ptr": None if training else running_var,
+            "target_ptr": None if target is None else target.contiguous(),
+            "out_ptr": out,
+            "z_ptr": z,
+            "mean_ptr": mean if training else None,
+            "scale_ptr": scale if training else None,
+            "variance_ptr": variance if training else None,
+            "eps": eps,
+            "B": batch,
+            "K": inputs,
+            "N": outputs,
+        },
+        RELU=relu,
+        **tile,
+    )
+    return out, z, mean, scale, variance
+
+
+def launch_backward(
+    grad: Tensor,
+    target: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    z: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    training: bool,
+    eps: float,
+    relu: bool,
+    needs_x: bool,
+    needs_weight: bool,
+    needs_target: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Launch one layer's backward pass: through the normalisation, then both products side by side.
+
+    Returns:
+        Gradients of x, of the weight, 2×N float32 of β and γ, and of the target; the first two and the last are
+        empty where not asked for.
+    """
+    (batch, inputs), outputs, tile = x.shape, weight.shape[0], _tile(x.shape[0])
+    grad_z = empty(batch, outputs, like=x, dtype=torch.float32)
+    grad_weight = empty(outputs, inputs, like=weight) if needs_weight else None
+    grad_target = empty(batch, outputs, like=target) if target is not None and needs_target else None
+    sums = empty(2, outputs, like=x, dtype=torch.float32)
+    launch(
+        _backward_kernel,
+        (triton.cdiv(outputs, tile["BN"]),),
+        {
+            "grad_ptr": grad.contiguous(),
+            "target_ptr": None if target is None else target.contiguous(),
+            "z_ptr": z,
+            "gamma_ptr": gamma,
+            "beta_ptr": beta,
+            "mean_ptr": mean,
+            "scale_ptr": scale,
+            "grad_z_ptr": grad_z,
+            "grad_gamma_ptr": sums[1],
+            "grad_beta_ptr": sums[0],
+            "grad_target_ptr": grad_target,
+            "eps": eps,
+            "B": batch,
+            "N": outputs,
+        },
+        TRAINING=training,
+        RELU=relu,
+        BB=tile["BB"],
+        BN=tile["BN"],
+        warps=tile["warps"],
+    )
+    columns = triton.cdiv(inputs, _PRODUCT)
+    weight_tiles = columns * triton.cdiv(outputs, _PRODUCT) if needs_weight else 0
+    input_tiles = columns * triton.cdiv(batch, _PRODUCT) if needs_x else 0
+    grad_x = empty(batch, inputs, like=x) if needs_x else None
+    if weight_tiles + input_tiles > 0:
+        launch(
+            _products_kernel,
+            (weight_tiles + input_tiles,),
+            {
+                "grad_z_ptr": grad_z,
+                "x_ptr": x.contiguous(),
+                "weight_ptr": weight.contiguous(),
+                "grad_weight_ptr": grad_weight,
+                "grad_x_ptr": grad_x,
+                "B": batch,
+                "K": inputs,
+                "N": outputs,
+                "weight_tiles": weight_tiles,
+            },
+            warps=8,
+            T=_PRODUCT,
+        )
+    return (
+        x.new_empty(0) if grad_x is None else grad_x,
+        weight.new_empty(0) if grad_weight is None else grad_weight,
+        sums,
+        x.new_empty(0) if grad_target is None else grad_target,
+    )
