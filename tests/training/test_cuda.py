@@ -13,13 +13,19 @@ from intact_fast.config import Config
 pytestmark = pytest.mark.cuda
 
 
-def test_shared_step_on_cuda_equals_cpu(tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(tiny_config, training=replace(tiny_config.training, precision="fp32"))
+@pytest.mark.parametrize("compiled", ["off", "on"])
+@pytest.mark.parametrize("kernels", ["torch", "triton"])
+def test_shared_step_on_cuda_equals_cpu(
+    tiny_config: Config, monkeypatch: pytest.MonkeyPatch, kernels: str, compiled: str
+) -> None:
+    training = replace(tiny_config.training, precision="fp32", kernels=kernels, compile=compiled)  # type: ignore[arg-type]
+    config = replace(tiny_config, training=training)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     records = {}
     for name in ("cpu", "cuda"):
         device = torch.device(name, 0) if name == "cuda" else torch.device(name)
-        step = make_step(config, device)
+        plain = replace(training, compile="off", kernels="torch")
+        step = make_step(config if name == "cuda" else replace(config, training=plain), device)
         records[name] = [step(random_batch(config, 8, device, i), i, True) for i in range(2)]
     for cpu, cuda in zip(records["cpu"], records["cuda"], strict=True):
         for key, value in cpu.items():
@@ -28,10 +34,27 @@ def test_shared_step_on_cuda_equals_cpu(tiny_config: Config, monkeypatch: pytest
             )
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_no_host_synchronisation_between_logs(tiny_config: Config, precision: str) -> None:
+    training = replace(tiny_config.training, precision=precision, compile="off")  # type: ignore[arg-type]
+    device = torch.device("cuda", 0)
+    step = make_step(replace(tiny_config, training=training), device)
+    batches = [random_batch(tiny_config, 8, device, i) for i in range(2)]
+    for i, batch in enumerate(batches):
+        step(batch, i, False)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for i, batch in enumerate(batches):
+            step(batch, 2 + i, False)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_bf16_step_trains(tiny_config: Config) -> None:
     config = replace(
         tiny_config,
-        training=replace(tiny_config.training, precision="bf16"),
+        training=replace(tiny_config.training, precision="bf16", compile="off"),
         optimiser=replace(tiny_config.optimiser, lr_generator=5e-3),
     )
     step = make_step(config, torch.device("cuda", 0))
