@@ -16,7 +16,7 @@ from intact_fast.data.plan import Position
 from intact_fast.errors import UserError
 from intact_fast.training.checkpoints import CheckpointStore, read_checkpoint
 from intact_fast.training.distributed import Interrupted, Process, StopRequest
-from intact_fast.training.monitoring import Monitor
+from intact_fast.training.monitoring import Monitor, RecordAverage
 from intact_fast.training.steps import Record
 
 
@@ -99,16 +99,18 @@ def run_task(
                     _checkpoint(task, iteration, position, best, ranks, process, fingerprint), iteration
                 )
 
+    averages = RecordAverage()
     monitor.begin_task(task.name, task.iterations, iteration)
     with StopRequest(process) as stop, closing(loader.iterate(position)) as batches:
         for batch in _marked(batches):
             iteration += 1
             detailed = _due(iteration, cadence.log) or iteration == task.iterations
             record = task.step(batch, iteration - 1, detailed)
+            averages.add(record)
             position = batch.next_position
             monitor.advance(len(batch.label) * process.world_size)
             if detailed:
-                monitor.record(iteration, record)
+                monitor.record(iteration, averages.take(record))
             last = iteration == task.iterations
             stopping = stop.agreed()
             if validate is not None and (last or _due(iteration, cadence.validate)):

@@ -35,6 +35,33 @@ def make_console(quiet: bool = False) -> Console:
     return Console(quiet=quiet, highlight=False, soft_wrap=True, width=wide)
 
 
+class RecordAverage:
+    """Means of an iteration's figures since the last look at them, summed on the device.
+
+    Figures that only detailed iterations have, such as gradient norms, stay those of that iteration.
+    """
+
+    def __init__(self) -> None:
+        self._sums: Record = {}
+        self._count = 0
+
+    def add(self, record: Record) -> None:
+        """Take in one iteration."""
+        if not self._sums:
+            self._sums = {name: value.clone() for name, value in record.items()}
+        else:
+            # an iteration has all figures of the first one since the last look, and a detailed one more
+            values = [record[name] for name in self._sums]
+            torch._foreach_add_(list(self._sums.values()), values)
+        self._count += 1
+
+    def take(self, last: Record) -> Record:
+        """Give the means, and what only the ``last`` record has, and start again."""
+        means = {name: value / self._count for name, value in self._sums.items()}
+        self._sums, self._count = {}, 0
+        return last | means
+
+
 class Monitor:
     """Progress and metrics of one run; silent and inactive where ``folder`` is None.
 
