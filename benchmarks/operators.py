@@ -36,6 +36,10 @@ NORMS = (
     (512, 16, 8),
 )
 """C, H, W of the batch normalisations in G and D."""
+LAYERS = ((512, 512), (512, 256), (256, 200), (200, 256), (512, 1024), (1024, 512))
+"""Inputs and outputs of the layers of φ and σ."""
+LOSSES = ((512, 1024), (256, 200))
+"""The last layers of φ and σ, which end in a loss."""
 FORMS = ("fused", "eager", "inductor")
 INPUT_SETS, REPEATS = 4, 30
 COPY_BYTES = 1 << 29
@@ -70,7 +74,7 @@ def _pictures(device: torch.device, *shape: int) -> Tensor:
 
 
 def subjects(device: torch.device, batch: int = BATCH, most_rows: int = 1 << 30) -> list[Subject]:
-    """Every operator on pictures at every shape of the paper that has at most ``most_rows`` rows."""
+    """Every operator at every shape of the paper; of the picture shapes those of at most ``most_rows`` rows."""
     found = []
     for channels, height, width in SHUFFLES:
         for skip in (False, True):
@@ -127,7 +131,47 @@ def subjects(device: torch.device, batch: int = BATCH, most_rows: int = 1 << 30)
                     2 * elements * (7 if residual else 5),
                 )
             )
-    return [subject for subject in found if subject.shape[2] <= most_rows]
+    return [subject for subject in found if subject.shape[2] <= most_rows] + _layers(device, batch)
+
+
+def _layers(device: torch.device, batch: int) -> list[Subject]:
+    """The layers of φ and σ, and the two that end in a loss, in float32."""
+    found = []
+    for width, outputs in LAYERS:
+
+        def layer(k: int = width, n: int = outputs) -> list[Tensor]:
+            sizes = ((batch, k), (n, k), (n,), (n,))
+            return [torch.randn(size, device=device).requires_grad_() for size in sizes]
+
+        traffic = 4 * (batch * width + outputs * width + batch * outputs)
+        shape = (batch, width, outputs)
+        found.append(
+            Subject(
+                "linear_bn_act",
+                shape,
+                kernels.linear_bn_act,
+                kernels.linear_bn_act_reference,
+                layer,
+                traffic,
+                2 * traffic,
+            )
+        )
+        if (width, outputs) not in LOSSES:
+            continue
+
+        def with_target(n: int = outputs, layer: Callable[[], list[Tensor]] = layer) -> list[Tensor]:
+            return [*layer(), torch.randn(batch, n, device=device).requires_grad_()]
+
+        def fused(x: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, target: Tensor) -> Tensor:
+            return kernels.linear_bn_mse(x, kernels.LinearBN(weight, gamma, beta), target, training=True)[0]
+
+        def reference(x: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, target: Tensor) -> Tensor:
+            return kernels.linear_bn_mse_reference(
+                x, kernels.LinearBN(weight, gamma, beta), target, training=True
+            )
+
+        found.append(Subject("linear_bn_mse", shape, fused, reference, with_target, traffic, 2 * traffic))
+    return found
 
 
 def seconds_per_call(calls: list[Callable[[], object]], device: torch.device, repeats: int) -> float:
@@ -161,16 +205,18 @@ def copy_bandwidth(device: torch.device, size: int = COPY_BYTES, repeats: int = 
     return 2 * size / seconds_per_call([lambda: target.copy_(source)], device, repeats)
 
 
+def gradient_like(out: Tensor) -> Tensor:
+    """A random gradient; that of pictures comes from a channels-last convolution in a network."""
+    grad = torch.randn_like(out)
+    return grad.contiguous(memory_format=torch.channels_last) if grad.ndim == 4 else grad
+
+
 def measure_subject(
     subject: Subject, device: torch.device, copy: float, forms: tuple[str, ...], repeats: int = REPEATS
 ) -> dict[str, Any]:
     """Times of every form of one operator, forward and backward."""
     sets = [subject.inputs() for _ in range(INPUT_SETS)]
-    # in a network the gradient comes from a channels-last convolution
-    grads = [
-        torch.randn_like(subject.reference(*tensors)).contiguous(memory_format=torch.channels_last)
-        for tensors in sets
-    ]
+    grads = [gradient_like(subject.reference(*tensors)) for tensors in sets]
     row: dict[str, Any] = {"operator": subject.name, "shape": subject.shape}
     functions = {"fused": subject.fused, "eager": subject.reference}
     if "inductor" in forms:

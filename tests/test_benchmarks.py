@@ -22,6 +22,8 @@ def test_every_operator_is_measured() -> None:
         "batch_norm_act relu",
         "batch_norm_act relu + residual",
         "batch_norm_act leaky_relu",
+        "linear_bn_act",
+        "linear_bn_mse",
     }
     assert all(row[form]["forward_us"] > 0 for row in rows for form in ("fused", "eager"))
     assert operators.copy_bandwidth(CPU, size=1 << 20, repeats=3) > 1e6
