@@ -16,7 +16,7 @@ from intact_fast.kernels.launch import empty, launch, power_of_two
 from intact_fast.kernels.loading import load_vector
 from intact_fast.kernels.registration import accumulation_type
 
-_TILE = 2048
+_TILE, _WARPS = 2048, 8
 _PARTIALS = 512
 
 
@@ -260,7 +260,7 @@ def _backward_apply_kernel(
 
 def _tile(channels: int) -> dict[str, int]:
     block = power_of_two(channels, 8, 128)
-    return {"BC": block, "BM": _TILE // block}
+    return {"BC": block, "BM": min(_TILE // block, 128)}
 
 
 def _chunks(positions: int, tile: dict[str, int]) -> tuple[int, int]:
@@ -308,7 +308,7 @@ def forward_triton(
         m2_partial = empty(chunks, channels, like=x, dtype=torch.float32)
         sizes = {"M": positions, "C": channels, "rows": rows}
         partials = {"mean_partial_ptr": mean_partial, "m2_partial_ptr": m2_partial}
-        launch(_statistics_kernel, (chunks, blocks), {"x_ptr": x, **partials, **sizes}, **tile)
+        launch(_statistics_kernel, (chunks, blocks), {"x_ptr": x, **partials, **sizes}, warps=_WARPS, **tile)
         vectors = {"mean_ptr": mean, "scale_ptr": scale, "variance_ptr": variance}
         launch(
             _combine_statistics_kernel,
@@ -335,6 +335,7 @@ def forward_triton(
         },
         ACTIVATION=activation,
         FROM_VARIANCE=not training,
+        warps=_WARPS,
         **tile,
     )
     return out, mean, scale, variance
@@ -367,7 +368,7 @@ def backward_triton(
     grad_y = picture_like(x) if needs_residual else None
     vectors = {"mean_ptr": mean, "scale_ptr": scale, "weight_ptr": weight, "bias_ptr": bias}
     scalars = {"slope": slope, "eps": eps, "M": positions, "C": channels}
-    constants = {"ACTIVATION": activation, "FROM_VARIANCE": not training, **tile}
+    constants = {"ACTIVATION": activation, "FROM_VARIANCE": not training, "warps": _WARPS, **tile}
     sums = None
     if training or needs_sums:
         rows, chunks = _chunks(positions, tile)

@@ -199,7 +199,7 @@ def _products_kernel(
 def _tile(batch: int) -> dict[str, int]:
     """The configuration of a batch: warps grow with it, so that each thread's part of the tile stays small."""
     rows = power_of_two(batch, 16, TILE_LIMIT)
-    return {"BB": rows, "BN": 16, "BK": 32, "warps": power_of_two(rows // 16, 2, 8)}
+    return {"BB": rows, "BN": 16, "BK": 32, "warps": power_of_two(rows // 16, 4, 8)}
 
 
 def launch_forward(
