@@ -117,12 +117,18 @@ def losses(climber: Climber) -> Tensor:
 
 
 def gate(climber: Climber, reference: Tensor) -> None:
-    """Assert that a rung computes what the first one does: to rounding, of 16 bits where it has those."""
+    """Assert that a rung computes what the first one does: to rounding, of 16 bits where it has those.
+
+    After the first iteration rounding comes back amplified, as Adam's first steps follow the sign of any gradient.
+    """
     sixteen = climber.rung.autocast or climber.rung.training["precision"] == "bf16"
-    tolerance = {"rtol": 0.1, "atol": 0.05} if sixteen else {"rtol": 1e-3, "atol": 1e-4}
-    torch.testing.assert_close(
-        losses(climber), reference, **tolerance, msg=lambda m: f"{climber.rung.name}: {m}"
-    )
+    at_first = {"rtol": 0.1, "atol": 0.05} if sixteen else {"rtol": 1e-3, "atol": 1e-4}
+    afterwards = at_first if sixteen else {"rtol": 0.02, "atol": 2e-3}
+    found = losses(climber)
+    for rows, tolerance in ((slice(0, 1), at_first), (slice(1, None), afterwards)):
+        torch.testing.assert_close(
+            found[rows], reference[rows], **tolerance, msg=lambda m: f"{climber.rung.name}: {m}"
+        )
 
 
 def seconds_per_iteration(climber: Climber, repeats: int) -> list[float]:
