@@ -67,14 +67,18 @@ def measure(
 
 
 @sizes
-@pytest.mark.parametrize("backend", ["pillow", pytest.param("dali", marks=needs_dali)])
+@pytest.mark.parametrize(
+    ("backend", "cache_mib"),
+    [("pillow", 0), pytest.param("dali", 0, marks=needs_dali), pytest.param("dali", 100, marks=needs_dali)],
+)
 def test_training_pictures_on_cpu(
     benchmark: BenchmarkFixture,
     batches_of: Callable[[DataConfig, torch.device], Iterator[Batch]],
     backend: str,
+    cache_mib: int,
     size: tuple[int, int],
 ) -> None:
-    config = DataConfig(height=size[0], width=size[1], backend=backend, threads=THREADS)
+    config = DataConfig(height=size[0], width=size[1], backend=backend, threads=THREADS, cache_mib=cache_mib)
     device = torch.device("cpu")
     measure(benchmark, batches_of(config, device), config, device)
 
@@ -83,11 +87,12 @@ def test_training_pictures_on_cpu(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @sizes
 @pytest.mark.parametrize(
-    ("backend", "decode"),
+    ("backend", "decode", "cache_mib"),
     [
-        ("pillow", "cpu"),
-        pytest.param("dali", "cpu", marks=needs_dali),
-        pytest.param("dali", "gpu", marks=needs_dali),
+        ("pillow", "cpu", 0),
+        pytest.param("dali", "cpu", 0, marks=needs_dali),
+        pytest.param("dali", "gpu", 0, marks=needs_dali),
+        pytest.param("dali", "gpu", 100, marks=needs_dali),
     ],
 )
 def test_training_pictures_on_gpu(
@@ -95,8 +100,16 @@ def test_training_pictures_on_gpu(
     batches_of: Callable[[DataConfig, torch.device], Iterator[Batch]],
     backend: str,
     decode: str,
+    cache_mib: int,
     size: tuple[int, int],
 ) -> None:
-    config = DataConfig(height=size[0], width=size[1], backend=backend, decode=decode, threads=THREADS)
+    config = DataConfig(
+        height=size[0],
+        width=size[1],
+        backend=backend,
+        decode=decode,
+        threads=THREADS,
+        cache_mib=cache_mib,
+    )
     device = torch.device("cuda", 0)
     measure(benchmark, batches_of(config, device), config, device)

@@ -13,7 +13,7 @@ _DISCRIMINATOR_PAIRS = 4
 def check_data(data: DataConfig) -> None:
     """Raise UserError for a value that no data set could make sense of."""
     _at_least("data", data, 1, ("height", "width"))
-    _at_least("data", data, 0, ("split_seed", "pad", "threads", "prefetch"))
+    _at_least("data", data, 0, ("split_seed", "pad", "threads", "prefetch", "cache_mib"))
     if not data.factors or min(data.factors) < 1:
         raise UserError(f"--data.factors {data.factors}: give one or more rates of 1 or more")
     if data.jpeg_quality is not None and not 1 <= data.jpeg_quality <= 100:

@@ -48,6 +48,8 @@ class DataConfig:
     """Training loader; `auto` takes DALI where it is installed."""
     decode: Literal["auto", "cpu", "gpu"] = "auto"
     """Where DALI decodes and resizes; `auto` follows the training device."""
+    cache_mib: int = 0
+    """Main memory of each process, in MiB, for training pictures decoded once (DALI); 0 decodes them every time."""
     threads: int = 2
     """Worker threads (DALI) or processes (Pillow) per training process."""
     prefetch: int = 2
@@ -184,6 +186,10 @@ class TrainingConfig:
     """Compile each role of the training step into one graph; `auto` does on CUDA (on a CPU it measured slower)."""
     f_c_table: bool = False
     """Compute f_c of each HR training picture once and look it up afterwards (not with `data.pad`)."""
+    cuda_graph: bool = False
+    """Replay whole iterations as CUDA graphs (one process on a GPU)."""
+    sync_bn: bool = False
+    """Batch statistics of G, D, φ and σ over all processes (several GPUs) instead of each process's own."""
     kernels: Literal["auto", "triton", "torch"] = "auto"
     """Fused operators of G, D, φ and σ; `auto` takes those measured faster on a GPU, `torch` none."""
     log_every: int = 50

@@ -94,6 +94,7 @@ _FREE = {
     "data.root",
     "data.backend",
     "data.decode",
+    "data.cache_mib",
     "data.threads",
     "data.prefetch",
     "data.skip_corrupt",

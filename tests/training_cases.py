@@ -25,13 +25,13 @@ def batch_of(seed: int, size: int = 6, classes: int = 5) -> Batch:
     return Batch(x_h, x_l, label, torch.full((size,), 2), torch.arange(size), Position(0, 0))
 
 
-def networks_of(config: Config) -> Networks:
+def networks_of(config: Config, device: torch.device = CPU, sync_bn: bool = False) -> Networks:
     torch.manual_seed(3)
     critic = build_osnet("osnet_x0_25", 5)
     with torch.no_grad():
         # a critic whose normalisation has seen pictures, so that f_c varies
         critic.train()(batch_of(99, size=16).x_h)
-    return Networks(config, critic, CPU)
+    return Networks(config, critic, device, sync_bn)
 
 
 def small(config: Config, **association: object) -> Config:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from os import fsencode
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from nvidia.dali import fn, math, pipeline_def, types
 from nvidia.dali.pipeline import do_not_convert
 
 from intact_fast.data.batches import Batch, PictureForm, assemble
+from intact_fast.data.dali_decoding import DecodedPictures, decode_pictures, decoded_file, file_name
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from intact_fast.data.pillow_loader import read_training_image
 from intact_fast.data.plan import BatchPlan
@@ -27,11 +27,15 @@ _FILTERS = {
 
 _INPUTS = {
     "name": (types.UINT8, 1),
+    "is_cached": (types.BOOL, 0),
+    "cached": (types.UINT8, 3),
     "flip": (types.INT32, 0),
     "r": (types.FLOAT, 0),
     "shift": (types.INT32, 1),
 }
 """What a pipeline is fed with for each picture: type and number of dimensions."""
+
+_NOTHING = np.zeros((1, 1, 3), dtype=np.uint8)
 
 
 class PlanSource:
@@ -40,12 +44,31 @@ class PlanSource:
     Attributes:
         inputs: Names of what it feeds, those of `_INPUTS` that the pictures' form needs.
         pending: Plans whose batch has not come out, oldest first.
+
+    Args:
+        plans: What to read.
+        paths: Picture files.
+        form: How to prepare them.
+        decoded: Pictures in memory, by row; None where none are kept.
     """
 
-    def __init__(self, plans: Iterator[BatchPlan], paths: Sequence[Path], form: PictureForm) -> None:
+    def __init__(
+        self,
+        plans: Iterator[BatchPlan],
+        paths: Sequence[Path],
+        form: PictureForm,
+        decoded: DecodedPictures | None = None,
+    ) -> None:
         self._plans = plans
         self._paths = paths
-        self.inputs = ["name", "flip", *(["r"] if form.with_lr else []), *(["shift"] if form.pad > 0 else [])]
+        self._decoded = decoded or {}
+        self.inputs = [
+            "name",
+            *(["is_cached", "cached"] if decoded is not None else []),
+            "flip",
+            *(["r"] if form.with_lr else []),
+            *(["shift"] if form.pad > 0 else []),
+        ]
         self.pending: deque[BatchPlan] = deque()
 
     def __call__(self) -> tuple[Any, ...]:
@@ -53,7 +76,9 @@ class PlanSource:
         plan = next(self._plans)
         self.pending.append(plan)
         values = {
-            "name": [np.frombuffer(fsencode(self._paths[i]), dtype=np.uint8) for i in plan.index],
+            "name": [file_name(self._paths[i]) for i in plan.index],
+            "is_cached": np.array([i in self._decoded for i in plan.index]),
+            "cached": [self._decoded.get(i, _NOTHING) for i in plan.index],
             "flip": plan.flip.astype(np.int32),
             "r": plan.r.astype(np.float32),
             "shift": plan.shift.astype(np.int32),
@@ -154,6 +179,18 @@ def _resize(images: Any, before: Any, after: Any, kernel: str) -> Any:
     return resized
 
 
+def _cached_or_decoded(given: dict[str, Any], gpu_decode: bool) -> tuple[Any, Any]:
+    """Take pictures from memory where they are there, else read and decode them."""
+    if given["is_cached"]:
+        # a decoder says how its pictures lie in memory, and both branches must agree
+        images = fn.reshape(given["cached"], layout="HWC")
+        native = fn.cast(images.shape()[:2], dtype=types.FLOAT)
+        images = images.gpu() if gpu_decode else images
+    else:
+        images, native = decoded_file(given["name"], gpu_decode)
+    return images, native
+
+
 @pipeline_def(enable_conditionals=True, exec_dynamic=True)
 def picture_pipeline(source: PlanSource, form: PictureForm, gpu_decode: bool, gpu_output: bool) -> Any:
     """Build the graph from file names to normalised pictures.
@@ -175,14 +212,10 @@ def picture_pipeline(source: PlanSource, form: PictureForm, gpu_decode: bool, gp
         ndim=[ndim for _, ndim in kinds],
     )
     given = {name: fed[i] for i, name in enumerate(source.inputs)}
-    encoded = fn.io.file.read(given["name"])
-    native = fn.cast(fn.peek_image_shape(encoded)[:2], dtype=types.FLOAT)
-    images = fn.decoders.image(
-        encoded,
-        device="mixed" if gpu_decode else "cpu",
-        output_type=types.RGB,
-        jpeg_fancy_upsampling=True,
-    )
+    if "cached" in given:
+        images, native = _cached_or_decoded(given, gpu_decode)
+    else:
+        images, native = decoded_file(given["name"], gpu_decode)
     size = _constant(form.size)
 
     def finished(picture: Any, before: Any) -> Any:
@@ -226,6 +259,7 @@ def dali_batches(
     gpu_decode: bool,
     threads: int,
     prefetch: int,
+    cache_mib: int = 0,
 ) -> Iterator[Batch]:
     """Yield the batches of ``plans`` in order.
 
@@ -239,6 +273,7 @@ def dali_batches(
         gpu_decode: Decode and resize on ``device``, a GPU, instead of CPU threads.
         threads: DALI's CPU threads.
         prefetch: Batches prepared ahead.
+        cache_mib: Main memory for decoded pictures; 0 keeps none.
 
     Raises:
         UserError: A picture is unreadable.
@@ -248,7 +283,10 @@ def dali_batches(
     device_id = None
     if on_gpu:
         device_id = torch.cuda.current_device() if device.index is None else device.index
-    source = PlanSource(plans, paths, form)
+    decoded = None
+    if cache_mib > 0:
+        decoded = decode_pictures(paths, cache_mib * 2**20, gpu_decode, device_id, max(1, threads))
+    source = PlanSource(plans, paths, form, decoded)
     pipeline = picture_pipeline(
         source,
         form,

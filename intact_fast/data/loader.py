@@ -87,12 +87,21 @@ def build_loader(
     schedule = Schedule(len(paths), batch_size, rank, world_size, seed, config.factors, config.flip, pad)
     form = PictureForm((config.height, config.width), config.kernel, config.jpeg_quality, pad, with_lr)
     common = {"paths": paths, "labels": labels, "form": form, "device": device, "prefetch": config.prefetch}
+    if config.cache_mib > 0 and backend != "dali":
+        raise UserError(
+            f"--data.cache-mib {config.cache_mib}: only --data.backend dali keeps decoded pictures"
+        )
     if backend == "pillow":
         return TrainLoader(backend, schedule, partial(pillow_batches, workers=config.threads, **common))
     from intact_fast.data.dali_loader import dali_batches
 
     read = partial(
-        dali_batches, batch_size=batch_size, gpu_decode=gpu_decode, threads=config.threads, **common
+        dali_batches,
+        batch_size=batch_size,
+        gpu_decode=gpu_decode,
+        threads=config.threads,
+        cache_mib=config.cache_mib,
+        **common,
     )
     return TrainLoader(backend, schedule, read)
 

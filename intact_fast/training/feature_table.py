@@ -35,11 +35,20 @@ class FeatureTable:
             batch: The batch.
             compute: Maps B×3×H×W to B×dim.
         """
-        if batch.view is None or batch.view_on_host is None:
+        if batch.view is None:
             return compute(batch.x_h)
-        if self._known[batch.view_on_host].all():
+        if self.knows(batch):
             return self._features[batch.view]
         f_c = compute(batch.x_h)
         self._features[batch.view] = f_c
-        self._known[batch.view_on_host] = True
+        self.remember(batch)
         return f_c
+
+    def knows(self, batch: Batch) -> bool:
+        """Whether all of a batch's features are stored."""
+        return batch.view_on_host is not None and bool(self._known[batch.view_on_host].all())
+
+    def remember(self, batch: Batch) -> None:
+        """Count a batch's features as stored; `features` does, but not where it was replayed from a graph."""
+        if batch.view_on_host is not None:
+            self._known[batch.view_on_host] = True

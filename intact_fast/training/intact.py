@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from intact_fast.config import Config
+from intact_fast.config import Config, TrainingConfig
 from intact_fast.data.batches import Batch
 from intact_fast.errors import UserError
 from intact_fast.kernels import FASTER
 from intact_fast.models import OSNet
+from intact_fast.training.cuda_graph import CudaRecorder, GraphedStep
 from intact_fast.training.distributed import Process
 from intact_fast.training.feature_table import FeatureTable
 from intact_fast.training.naive_steps import NaiveStep
@@ -29,9 +30,40 @@ def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
     return None
 
 
-def compiles(choice: str, device: torch.device) -> bool:
-    """Resolve ``training.compile``: on CUDA unless told otherwise."""
-    return choice == "on" or (choice == "auto" and device.type == "cuda")
+def compiles(training: TrainingConfig, device: torch.device) -> bool:
+    """Resolve ``training.compile``: on CUDA unless told otherwise, or batch statistics are synchronised."""
+    return training.compile == "on" or (
+        training.compile == "auto" and device.type == "cuda" and not training.sync_bn
+    )
+
+
+def synchronises(config: Config, process: Process) -> bool:
+    """Whether batch statistics are those of several processes."""
+    return config.training.sync_bn and process.world_size > 1
+
+
+def _check(config: Config, process: Process) -> None:
+    """Raise UserError for options of the step that exclude each other or do not fit the processes."""
+    training, device = config.training, process.device.type
+    if training.form == "naive" and (
+        process.world_size > 1
+        or training.precision in ("bf16", "fp16")
+        or training.compile == "on"
+        or training.cuda_graph
+    ):
+        raise UserError("--training.form naive is the plain float32 reference for one process; use shared")
+    if training.sync_bn and device != "cuda":
+        raise UserError(
+            f"--training.sync-bn: PyTorch has it on GPUs only, training runs on the {device}; leave it out"
+        )
+    if training.sync_bn and training.compile == "on":
+        raise UserError("--training.sync-bn is no part of a compiled graph; use --training.compile off")
+    if training.cuda_graph and device != "cuda":
+        raise UserError(f"--training.cuda-graph: it needs a GPU, training runs on the {device}; leave it out")
+    if training.cuda_graph and process.world_size > 1:
+        raise UserError(
+            f"--training.cuda-graph captures one process, there are {process.world_size}; leave it out"
+        )
 
 
 class IntactTask:
@@ -53,24 +85,21 @@ class IntactTask:
         self.iterations = config.training.iterations
         self._config = config
         autocast = autocast_type(config.training.precision, process.device)
-        self.networks = Networks(config, critic, process.device)
-        self._optimisers = build_optimisers(self.networks, config.optimiser)
+        _check(config, process)
+        self._world_size = process.world_size
+        self.networks = Networks(config, critic, process.device, synchronises(config, process))
+        graphed = config.training.cuda_graph
+        self._optimisers = build_optimisers(self.networks, config.optimiser, capturable=graphed)
         self.step_form: Step
         if config.training.form == "naive":
-            training = config.training
-            if process.world_size > 1 or training.precision in ("bf16", "fp16") or training.compile == "on":
-                raise UserError(
-                    "--training.form naive is the plain float32 reference for one process; use shared"
-                )
             self.step_form = NaiveStep(self.networks, self._optimisers, config)
         else:
-            compiled = compiles(config.training.compile, process.device)
+            compiled = compiles(config.training, process.device)
             table = None
             if config.training.f_c_table and pictures is not None:
                 table = FeatureTable(pictures, critic.feature_dim, process.device)
-            self.step_form = SharedStep(
-                self.networks, self._optimisers, config, process, autocast, compiled, table
-            )
+            step = SharedStep(self.networks, self._optimisers, config, process, autocast, compiled, table)
+            self.step_form = GraphedStep(step, CudaRecorder(process.device)) if graphed else step
 
     def describe(self) -> str:
         """Which of the options that make training fast are active, in one line, and why one is not."""
@@ -80,10 +109,16 @@ class IntactTask:
         parts = ["shared forward passes"]
         dtype = autocast_type(training.precision, device)
         parts.append("float32" if dtype is None else str(dtype).removeprefix("torch."))
-        if compiles(training.compile, device):
+        if compiles(training, device):
             parts.append("compiled")
+        elif training.compile == "off":
+            parts.append("not compiled (--training.compile off)")
         else:
-            parts.append("not compiled" + (" (slower on a CPU)" if training.compile == "auto" else ""))
+            parts.append(f"not compiled ({'--training.sync-bn' if training.sync_bn else 'slower on a CPU'})")
+        parts.append("CUDA graphs" if training.cuda_graph else "no CUDA graphs (--training.cuda-graph off)")
+        if training.sync_bn:
+            alone = self._world_size == 1
+            parts.append("no SyncBN (one process)" if alone else "SyncBN (its layers are not fused)")
         if training.kernels == "triton":
             parts.append(
                 "fused operators" + ("" if device.type == "cuda" else " (their PyTorch form, on a CPU)")

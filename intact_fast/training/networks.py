@@ -81,15 +81,24 @@ class Networks(nn.Module):
         critic: C, frozen and in eval mode.
         association: φ, σ and company; None when ``loss.lambda_dis`` is 0.
         target_discriminator: Whose activation is f_d: a frozen view of D, or its moving average.
+
+    Args:
+        config: Their sizes and use.
+        critic: C.
+        device: Where they go.
+        sync_bn: Compute batch statistics of G, D, φ and σ over all processes.
     """
 
-    def __init__(self, config: Config, critic: OSNet, device: torch.device) -> None:
+    def __init__(self, config: Config, critic: OSNet, device: torch.device, sync_bn: bool = False) -> None:
         super().__init__()
         self.feature = config.association.feature
         self._generator_ema_decay = config.generator.ema_decay
         self._ema_decay = config.association.ema_decay if config.association.target == "ema" else None
-        self.generator = build_generator(config).to(device, memory_format=torch.channels_last)
-        self.discriminator = build_discriminator(config).to(device, memory_format=torch.channels_last)
+        synchronised = nn.SyncBatchNorm.convert_sync_batchnorm if sync_bn else nn.Identity()
+        self.generator = synchronised(build_generator(config)).to(device, memory_format=torch.channels_last)
+        self.discriminator = synchronised(build_discriminator(config)).to(
+            device, memory_format=torch.channels_last
+        )
         self.critic = critic.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
         self.generator_ema: Generator | None = None
         if config.generator.ema_decay is not None:
@@ -103,14 +112,15 @@ class Networks(nn.Module):
         self.discriminator_ema: Discriminator | None = None
         if config.loss.lambda_dis != 0:
             dims = self.discriminator.feature_dims
-            self.association = Association(critic.feature_dim, dims[self.feature], config.association).to(
-                device
-            )
+            association = Association(critic.feature_dim, dims[self.feature], config.association)
+            self.association = synchronised(association).to(device)
             if self._ema_decay is not None:
                 self.discriminator_ema = copy.deepcopy(self.discriminator).requires_grad_(False)
         select_kernels(self, config.training.kernels)
         # outside the module tree: their tensors are the ones registered above
         self._views: dict[str, nn.Module] = {"discriminator": frozen_view(self.discriminator)}
+        # D has no running statistics, and a SyncBN synchronises in train mode alone
+        self._views["discriminator"].train(sync_bn)
         if self.association is not None:
             self._views["phi"] = frozen_view(self.association.phi)
 

@@ -34,8 +34,13 @@ class Optimisers:
         return {name: optimiser for name, optimiser in every.items() if optimiser is not None}
 
 
-def build_optimisers(networks: Networks, config: OptimiserConfig) -> Optimisers:
+def build_optimisers(networks: Networks, config: OptimiserConfig, capturable: bool = False) -> Optimisers:
     """Build fused Adam for every trainable network.
+
+    Args:
+        networks: What to train.
+        config: Rates and implementation.
+        capturable: Whether CUDA graphs may hold their steps.
 
     Raises:
         UserError: apex was asked for and is not there, or the networks are not on a GPU.
@@ -50,7 +55,7 @@ def build_optimisers(networks: Networks, config: OptimiserConfig) -> Optimisers:
         fused = partial(Adam, fused=True)
 
     def adam(parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
-        return fused(parameters, lr=lr, betas=config.betas)
+        return fused(parameters, lr=lr, betas=config.betas, capturable=capturable)
 
     association = networks.association
     return Optimisers(

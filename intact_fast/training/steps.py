@@ -118,6 +118,17 @@ class SharedStep:
         record |= self._update_generator(batch, fake, iteration, detailed)
         return record
 
+    def course(self, batch: Batch, iteration: int) -> tuple[bool, bool]:
+        """What the host decides in an iteration; those that agree in it launch the same kernels on the same tensors."""
+        association = self.networks.association
+        in_warmup = association is not None and iteration < association.health.warmup
+        return in_warmup, self._table is not None and self._table.knows(batch)
+
+    def remember(self, batch: Batch) -> None:
+        """Keep for the host what a replayed iteration did on the device alone."""
+        if self._table is not None and self.networks.association is not None:
+            self._table.remember(batch)
+
     def _dis_weight(self, iteration: int) -> Tensor | None:
         association = self.networks.association
         return None if association is None else self.loss.lambda_dis * association.health.weight(iteration)

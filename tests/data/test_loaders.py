@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import multiprocessing
 import os
 import sys
@@ -227,6 +228,43 @@ def test_two_ranks_see_what_one_process_sees(pictures: list[Path], backend: str)
         assert {part.next_position for part in parts} == {whole.next_position}
 
 
+@needs_dali
+@pytest.mark.parametrize("cache_mib", [1, 100])
+def test_cached_pictures_are_the_decoded_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_mib: int
+) -> None:
+    """Where all of them fit, and where some do; of several sizes, one of them upright by its EXIF entry."""
+    paths = write_pictures(tmp_path, [(400, 300), (64, 32), (300, 500), (500, 400), (8, 4), (40, 70)])
+    rotated = Image.open(paths[1])
+    exif = rotated.getexif()
+    exif[0x0112] = 6
+    rotated.save(paths[1], exif=exif)
+    config = replace(CONFIG, backend="dali", pad=3, jpeg_quality=50)
+    plain = take(loader_of(paths, config, batch_size=3), 6)
+    kept: list[int] = []
+    module = importlib.import_module("intact_fast.data.dali_loader")
+    decode_pictures = module.decode_pictures
+
+    def counted(*arguments: Any) -> Any:
+        decoded = decode_pictures(*arguments)
+        kept.append(len(decoded))
+        return decoded
+
+    monkeypatch.setattr(module, "decode_pictures", counted)
+    cached = take(loader_of(paths, replace(config, cache_mib=cache_mib), batch_size=3), 6)
+    assert kept == [3 if cache_mib == 1 else 6]
+    for a, b in zip(cached, plain, strict=True):
+        assert_identical(a, b)
+
+
+@needs_dali
+def test_an_unreadable_picture_is_named_when_it_is_cached(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path, SIZES)
+    paths[4].write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"004\.jpg: unreadable picture"):
+        take(loader_of(paths, replace(CONFIG, backend="dali", cache_mib=10)), 1)
+
+
 @backends
 def test_views_tell_mirrored_pictures_apart(pictures: list[Path], backend: str) -> None:
     by_view: dict[int, Tensor] = {}
@@ -365,6 +403,7 @@ def test_without_dali(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"backend": "pillow", "cache_mib": 5}, r"--data\.cache-mib 5.*--data\.backend dali"),
         ({"backend": "dali", "kernel": "area"}, r"--data\.kernel area.*--data\.backend pillow"),
         pytest.param({"backend": "dali", "decode": "gpu"}, r"--data\.decode gpu", marks=needs_dali),
     ],

@@ -51,6 +51,38 @@ def test_no_host_synchronisation_between_logs(tiny_config: Config, precision: st
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("compiled", ["off", "on"])
+def test_replayed_graphs_equal_plain_iterations(tiny_config: Config, precision: str, compiled: str) -> None:
+    """Detailed iterations between them, the warm-up of L_dis before; replays never make the host wait."""
+    training = replace(tiny_config.training, precision=precision, compile=compiled)  # type: ignore[arg-type]
+    config = replace(
+        tiny_config, training=training, association=replace(tiny_config.association, dis_warmup=6)
+    )
+    device = torch.device("cuda", 0)
+    records = []
+    for graphed in (False, True):
+        step = make_step(replace(config, training=replace(training, cuda_graph=graphed)), device)
+        batches = [random_batch(config, 8, device, i) for i in range(12)]
+        rows = []
+        for i, batch in enumerate(batches):
+            torch.cuda.synchronize()
+            # both kinds have been captured by then
+            torch.cuda.set_sync_debug_mode("error" if i == 11 else "default")
+            try:
+                record = step(batch, i, i == 8)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            rows.append({name: value.clone() for name, value in record.items()})
+        records.append(rows)
+    tolerance = {"rtol": 2e-3, "atol": 1e-4} if precision == "fp32" else {"rtol": 0.05, "atol": 0.02}
+    for plain, replayed in zip(*records, strict=True):
+        for name in (n for n in plain if n.startswith("loss/")):
+            torch.testing.assert_close(
+                replayed[name], plain[name], **tolerance, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
 def test_bf16_step_trains(tiny_config: Config) -> None:
     config = replace(
         tiny_config,

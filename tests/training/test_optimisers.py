@@ -118,6 +118,6 @@ def test_a_run_says_what_is_active(tiny_config: Config) -> None:
     config = replace(tiny_config, generator=replace(tiny_config.generator, ema_decay=0.9))
     line = IntactTask(config, build_osnet("osnet_x0_25", 5), ALONE).describe()
     assert line == (
-        "step: shared forward passes, float32, not compiled (slower on a CPU), no fused operators (none measured "
-        "faster here), Adam of torch, averaged G"
+        "step: shared forward passes, float32, not compiled (slower on a CPU), no CUDA graphs "
+        "(--training.cuda-graph off), no fused operators (none measured faster here), Adam of torch, averaged G"
     )
