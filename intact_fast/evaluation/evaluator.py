@@ -13,6 +13,8 @@ from intact_fast.config import EvaluationConfig
 from intact_fast.data.manifest import Manifest, Row
 from intact_fast.errors import UserError
 from intact_fast.evaluation.features import (
+    ALONE,
+    Peers,
     PictureSource,
     QualityFigures,
     View,
@@ -90,6 +92,7 @@ def evaluate(
     threads: int = 2,
     views: tuple[View, ...] = ("hr", "lr", "sr"),
     validation: bool = False,
+    peers: Peers = ALONE,
 ) -> Evaluation:
     """Rank the gallery for every query under each view.
 
@@ -103,6 +106,8 @@ def evaluate(
         threads: Threads that read pictures.
         views: Which rows of the table to compute.
         validation: Use the held-out training identities instead of the test split.
+        peers: Processes that all call this with the same model and share the pictures; the result is the same for all
+            of them, and that of one process.
 
     Raises:
         UserError: A picture is missing or unreadable, or no query has a match.
@@ -114,17 +119,21 @@ def evaluate(
             "the manifest has no query or no gallery picture; check --data.lr-camera and --data.manifest"
         )
     source = PictureSource(root, manifest.header, model, config.batch_size, threads)
-    gallery_features = extract_features(source, gallery, "hr")
-    query_features = {view: extract_features(source, queries, view) for view in views}
-    try:
-        rankings = {
-            view: _rank(features, gallery_features, queries, gallery, config, manifest)
-            for view, features in query_features.items()
-        }
-    except ValueError as error:
-        raise UserError(f"evaluation of {manifest.header.dataset}: {error}") from error
+    gallery_features = extract_features(source, gallery, "hr", peers)
+    query_features = {view: extract_features(source, queries, view, peers) for view in views}
+
+    def rank() -> dict[View, RankingResult]:
+        try:
+            return {
+                view: _rank(features, gallery_features, queries, gallery, config, manifest)
+                for view, features in query_features.items()
+            }
+        except ValueError as error:
+            raise UserError(f"evaluation of {manifest.header.dataset}: {error}") from error
+
+    rankings = peers.on_main(rank)
     has_generator = model.generator is not None and not validation
-    quality = measure_quality(source, queries) if "sr" in views and has_generator else None
+    quality = measure_quality(source, queries, peers) if "sr" in views and has_generator else None
     return Evaluation(
         manifest.header.dataset,
         manifest.hash,

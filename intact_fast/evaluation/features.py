@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,45 @@ from intact_fast.models.sr_reid import SRReID
 
 View = Literal["hr", "lr", "sr"]
 """How a picture is shown to C: as it is, degraded, or degraded and super-resolved."""
+
+T = TypeVar("T")
+
+
+class Peers(Protocol):
+    """Processes that share an evaluation and all get its result."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process."""
+        ...
+
+    @property
+    def world_size(self) -> int:
+        """How many there are."""
+        ...
+
+    def share(self, function: Callable[[], T]) -> list[T]:
+        """Call a function on every process; the values in order of rank, or the first UserError, everywhere."""
+        ...
+
+    def on_main(self, function: Callable[[], T]) -> T:
+        """Call a function on rank 0 alone; its value, or its UserError, everywhere."""
+        ...
+
+
+class _Alone:
+    rank = 0
+    world_size = 1
+
+    def share(self, function: Callable[[], T]) -> list[T]:
+        return [function()]
+
+    def on_main(self, function: Callable[[], T]) -> T:
+        return function()
+
+
+ALONE: Peers = _Alone()
+"""One process that evaluates everything."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +108,30 @@ class PictureSource:
                 yield batch.to(device).contiguous(memory_format=torch.channels_last)
 
 
-def extract_features(source: PictureSource, rows: Sequence[Row], view: View) -> Tensor:
-    """Features of rows under one view: N×512 float32 on the CPU."""
-    features = []
-    for batch in source.batches(rows, degraded=view != "hr"):
-        if view == "sr":
-            batch = source.model.super_resolve(batch)
-        features.append(source.model.embed(batch).float().cpu())
-    return torch.cat(features)
+def extract_features(source: PictureSource, rows: Sequence[Row], view: View, peers: Peers = ALONE) -> Tensor:
+    """Features of rows under one view: N×512 float32 on the CPU, the same whatever the number of peers."""
+
+    def own() -> list[Tensor]:
+        features = []
+        for batch in source.batches(_own(rows, source.batch_size, peers), degraded=view != "hr"):
+            if view == "sr":
+                batch = source.model.super_resolve(batch)
+            features.append(source.model.embed(batch).float().cpu())
+        return features
+
+    return torch.cat(_in_turn(peers.share(own)))
+
+
+def _own(rows: Sequence[Row], batch_size: int, peers: Peers) -> list[Row]:
+    """Every n-th batch of one process, so that any number of peers computes the same batches."""
+    starts = range(peers.rank * batch_size, len(rows), peers.world_size * batch_size)
+    return [row for start in starts for row in rows[start : start + batch_size]]
+
+
+def _in_turn(shares: Sequence[Sequence[T]]) -> list[T]:
+    """Join what peers computed batch by batch in the order of the rows."""
+    count = sum(len(share) for share in shares)
+    return [shares[i % len(shares)][i // len(shares)] for i in range(count)]
 
 
 @dataclass(frozen=True)
@@ -89,7 +144,7 @@ class QualityFigures:
 
 
 def measure_quality(
-    source: PictureSource, rows: Sequence[Row]
+    source: PictureSource, rows: Sequence[Row], peers: Peers = ALONE
 ) -> tuple[QualityFigures, QualityFigures] | None:
     """Picture quality against HR of the LR input and of the super-resolved output (section 4.5).
 
@@ -101,14 +156,18 @@ def measure_quality(
     degraded = [row for row in rows if row.r is not None]
     if not degraded:
         return None
-    lr, sr = [], []
-    pairs = zip(
-        source.batches(degraded, degraded=True), source.batches(degraded, degraded=False), strict=True
-    )
-    for x_l, x_h in pairs:
-        target = to_uint8(x_h)
-        lr.append(torch.stack(psnr_ssim(to_uint8(x_l), target)).cpu())
-        sr.append(torch.stack(psnr_ssim(to_uint8(source.model.super_resolve(x_l)), target)).cpu())
+
+    def own() -> list[tuple[Tensor, Tensor]]:
+        rows = _own(degraded, source.batch_size, peers)
+        found = []
+        for x_l, x_h in zip(source.batches(rows, True), source.batches(rows, False), strict=True):
+            target = to_uint8(x_h)
+            lr = torch.stack(psnr_ssim(to_uint8(x_l), target)).cpu()
+            sr = torch.stack(psnr_ssim(to_uint8(source.model.super_resolve(x_l)), target)).cpu()
+            found.append((lr, sr))
+        return found
+
+    lr, sr = zip(*_in_turn(peers.share(own)), strict=True)
     return _figures(torch.cat(lr, dim=1)), _figures(torch.cat(sr, dim=1))
 
 

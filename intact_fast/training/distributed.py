@@ -19,10 +19,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from intact_fast.errors import UserError
+from intact_fast.training.meeting import agree_on_name
 
 T = TypeVar("T")
 
-# rank 0 evaluates while the others wait
+# rank 0 ranks and writes while the others wait
 _TIMEOUT = timedelta(hours=12)
 _SAME_REQUEST_SECONDS = 3.0
 
@@ -91,6 +92,20 @@ class Process:
         dist.all_gather_object(values, value, group=self.control)
         return values
 
+    def share(self, function: Callable[[], T]) -> list[T]:
+        """Call a function on every process; return the values in order of rank, or raise a UserError, everywhere."""
+        value: T | None = None
+        error: UserError | None = None
+        try:
+            value = function()
+        except UserError as found:
+            error = found
+        outcomes = self.gather((value, error))
+        for _, error in outcomes:
+            if error is not None:
+                raise error
+        return [value for value, _ in outcomes]
+
     def parallel(self, module: nn.Module) -> nn.Module:
         """Wrap a trainable module so that its gradients are averaged over the processes.
 
@@ -124,16 +139,6 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def _attempt() -> str:
-    """Name this start of the workers, the same for all of them.
-
-    After a crash torchrun may start them again over the same store, where they would find the addresses of
-    their dead predecessors. On several hosts the agents' counts can differ, so there the store stays torchrun's.
-    """
-    single_host = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
-    return f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') if single_host else 'any'}"
-
-
 @contextmanager
 def process_group(device_name: Literal["auto", "cpu", "cuda"]) -> Iterator[Process]:
     """Join the group that torchrun started (gloo on CPU, NCCL on GPU), or stand alone without it."""
@@ -151,7 +156,7 @@ def process_group(device_name: Literal["auto", "cpu", "cuda"]) -> Iterator[Proce
     store, rank, world_size = next(dist.rendezvous("env://"))
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        store=dist.PrefixStore(_attempt(), store),
+        store=dist.PrefixStore(agree_on_name(store, rank, world_size), store),
         rank=rank,
         world_size=world_size,
         device_id=device if device.type == "cuda" else None,

@@ -62,7 +62,8 @@ class Fingerprint:
 
 
 Validate = Callable[[int], float]
-"""Scores the current networks on validation identities; called on rank 0, higher is better."""
+"""Scores the current networks on validation identities, higher is better; called on every process, for which it
+gives the same score or raises the same UserError."""
 
 
 def run_task(
@@ -157,7 +158,7 @@ def _validate(
     best: float | None,
     fingerprint: Fingerprint,
 ) -> float:
-    score = process.on_main(lambda: validate(iteration))
+    score = validate(iteration)
     if best is not None and score <= best:
         return best
     if process.is_main:

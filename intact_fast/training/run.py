@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,8 +53,8 @@ class Run:
         self.monitor = Monitor(self.folder if process.is_main else None)
         self._notes: list[str] = []
 
-    def execute(self) -> Evaluation | None:
-        """Train and evaluate; rank 0 returns the evaluation, the others None."""
+    def execute(self) -> Evaluation:
+        """Train and evaluate; every process gets the same evaluation."""
         with self.monitor:
             self._claim_folder()
             self.manifest = self._obtain_manifest()
@@ -69,9 +70,7 @@ class Run:
                 f"{self.process.device.type}"
             )
             self._note_association(task)
-            result = self._finish(task) if self.process.is_main else None
-            self.process.barrier()
-            return result
+            return self._finish(task)
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
@@ -212,14 +211,17 @@ class Run:
         return task
 
     def _model(self, task: IntactTask) -> SRReID:
-        data = self.config.data
-        networks = task.networks
-        return SRReID(
-            networks.critic,
-            networks.serving_generator,
-            (data.height, data.width),
-            self.manifest.header.kernel,
-        )
+        """What is evaluated: C, and rank 0's G on every process."""
+        data, networks = self.config.data, task.networks
+        generator = networks.serving_generator
+        if self.process.world_size > 1:
+            # parameters agree, batch statistics are each process's own and must stay so
+            buffers = self.process.broadcast({name: b.cpu() for name, b in generator.named_buffers()})
+            if not self.process.is_main:
+                generator = copy.deepcopy(generator)
+                for name, buffer in generator.named_buffers():
+                    buffer.copy_(buffers[name])
+        return SRReID(networks.critic, generator, (data.height, data.width), self.manifest.header.kernel)
 
     def _source(self, model: SRReID) -> PictureSource:
         config = self.config
@@ -238,6 +240,7 @@ class Run:
             self.config.data.threads,
             views=("sr",),
             validation=True,
+            peers=self.process,
         )
         ranking = result.rankings["sr"]
         score = float(ranking.mean_ap)
@@ -245,19 +248,29 @@ class Run:
         self.monitor.say(
             f"validation at {iteration}: Rank-1 {100 * ranking.cmc[0]:.1f}, mAP {100 * score:.1f}"
         )
-        save_triptychs(
-            self._source(model),
-            _spread(result.query_rows, _TRIPTYCHS),
-            self.folder / "samples" / f"validation_{iteration:08d}.png",
-        )
+        shown = _spread(result.query_rows, _TRIPTYCHS)
+        path = self.folder / "samples" / f"validation_{iteration:08d}.png"
+        self.process.on_main(lambda: save_triptychs(self._source(model), shown, path))
         return score
 
     def _finish(self, task: IntactTask) -> Evaluation:
-        """Evaluate the last networks on the test split, write pictures and report, print the table."""
-        config, checkpoints = self.config, self.folder / "checkpoints"
+        """Evaluate the last networks on the test split, and present what was found."""
+        config = self.config
         model = self._model(task)
-        result = evaluate(model, self.manifest, config.data.root, config.evaluation, config.data.threads)
-        samples = self.folder / "samples"
+        result = evaluate(
+            model,
+            self.manifest,
+            config.data.root,
+            config.evaluation,
+            config.data.threads,
+            peers=self.process,
+        )
+        self.process.on_main(lambda: self._present(model, result))
+        return result
+
+    def _present(self, model: SRReID, result: Evaluation) -> None:
+        """Write pictures and report, print the table."""
+        checkpoints, samples = self.folder / "checkpoints", self.folder / "samples"
         source = self._source(model)
         indices = _spread(range(len(result.query_rows)), max(_TRIPTYCHS, _RANKED_QUERIES))
         save_triptychs(
@@ -275,7 +288,6 @@ class Run:
         self.monitor.say(CAVEAT)
         for name, path in paths.items():
             self.monitor.say(f"{name}: {path}")
-        return result
 
 
 def _has_trained(folder: Path) -> bool:

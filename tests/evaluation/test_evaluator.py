@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from intact_fast.models import Generator, build_osnet
 from intact_fast.models.sr_reid import SRReID
 from intact_fast.visualize import RIGHT, WRONG, save_ranked_lists, save_triptychs
 
+T = TypeVar("T")
 Setting = tuple[SRReID, Manifest, Path]
 
 
@@ -64,6 +66,37 @@ def test_features_do_not_depend_on_batching(setting: Setting) -> None:
     rows = setting[1].split("gallery")
     one = extract_features(replace(source_of(setting), batch_size=1, threads=1), rows, "hr")
     torch.testing.assert_close(one, extract_features(source_of(setting), rows, "hr"), rtol=1e-4, atol=1e-5)
+
+
+class Together:
+    """Peers in one process: whatever they share is computed by each in turn."""
+
+    def __init__(self, world_size: int) -> None:
+        self.rank, self.world_size = 0, world_size
+        self.asked = 0
+
+    def share(self, function: Callable[[], T]) -> list[T]:
+        values = []
+        for rank in range(self.world_size):
+            self.rank = rank
+            values.append(function())
+        self.rank = 0
+        return values
+
+    def on_main(self, function: Callable[[], T]) -> T:
+        self.asked += 1
+        return function()
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 40])
+def test_peers_find_what_one_process_finds(setting: Setting, world_size: int) -> None:
+    alone, peers = run(setting), Together(world_size)
+    together = run(setting, peers=peers)
+    assert figures(together) == figures(alone)
+    assert torch.equal(together.gallery_features, alone.gallery_features)
+    for view, features in alone.query_features.items():
+        assert torch.equal(together.query_features[view], features)
+    assert peers.asked == 1, "one process ranks"
 
 
 def test_gain_is_the_paired_difference(setting: Setting) -> None:

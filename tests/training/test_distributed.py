@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ import pytest
 import torch
 from test_command_errors import TINY
 
+from intact_fast.commands.evaluate import main as evaluate_command
+from intact_fast.data.manifest import Manifest
 from intact_fast.training.checkpoints import CheckpointStore, read_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +127,35 @@ def test_a_killed_rank_is_restarted_and_the_run_resumes(tmp_path: Path, options:
     assert read_checkpoint(checkpoints / "iteration_00000040.pt", "--x")["iteration"] == 40
 
 
+def test_a_killed_rank_of_two_agents(tmp_path: Path, options: list[object]) -> None:
+    """Two hosts in the eyes of torchrun, whose counts of restarts can differ."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    options = [*options, "--training.iterations", 60, "--training.checkpoint-every", 5]
+    command = torchrun(1, *options, restarts=2)
+    at = command.index("--standalone")
+    command[at : at + 1] = ["--nnodes=2", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}"]
+    agents = [start(command), start(command)]
+    checkpoints = tmp_path / "runs" / "default" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while CheckpointStore(checkpoints, 1).latest() is None:
+        assert time.monotonic() < deadline
+        assert all(agent.poll() is None for agent in agents)
+        time.sleep(0.05)
+    os.kill(next(filter(None, (_find_worker(agent.pid, rank=1) for agent in agents))), signal.SIGKILL)
+    outputs = [finish(agent) for agent in agents]
+    assert any("Resuming INTACT at iteration" in output for output in outputs)
+    assert read_checkpoint(checkpoints / "iteration_00000060.pt", "--x")["iteration"] == 60
+
+
 def _worker_of(agent: int, rank: int) -> int:
+    worker = _find_worker(agent, rank)
+    assert worker is not None, f"no worker of rank {rank}"
+    return worker
+
+
+def _find_worker(agent: int, rank: int) -> int | None:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal():
             continue
@@ -135,7 +166,7 @@ def _worker_of(agent: int, rank: int) -> int:
             continue
         if parent == agent and f"RANK={rank}".encode() in environment:
             return int(entry.name)
-    raise AssertionError(f"no worker of rank {rank}")
+    return None
 
 
 def test_another_number_of_processes_resumes_at_the_epoch(tmp_path: Path, options: list[object]) -> None:
@@ -146,6 +177,30 @@ def test_another_number_of_processes_resumes_at_the_epoch(tmp_path: Path, option
     assert "The checkpoint is of 2 processes, now there are 1: epoch" in output
     figures = json.loads((tmp_path / "runs" / "default" / "evaluation.json").read_text())
     assert figures["queries"] == 12
+
+
+def test_two_processes_evaluate_as_one(
+    tmp_path: Path, options: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rank 0's G is validated and evaluated, each process reading a part; a picture that one misses stops both."""
+    options = [*options, "--data.val-fraction", 0.4, "--evaluation.batch-size", 4]
+    process = start(torchrun(2, *options, "--training.iterations", 4, "--training.validate-every", 2))
+    assert finish(process).count("validation at") == 2
+    run = tmp_path / "runs" / "default"
+    figures = json.loads((run / "evaluation.json").read_text())
+    latest = CheckpointStore(run / "checkpoints", 1).latest()
+    # features computed with as many threads as torchrun's workers had
+    assert torch.get_num_threads() == 1
+    assert evaluate_command(["--checkpoint", str(latest), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == figures["rows"]
+
+    manifest = Manifest.load(run / "manifest.jsonl")
+    victim = manifest.split("query")[5]
+    (tmp_path / "pictures" / victim.path).unlink()
+    process = start(torchrun(2, *options, "--training.iterations", 6, "--training.validate-every", 2))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert output.count(f"{victim.path}: listed in the manifest but missing") == 1
 
 
 def test_user_error_speaks_once(tmp_path: Path, options: list[object]) -> None:

@@ -1,0 +1,46 @@
+"""A name that all workers of one start know, and none of an earlier start does."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+
+import torch.distributed as dist
+
+_PATIENCE = 600.0
+_PAUSE = 0.05
+
+
+def agree_on_name(store: dist.Store, rank: int, world_size: int) -> str:
+    """Find a name for this start of the workers.
+
+    After a crash torchrun starts them again over the same store, where they would find the addresses of their dead
+    predecessors; its counts of restarts differ between hosts. So rank 0 proposes a name, collects a token from each of
+    the others, and publishes those tokens: a worker takes a name only where it finds its own token.
+
+    Args:
+        store: What the workers and their predecessors share.
+        rank: This worker.
+        world_size: How many there are.
+
+    Raises:
+        TimeoutError: The others did not come.
+    """
+    if rank == 0:
+        name = uuid.uuid4().hex
+        store.set("meeting/name", name)
+        answers = [f"meeting/{name}/{other}" for other in range(1, world_size)]
+        tokens = [store.get(answer).decode() for answer in answers]
+        store.set(f"meeting/{name}/met", json.dumps(tokens))
+        return name
+    token = uuid.uuid4().hex
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        name = store.get("meeting/name").decode()
+        store.set(f"meeting/{name}/{rank}", token)
+        met = f"meeting/{name}/met"
+        if store.check([met]) and token in json.loads(store.get(met)):
+            return name
+        time.sleep(_PAUSE)
+    raise TimeoutError(f"rank {rank}: rank 0 did not come within {_PATIENCE:.0f} s")
