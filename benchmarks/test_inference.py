@@ -29,7 +29,7 @@ def test_inference(benchmark: BenchmarkFixture, size: str, path: str) -> None:
     assert x_l is not None
 
     def embed() -> None:
-        model.embed(model.super_resolve(x_l) if path == "G and critic" else x_l)
+        model.embed(model.generate(x_l) if path == "G and critic" else x_l)
         synchronise(device)
 
     benchmark.group = f"inference, {size}"

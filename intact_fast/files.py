@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files: written so that a reader never sees half of one, read without running code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from intact_fast.errors import UserError
+
+_SCALAR = np.float32(0).__reduce__()[0]
+_NUMPY_NUMBERS = [
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8")),
+]
+"""What torchreid's checkpoints hold besides tensors: their Rank-1 is a numpy number."""
 
 
 @contextmanager
@@ -27,3 +42,31 @@ def write_atomically(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
+    """Load a dictionary onto the CPU; pickled code is never run.
+
+    Args:
+        path: The file.
+        option: Name of the option that the user gave it by, for the error.
+
+    Raises:
+        UserError: The file is missing, broken, or holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise UserError(f"{option} {path}: no such file")
+    try:
+        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    # a broken or foreign file can fail anywhere inside the unpickler, with any exception
+    except Exception as error:
+        raise UserError(
+            f"{option} {path}: not a readable checkpoint (broken, or more than tensors and plain values); "
+            "give another file"
+        ) from error
+    if not isinstance(state, dict):
+        raise UserError(
+            f"{option} {path}: holds a {type(state).__name__}, not a checkpoint; give another file"
+        )
+    return state

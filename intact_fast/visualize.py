@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
+from intact_fast.data.degradation import read_image
 from intact_fast.data.manifest import Row
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
@@ -17,6 +18,7 @@ from intact_fast.evaluation.features import PictureSource, View
 from intact_fast.evaluation.image_quality import to_uint8
 from intact_fast.evaluation.reranking import reranked_blocks
 from intact_fast.files import write_atomically
+from intact_fast.models.sr_reid import SRReID
 
 RIGHT, WRONG, QUERY = "#2e8b57", "#c0392b", "#555555"
 _FRAME, _GAP, _LABEL = 3, 6, 14
@@ -33,7 +35,7 @@ def save_triptychs(source: PictureSource, rows: Sequence[Row], path: Path) -> No
     """
     x_l = torch.cat(list(source.batches(rows, degraded=True)))
     x_h = torch.cat(list(source.batches(rows, degraded=False)))
-    columns = [_images(x) for x in (x_l, source.model.super_resolve(x_l), x_h)]
+    columns = [_images(x) for x in (x_l, source.model.generate(x_l), x_h)]
     cells = [
         [
             (image, QUERY, f"{name} r={row.r}" if name == "LR" else name)
@@ -75,6 +77,33 @@ def save_ranked_lists(
     _save(_grid(cells), path)
 
 
+def save_matches(matches: Mapping[Path, Sequence[tuple[Path, str]]], model: SRReID, path: Path) -> None:
+    """Write each query as it is, as G sees and returns it where it is natively low-resolution, and its matches.
+
+    Args:
+        matches: Gallery files with their labels, the best first, by query file.
+        model: Says which queries pass through G.
+        path: PNG to write.
+    """
+    cells = []
+    for query, found in matches.items():
+        image = read_image(query)
+        line = [(_enlarged(image, model.size), QUERY, "query")]
+        if model.is_low_resolution(image.height):
+            (enhanced,) = model.super_resolve([image])
+            array = (255 * enhanced).round().byte().permute(1, 2, 0).cpu().numpy()
+            line.append((_enlarged(Image.fromarray(array), model.size), QUERY, "SR"))
+        line += [(_enlarged(read_image(file), model.size), QUERY, label) for file, label in found]
+        cells.append(line)
+    if cells:
+        _save(_grid(cells), path)
+
+
+def _enlarged(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    scale = max(1, round(_MIN_HEIGHT / size[0]))
+    return image.resize((size[1] * scale, size[0] * scale), Image.Resampling.BILINEAR)
+
+
 def _distances(evaluation: Evaluation, view: View, queries: Sequence[int]) -> dict[int, np.ndarray]:
     """The distances that were scored: G float32 per query."""
     blocks = reranked_blocks if evaluation.config.rerank else distance_blocks
@@ -99,7 +128,7 @@ def _is_junk(query: Row, hit: Row) -> bool:
 
 def _query_image(source: PictureSource, row: Row, view: View) -> Image.Image:
     (batch,) = source.batches([row], degraded=True)
-    return _images(source.model.super_resolve(batch) if view == "sr" else batch)[0]
+    return _images(source.model.generate(batch) if view == "sr" else batch)[0]
 
 
 def _images(batch: Tensor) -> list[Image.Image]:

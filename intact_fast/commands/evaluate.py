@@ -12,21 +12,18 @@ from typing import Any, Literal
 import tyro
 
 from intact_fast.checks import check_data, check_evaluation
-from intact_fast.config import Config, DataConfig, EvaluationConfig, OSNetName
-from intact_fast.configuration import from_yaml
+from intact_fast.config import DataConfig, EvaluationConfig, OSNetName
 from intact_fast.data.manifest import Manifest
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError, fail
 from intact_fast.evaluation.evaluator import evaluate
 from intact_fast.evaluation.features import View
 from intact_fast.evaluation.tables import describe_protocol, figures, gain_sentence, rich_table
-from intact_fast.models import build_osnet
 from intact_fast.models.sr_reid import SRReID
-from intact_fast.training.checkpoints import read_checkpoint
 from intact_fast.training.critic import load_critic
 from intact_fast.training.distributed import choose_device
 from intact_fast.training.monitoring import make_console
-from intact_fast.training.networks import build_generator
+from intact_fast.training.serving import config_of, model_of_checkpoint, read_training_checkpoint
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def _run(arguments: list[str]) -> None:
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--checkpoint", type=Path)
     path = finder.parse_known_args(arguments)[0].checkpoint
-    checkpoint = _read_training_checkpoint(path) if path is not None else None
+    checkpoint = read_training_checkpoint(path) if path is not None else None
     defaults = EvaluateOptions() if checkpoint is None else _defaults(checkpoint, path, arguments)
     options = tyro.cli(EvaluateOptions, prog="intact-fast evaluate", args=arguments, default=defaults)
     if (checkpoint is None) == (options.critic is None):
@@ -75,7 +72,8 @@ def _run(arguments: list[str]) -> None:
     manifest = obtain_manifest(options.data)
     if checkpoint is not None:
         _check_split(manifest, checkpoint, options, path)
-        model = _model(checkpoint, options, manifest, path)
+        size = (options.data.height, options.data.width)
+        model = model_of_checkpoint(checkpoint, path, size, manifest.header.kernel)
         views = options.queries
     else:
         assert options.critic is not None
@@ -96,18 +94,9 @@ def _run(arguments: list[str]) -> None:
             console.print(line, markup=False)
 
 
-def _read_training_checkpoint(path: Path) -> dict[str, Any]:
-    checkpoint = read_checkpoint(path, "--checkpoint")
-    if "networks" not in checkpoint.get("state", {}) or "config" not in checkpoint:
-        raise UserError(
-            f"--checkpoint {path}: not a checkpoint of the alternating training; a critic goes to --critic"
-        )
-    return checkpoint
-
-
 def _defaults(checkpoint: dict[str, Any], path: Path, arguments: list[str]) -> EvaluateOptions:
     """The run's own options; its own split, too, unless the command line asks for other data."""
-    config = _config(checkpoint, path)
+    config = config_of(checkpoint, path)
     own = _own_manifest(path)
     asked = {a.split("=")[0] for a in arguments if a.startswith("--data.")} - {
         "--data.root",
@@ -122,15 +111,11 @@ def _own_manifest(path: Path) -> Path:
     return path.resolve().parent.parent / "manifest.jsonl"
 
 
-def _config(checkpoint: dict[str, Any], path: Path) -> Config:
-    return from_yaml(checkpoint["config"], str(path))
-
-
 def _check_split(
     manifest: Manifest, checkpoint: dict[str, Any], options: EvaluateOptions, path: Path
 ) -> None:
     """Refuse to test on pictures that the checkpoint was trained on."""
-    trained = _config(checkpoint, path).data
+    trained = config_of(checkpoint, path).data
     same_data = manifest.header.dataset == trained.dataset and (
         trained.dataset != "folder" or options.data.root.resolve() == trained.root.resolve()
     )
@@ -145,23 +130,3 @@ def _check_split(
         f"--checkpoint {path}: trained on split {checkpoint['manifest_hash'][:12]} of {trained.dataset}, and split "
         f"{manifest.hash[:12]} may test on its training pictures; give the run's own by --data.manifest {own}"
     )
-
-
-def _model(checkpoint: dict[str, Any], options: EvaluateOptions, manifest: Manifest, path: Path) -> SRReID:
-    config = _config(checkpoint, path)
-    networks = checkpoint["state"]["networks"]
-    serving = "generator" if config.generator.ema_decay is None else "generator_ema"
-    states = {
-        role: {k.removeprefix(role + "."): v for k, v in networks.items() if k.startswith(role + ".")}
-        for role in ("critic", serving)
-    }
-    critic = build_osnet(config.critic.arch, len(states["critic"]["classifier.bias"]))
-    generator = build_generator(replace(config, data=options.data))
-    try:
-        critic.load_state_dict(states["critic"])
-        generator.load_state_dict(states[serving])
-    except RuntimeError as error:
-        raise UserError(
-            f"--checkpoint {path}: its networks do not fit its own configuration; give another"
-        ) from error
-    return SRReID(critic, generator, (options.data.height, options.data.width), manifest.header.kernel)

@@ -36,10 +36,25 @@ def read_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             ImageOps.exif_transpose(image, in_place=True)
-            return image.convert("RGB")
+            return to_rgb(image)
     except _DECODE_ERRORS as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or "damaged"
         raise UserError(f"{path}: unreadable picture ({reason}); replace the file") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Bring a picture of any mode to 8-bit RGB; opacity is left out.
+
+    Raises:
+        ValueError: Its pixels are floating-point numbers, which have no known range.
+    """
+    if image.mode == "F":
+        raise ValueError("floating-point pixels")
+    if image.mode.startswith("I"):
+        # 16 bits of grey, which Pillow itself would clip
+        grey = np.asarray(image, dtype=np.int64).clip(0, 65535)
+        image = Image.fromarray(np.rint(grey / 257).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def resize(image: Image.Image, size: tuple[int, int], kernel: Kernel) -> Image.Image:

@@ -115,7 +115,7 @@ def extract_features(source: PictureSource, rows: Sequence[Row], view: View, pee
         features = []
         for batch in source.batches(_own(rows, source.batch_size, peers), degraded=view != "hr"):
             if view == "sr":
-                batch = source.model.super_resolve(batch)
+                batch = source.model.generate(batch)
             features.append(source.model.embed(batch).float().cpu())
         return features
 
@@ -163,7 +163,7 @@ def measure_quality(
         for x_l, x_h in zip(source.batches(rows, True), source.batches(rows, False), strict=True):
             target = to_uint8(x_h)
             lr = torch.stack(psnr_ssim(to_uint8(x_l), target)).cpu()
-            sr = torch.stack(psnr_ssim(to_uint8(source.model.super_resolve(x_l)), target)).cpu()
+            sr = torch.stack(psnr_ssim(to_uint8(source.model.generate(x_l)), target)).cpu()
             found.append((lr, sr))
         return found
 

@@ -69,6 +69,9 @@ class Generator(nn.Module):
         skip: ``add`` sums the encoder's output before each pooling into the decoder.
         global_residual: Return ``x_l`` plus a correction; the tail then starts at zero, so that an
             untrained G returns its input.
+
+    Attributes:
+        settings: The arguments, as plain values.
     """
 
     def __init__(
@@ -79,6 +82,12 @@ class Generator(nn.Module):
         global_residual: bool = False,
     ) -> None:
         super().__init__()
+        self.settings = {
+            "widths": list(widths),
+            "blocks_per_group": blocks_per_group,
+            "skip": skip,
+            "global_residual": global_residual,
+        }
         self.skip = skip
         self.global_residual = global_residual
         self.stem = nn.Conv2d(3, widths[0], 3, padding=1)

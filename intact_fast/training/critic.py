@@ -15,13 +15,10 @@ from intact_fast.data.batches import Batch
 from intact_fast.errors import UserError
 from intact_fast.losses import identity_loss
 from intact_fast.models import OSNet, build_osnet
-from intact_fast.models.osnet import arch_of
-from intact_fast.training.checkpoints import read_checkpoint
+from intact_fast.models.osnet_weights import CLASSIFIER, load_osnet, osnet_state
 from intact_fast.training.distributed import Process
 from intact_fast.training.optimisers import Updater, gradient_norm
 from intact_fast.training.steps import Record
-
-_CLASSIFIER = "classifier."
 
 
 class CriticTask:
@@ -99,15 +96,15 @@ def load_critic(path: Path, arch: str, num_classes: int | None, option: str = "-
     Raises:
         UserError: The file is no OSNet of that width, or has another number of classes.
     """
-    state = _osnet_state(path, option, arch)
-    classes = state[_CLASSIFIER + "weight"].shape[0]
+    state = _state_of(path, option, arch)
+    classes = state[CLASSIFIER + "weight"].shape[0]
     if num_classes is not None and classes != num_classes:
         raise UserError(
             f"{option} {path}: its classifier knows {classes} identities, the training split has {num_classes}; "
             "use --critic.init to keep the backbone and train a new classifier"
         )
     critic = build_osnet(arch, classes)
-    _load(critic, state, path, option, missing_allowed=frozenset())
+    load_osnet(critic, state, path, option)
     return critic
 
 
@@ -118,10 +115,10 @@ def initialise_critic(critic: OSNet, path: Path, arch: str) -> None:
         UserError: The file is no OSNet of that width.
     """
     option = "--critic.init"
-    state = _osnet_state(path, option, arch)
-    backbone = {key: value for key, value in state.items() if not key.startswith(_CLASSIFIER)}
-    classifier = frozenset(key for key in critic.state_dict() if key.startswith(_CLASSIFIER))
-    _load(critic, backbone, path, option, missing_allowed=classifier)
+    state = _state_of(path, option, arch)
+    backbone = {key: value for key, value in state.items() if not key.startswith(CLASSIFIER)}
+    classifier = frozenset(key for key in critic.state_dict() if key.startswith(CLASSIFIER))
+    load_osnet(critic, backbone, path, option, missing_allowed=classifier)
 
 
 def critic_checkpoint(critic: OSNet, arch: str) -> dict[str, Any]:
@@ -129,33 +126,9 @@ def critic_checkpoint(critic: OSNet, arch: str) -> dict[str, Any]:
     return {"arch": arch, "state_dict": {k: v.cpu() for k, v in critic.state_dict().items()}}
 
 
-def _osnet_state(path: Path, option: str, arch: str) -> dict[str, Tensor]:
-    checkpoint = read_checkpoint(path, option)
-    state = checkpoint.get("state_dict", checkpoint)
-    # torchreid saves the DataParallel wrapper's names
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    found = arch_of(state)
-    if found is None or _CLASSIFIER + "weight" not in state:
-        raise UserError(
-            f"{option} {path}: not an OSNet checkpoint; give one of torchreid's or of this project's"
-        )
+def _state_of(path: Path, option: str, arch: str) -> dict[str, Tensor]:
+    found, state = osnet_state(path, option)
     if found != arch:
         arch_option = "--arch" if option == "--critic" else "--critic.arch"
         raise UserError(f"{option} {path}: holds {found}, {arch_option} is {arch}; set {arch_option} {found}")
     return state
-
-
-def _load(
-    critic: OSNet, state: dict[str, Tensor], path: Path, option: str, missing_allowed: frozenset[str]
-) -> None:
-    try:
-        result = critic.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise UserError(
-            f"{option} {path}: tensors of another shape than {type(critic).__name__}'s"
-        ) from error
-    wrong = [*(set(result.missing_keys) - missing_allowed), *result.unexpected_keys]
-    if wrong:
-        raise UserError(
-            f"{option} {path}: {len(wrong)} parameters do not fit OSNet, for one {sorted(wrong)[0]}"
-        )

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from intact_fast.config import AssociationConfig, Config, DataConfig
+from intact_fast.config import AssociationConfig, Config
 from intact_fast.errors import UserError
 from intact_fast.losses import distillation_loss
 from intact_fast.models import (
@@ -175,22 +175,25 @@ class Networks(nn.Module):
             )
 
 
-def build_generator(config: Config) -> Generator:
+def build_generator(config: Config, size: tuple[int, int] | None = None) -> Generator:
     """Build G and check that the input size fits its poolings.
+
+    Args:
+        config: Its form, and the input size.
+        size: Another (height, width).
 
     Raises:
         UserError: Height or width is not a multiple of G's total stride.
     """
     g = config.generator
     generator = Generator(g.widths, g.blocks_per_group, g.skip, g.global_residual)
-    check_size(config.data, generator.stride)
+    check_size(size or (config.data.height, config.data.width), generator.stride)
     return generator
 
 
-def check_size(data: DataConfig, stride: int) -> None:
-    """Raise UserError unless height and width are multiples of ``stride``."""
-    for name in ("height", "width"):
-        value = getattr(data, name)
+def check_size(size: tuple[int, int], stride: int) -> None:
+    """Raise UserError unless (height, width) are multiples of ``stride``."""
+    for name, value in zip(("height", "width"), size, strict=True):
         if value <= 0 or value % stride:
             nearest = max(stride, round(value / stride) * stride)
             raise UserError(

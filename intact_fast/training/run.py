@@ -29,6 +29,7 @@ from intact_fast.training.distributed import Process
 from intact_fast.training.intact import IntactTask, autocast_type
 from intact_fast.training.loop import Cadence, Fingerprint, run_task
 from intact_fast.training.monitoring import Monitor
+from intact_fast.training.serving import lr_height
 from intact_fast.visualize import save_ranked_lists, save_triptychs
 
 _TRIPTYCHS = 8
@@ -221,7 +222,13 @@ class Run:
                 generator = copy.deepcopy(generator)
                 for name, buffer in generator.named_buffers():
                     buffer.copy_(buffers[name])
-        return SRReID(networks.critic, generator, (data.height, data.width), self.manifest.header.kernel)
+        return SRReID(
+            networks.critic,
+            generator,
+            (data.height, data.width),
+            self.manifest.header.kernel,
+            lr_height=lr_height(data.root, self.manifest, data.factors),
+        )
 
     def _source(self, model: SRReID) -> PictureSource:
         config = self.config
@@ -281,6 +288,8 @@ class Run:
         paths = {"checkpoint": latest or checkpoints, "pictures": samples}
         if (checkpoints / "best.pt").is_file():
             paths["best checkpoint (validation identities)"] = checkpoints / "best.pt"
+        paths["model"] = self.folder / "model.safetensors"
+        model.save_pretrained(paths["model"])
         paths["report"] = write_report(result, self.folder, paths, self._notes)
         self.monitor.console.print(rich_table(result))
         self.monitor.say(describe_protocol(result.config))

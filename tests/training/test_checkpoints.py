@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from intact_fast.errors import UserError
-from intact_fast.files import write_atomically
-from intact_fast.training.checkpoints import CheckpointStore, read_checkpoint
+from intact_fast.files import read_checkpoint, write_atomically
+from intact_fast.training.checkpoints import CheckpointStore
 
 
 def test_keeps_the_last_ones_and_the_best(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from test_command_errors import TINY
 
 from intact_fast.commands.evaluate import main as evaluate_command
 from intact_fast.data.manifest import Manifest
-from intact_fast.training.checkpoints import CheckpointStore, read_checkpoint
+from intact_fast.files import read_checkpoint
+from intact_fast.training.checkpoints import CheckpointStore
 
 ROOT = Path(__file__).parents[2]
 

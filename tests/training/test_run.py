@@ -13,9 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
+from intact_fast import SRReID
 from intact_fast.config import Config
 from intact_fast.errors import UserError
-from intact_fast.training.checkpoints import CheckpointStore, read_checkpoint
+from intact_fast.files import read_checkpoint
+from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.critic import CriticTask
 from intact_fast.training.distributed import Interrupted, Process
 from intact_fast.training.intact import IntactTask
@@ -61,6 +63,7 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
     assert {p.name for p in folder.iterdir()} == {
         "config.yaml",
         "manifest.jsonl",
+        "model.safetensors",
         "metrics.jsonl",
         "evaluation.json",
         "report.md",
@@ -68,6 +71,11 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
         "tensorboard",
         "checkpoints",
     }
+    served = SRReID.from_pretrained(folder / "model.safetensors")
+    gallery = [config.data.root / row.path for row in evaluation.gallery_rows]
+    features = served(gallery, mode="never", normalize=False)
+    torch.testing.assert_close(features, evaluation.gallery_features, rtol=1e-4, atol=1e-5)
+    assert served.lr_height == 34, "pictures of 48 rows, r from 2 on"
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [r["iteration"] for r in records if r["task"] == "INTACT" and "loss/mse" in r] == [2, 4]
     assert {

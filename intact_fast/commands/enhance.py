@@ -1,0 +1,96 @@
+"""``intact-fast enhance``: pictures of a folder or file, super-resolved under the same names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from PIL import Image
+from torch import Tensor
+
+from intact_fast.commands.serving import ServingOptions, progress, run_command, warn_unreadable
+from intact_fast.errors import UserError
+from intact_fast.files import write_atomically
+from intact_fast.gallery import Unreadable, list_pictures, read_in_batches
+from intact_fast.models.sr_reid import Mode
+
+
+@dataclass(frozen=True)
+class EnhanceOptions(ServingOptions):
+    """Super-resolve the pictures of a folder (and the folders below it) or one file, under the same names.
+
+    Exit status: 0 when all were, 1 when some could not be read, 2 after a mistake in the options.
+    """
+
+    source: Annotated[Path, tyro.conf.Positional] = Path()
+    """Folder or file to read."""
+    target: Annotated[Path, tyro.conf.Positional] = Path()
+    """Folder or file to write."""
+    mode: Mode = "always"
+    """`auto` passes only natively small pictures through G and enlarges the others."""
+    overwrite: bool = False
+    """Replace files that are there already."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    return run_command(EnhanceOptions, "intact-fast enhance", arguments, _run)
+
+
+def _run(options: EnhanceOptions) -> int:
+    listing = list_pictures(options.source)
+    if options.source.is_file():
+        targets = [options.target / options.source.name if options.target.is_dir() else options.target]
+    else:
+        targets = [options.target / path.relative_to(options.source) for path in listing.pictures]
+    pairs = dict(zip(listing.pictures, targets, strict=True))
+    _check_targets(pairs, options)
+    model = options.load()
+    if model.generator is None:
+        raise UserError(f"--model {options.model}: holds no generator; export a training's checkpoint")
+    unreadable = Unreadable()
+    with progress("enhancing", len(pairs), options.json) as advance:
+        for paths, images in read_in_batches(listing.pictures, model.batch_size, model.threads, unreadable):
+            if images:
+                enhanced = model.super_resolve(images, mode=options.mode)
+                for path, image in zip(paths, enhanced, strict=True):
+                    _save(image, pairs[path])
+            advance(len(paths))
+    figures = {
+        "written": len(pairs) - len(unreadable.reasons),
+        "unreadable": sorted(map(str, unreadable.reasons)),
+        "other_files": listing.others,
+        "target": str(options.target),
+    }
+    if options.json:
+        print(json.dumps(figures, indent=1))
+    else:
+        print(
+            f"{figures['written']} pictures written to {options.target}; {len(unreadable.reasons)} unreadable, "
+            f"{listing.others} other files left out"
+        )
+    return warn_unreadable(unreadable)
+
+
+def _check_targets(pairs: dict[Path, Path], options: EnhanceOptions) -> None:
+    """Refuse what would lose a file or fail after hours, before anything is computed."""
+    writable = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.SAVE}
+    for source, target in pairs.items():
+        if target.suffix.lower() not in writable:
+            raise UserError(f"{target}: no picture format that can be written; name a .png or .jpg")
+        if target.exists() and target.resolve() == source.resolve():
+            raise UserError(f"{target}: would replace the picture that is read; give another target")
+        if target.exists() and not options.overwrite:
+            raise UserError(f"{target}: exists already; add --overwrite, or give another target")
+
+
+def _save(image: Tensor, path: Path) -> None:
+    """Write 3×H×W from 0 to 1 in the format of the name."""
+    array = (255 * image).round().byte().permute(1, 2, 0).cpu().numpy()
+    form = Image.registered_extensions()[path.suffix.lower()]
+    with write_atomically(path) as temporary:
+        Image.fromarray(array).save(temporary, format=form, **({"quality": 95} if form == "JPEG" else {}))

@@ -1,0 +1,105 @@
+"""``intact-fast search``: the gallery pictures most similar to each query."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from intact_fast.commands.serving import ServingOptions, progress, run_command, warn_unreadable
+from intact_fast.errors import UserError
+from intact_fast.gallery import Gallery, Unreadable, list_pictures, read_in_batches
+from intact_fast.models.sr_reid import Mode, SRReID
+from intact_fast.visualize import save_matches
+
+
+@dataclass(frozen=True)
+class SearchOptions(ServingOptions):
+    """Rank the pictures of a gallery by similarity to each query.
+
+    Exit status: 0 when all pictures were read, 1 when some could not be, 2 after a mistake in the options.
+    """
+
+    query: Path = Path("query")
+    """Picture, or folder of pictures, to look for."""
+    gallery: Path = Path("gallery")
+    """Folder of pictures to look in."""
+    index: Path | None = None
+    """File that keeps the gallery's features; made if missing, and brought up to date."""
+    top: int = 10
+    """Matches per query."""
+    picture: Path | None = None
+    """PNG to write: each query with its matches."""
+    mode: Mode = "auto"
+    """Which pictures pass through G: natively small ones, all, or none."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    return run_command(SearchOptions, "intact-fast search", arguments, _run)
+
+
+def _run(options: SearchOptions) -> int:
+    if options.top < 1:
+        raise UserError(f"--top {options.top}: must be 1 or more")
+    if not options.gallery.is_dir():
+        raise UserError(f"--gallery {options.gallery}: no such folder")
+    if options.picture is not None and options.picture.suffix.lower() != ".png":
+        raise UserError(f"--picture {options.picture}: is written as PNG; name it .png")
+    queries, pictures = list_pictures(options.query), list_pictures(options.gallery)
+    model = options.load()
+    model.mode = options.mode
+    gallery = Gallery(options.gallery, _identity(options, model), options.index)
+    unreadable = Unreadable()
+    with progress("gallery", len(pictures.pictures), options.json) as advance:
+        update = gallery.update(model, pictures.pictures, unreadable, advance)
+    matches: dict[Path, list[tuple[str, float]]] = {}
+    with progress("queries", len(queries.pictures), options.json) as advance:
+        for paths, images in read_in_batches(queries.pictures, model.batch_size, model.threads, unreadable):
+            if images:
+                scores, rows = gallery.search(model(images, normalize=True), options.top)
+                for path, found, indices in zip(paths, scores.tolist(), rows.tolist(), strict=True):
+                    names = [gallery.names[i] for i in indices]
+                    matches[path] = list(zip(names, found, strict=True))
+            advance(len(paths))
+    if options.picture is not None:
+        shown = {
+            path: [(options.gallery / name, f"{score:.2f}") for name, score in found]
+            for path, found in matches.items()
+        }
+        save_matches(shown, model, options.picture)
+    _print(options, matches, update.computed, len(gallery.names), queries.others + pictures.others)
+    return warn_unreadable(unreadable)
+
+
+def _identity(options: SearchOptions, model: SRReID) -> str:
+    """What features of the same picture depend on."""
+    with options.model.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"{digest} mode={model.mode} lr_height={model.lr_height} precision={model.precision}"
+
+
+def _print(
+    options: SearchOptions,
+    matches: dict[Path, list[tuple[str, float]]],
+    computed: int,
+    size: int,
+    others: int,
+) -> None:
+    if options.json:
+        lists = {
+            str(path): [{"path": str(options.gallery / name), "similarity": score} for name, score in found]
+            for path, found in matches.items()
+        }
+        figures = {"gallery": size, "computed": computed, "other_files": others, "matches": lists}
+        print(json.dumps(figures, indent=1))
+        return
+    for path, found in matches.items():
+        print(path)
+        for rank, (name, score) in enumerate(found, start=1):
+            print(f"{rank:>4}  {score:.3f}  {options.gallery / name}")
+    print(
+        f"{len(matches)} queries, {size} gallery pictures ({computed} of them new), {others} other files left out"
+    )

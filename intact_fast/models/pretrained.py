@@ -1,0 +1,84 @@
+"""The retrieval module as one safetensors file with its configuration inside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from intact_fast.errors import UserError
+from intact_fast.files import write_atomically
+from intact_fast.models.generator import Generator
+from intact_fast.models.osnet import OSNet, arch_of, build_osnet
+
+_KEY = "intact_fast"
+_VERSION = 1
+
+
+def write_pretrained(path: Path, critic: OSNet, generator: Generator | None, options: dict[str, Any]) -> None:
+    """Write C, G and the options of the module around them, atomically.
+
+    Args:
+        path: The file; an older one is replaced.
+        critic: C.
+        generator: G, or None.
+        options: Plain values.
+    """
+    networks = {"critic": critic, "generator": generator}
+    tensors = {
+        f"{role}.{name}": value.detach().cpu().contiguous()
+        for role, network in networks.items()
+        if network is not None
+        for name, value in network.state_dict().items()
+    }
+    configuration = {
+        "version": _VERSION,
+        "critic": {"name": arch_of(critic.state_dict()), "num_classes": critic.num_classes},
+        "generator": None if generator is None else generator.settings,
+        "options": options,
+    }
+    with write_atomically(path) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: json.dumps(configuration)})
+
+
+def read_pretrained(path: Path) -> tuple[OSNet, Generator | None, dict[str, Any]]:
+    """Rebuild what `write_pretrained` wrote, on the CPU.
+
+    Raises:
+        UserError: The file is missing, broken, or of something else.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if text else {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path}: no safetensors file, or a broken one; make one of a run's checkpoint with "
+            "`intact-fast export --checkpoint FILE`"
+        ) from error
+    if text is None:
+        raise UserError(f"{path}: a safetensors file, but none of intact_fast's: it holds no configuration")
+    configuration = json.loads(text)
+    if configuration["version"] != _VERSION:
+        raise UserError(
+            f"{path}: written in form {configuration['version']}, this version reads {_VERSION}; export it again"
+        )
+    critic = build_osnet(**configuration["critic"])
+    settings = configuration["generator"]
+    generator = None if settings is None else Generator(**settings)
+    try:
+        for role, network in (("critic", critic), ("generator", generator)):
+            if network is not None:
+                prefix = role + "."
+                network.load_state_dict(
+                    {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+                )
+    except RuntimeError as error:
+        raise UserError(f"{path}: its tensors do not fit its own configuration; export it again") from error
+    options = configuration["options"]
+    return critic, generator, {**options, "size": tuple(options["size"])}
