@@ -54,6 +54,7 @@ class ServingOptions:
             self.model,
             choose_device(self.device),
             precision=self.precision,
+            fold=True,
             batch_size=self.batch_size,
             threads=self.threads,
             **options,

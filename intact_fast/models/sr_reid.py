@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from intact_fast.config import Kernel
 from intact_fast.data.degradation import resize, to_tensor
+from intact_fast.models.folding import folded
 from intact_fast.models.generator import Generator
 from intact_fast.models.inputs import (
     Picture,
@@ -51,6 +52,8 @@ class SRReID(nn.Module):
         threads: Threads that read and resize pictures on the host.
         tensors: What floating-point tensors hold.
         precision: ``bf16`` runs G and C under autocast.
+        fold: Serve copies of the networks with their normalisations folded into the layers before: the same up to
+            rounding, and faster. They no longer follow or can be saved.
         compile: Compile G and C at their first use.
 
     Attributes:
@@ -74,6 +77,7 @@ class SRReID(nn.Module):
         threads: int = 2,
         tensors: TensorRange = "unit",
         precision: Literal["fp32", "bf16"] = "fp32",
+        fold: bool = False,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -82,8 +86,11 @@ class SRReID(nn.Module):
         _check("precision", precision, ("fp32", "bf16"))
         if batch_size < 1 or threads < 1:
             raise ValueError(f"batch_size {batch_size} and threads {threads}: both must be 1 or more")
+        if fold:
+            critic, generator = folded(critic), None if generator is None else folded(generator)
         self.critic = critic
         self.generator = generator
+        self.fold = fold
         self.size = size
         self.kernel = kernel
         self.mode = mode
@@ -144,7 +151,13 @@ class SRReID(nn.Module):
         return cls(critic, generator, **(stored | options)).to(device)  # type: ignore[arg-type]
 
     def save_pretrained(self, path: str | Path) -> None:
-        """Write networks and configuration as one safetensors file, atomically."""
+        """Write networks and configuration as one safetensors file, atomically.
+
+        Raises:
+            ValueError: The networks are folded.
+        """
+        if self.fold:
+            raise ValueError("a folded SRReID cannot be saved; save the one it was loaded from")
         stored = {
             "size": list(self.size),
             "kernel": self.kernel,

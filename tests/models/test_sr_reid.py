@@ -32,6 +32,8 @@ def make(with_generator: bool = True, **options: Any) -> SRReID:
     with torch.no_grad():
         # statistics of real pictures, so that features differ
         critic.train()(torch.randn(8, 3, 48, 32))
+        if generator is not None:
+            generator(torch.randn(8, 3, 48, 32))
     return SRReID(critic, generator, size=(48, 32), **({"lr_height": 40} | options))
 
 
@@ -161,6 +163,17 @@ def test_bf16_and_compiled_give_close_features() -> None:
     model._run = tuple(torch.compile(part, backend="aot_eager") for part in model._run)  # type: ignore[assignment,arg-type]
     close(model([HIGH, LOW]), expected)
     assert len(make(compile=True).state_dict()) == len(model.state_dict()), "no network is registered twice"
+
+
+def test_folded_networks_compute_the_same(tmp_path: Path) -> None:
+    model, fast = make(), make(fold=True)
+    for served in (model.critic, model.generator):
+        assert any(isinstance(m, nn.BatchNorm2d) for m in served.modules())  # type: ignore[union-attr]
+    assert not any(isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d) for m in fast.modules())
+    close(fast([HIGH, LOW], normalize=False), model([HIGH, LOW], normalize=False))
+    close(fast.super_resolve(LOW), model.super_resolve(LOW))
+    with pytest.raises(ValueError, match="folded"):
+        fast.save_pretrained(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("with_generator", [True, False])

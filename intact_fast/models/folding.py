@@ -1,0 +1,34 @@
+"""Batch normalisation in eval mode as part of the layer before it."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import TypeVar
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def folded(module: ModuleT) -> ModuleT:
+    """Copy a network in eval mode with every normalisation folded into the layer that stands before it.
+
+    It computes the same up to rounding, with fewer passes over memory. Layers count as following each other when they
+    are declared so, as all of this project's are.
+
+    Args:
+        module: G or C; stays as it is.
+    """
+    result = copy.deepcopy(module).eval()
+    for part in list(result.modules()):
+        for (name, layer), (norm_name, norm) in itertools.pairwise(list(part.named_children())):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(part, name, fuse_conv_bn_eval(layer, norm))
+            elif isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
+                setattr(part, name, fuse_linear_bn_eval(layer, norm))
+            else:
+                continue
+            setattr(part, norm_name, nn.Identity())
+    return result
