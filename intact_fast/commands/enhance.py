@@ -51,7 +51,7 @@ def _run(options: EnhanceOptions) -> int:
     _check_targets(pairs, options)
     model = options.load()
     if model.generator is None:
-        raise UserError(f"--model {options.model}: holds no generator; export a training's checkpoint")
+        raise UserError(f"--model {options.model}: holds no generator; give a training's model.safetensors")
     unreadable = Unreadable()
     with progress("enhancing", len(pairs), options.json) as advance:
         for paths, images in read_in_batches(listing.pictures, model.batch_size, model.threads, unreadable):

@@ -24,7 +24,7 @@ class ServingOptions:
     """Options of every command that loads a model."""
 
     model: Path = Path("model.safetensors")
-    """Model file of a run (`runs/NAME/model.safetensors`) or of `intact-fast export`."""
+    """Model file of a run (`runs/NAME/model.safetensors`)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on."""
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -58,15 +58,15 @@ def read_pretrained(path: Path) -> tuple[OSNet, Generator | None, dict[str, Any]
             tensors = {name: file.get_tensor(name) for name in file.keys()} if text else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{path}: no safetensors file, or a broken one; make one of a run's checkpoint with "
-            "`intact-fast export --checkpoint FILE`"
+            f"{path}: no safetensors file, or a broken one; a training writes one, runs/NAME/model.safetensors"
         ) from error
     if text is None:
         raise UserError(f"{path}: a safetensors file, but none of intact_fast's: it holds no configuration")
     configuration = json.loads(text)
     if configuration["version"] != _VERSION:
         raise UserError(
-            f"{path}: written in form {configuration['version']}, this version reads {_VERSION}; export it again"
+            f"{path}: written in form {configuration['version']}, this version reads {_VERSION}; write it again with "
+            "save_pretrained"
         )
     critic = build_osnet(**configuration["critic"])
     settings = configuration["generator"]
@@ -79,6 +79,8 @@ def read_pretrained(path: Path) -> tuple[OSNet, Generator | None, dict[str, Any]
                     {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
                 )
     except RuntimeError as error:
-        raise UserError(f"{path}: its tensors do not fit its own configuration; export it again") from error
+        raise UserError(
+            f"{path}: its tensors do not fit its own configuration; write it again with save_pretrained"
+        ) from error
     options = configuration["options"]
     return critic, generator, {**options, "size": tuple(options["size"])}
