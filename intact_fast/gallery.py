@@ -165,7 +165,8 @@ class Gallery:
         rows = torch.tensor([known[name] for name in kept], dtype=torch.int64)
         self.features = self.features[rows] if kept else torch.empty(0, model.feature_dim)
         self._stamps, self.names = self._stamps[rows], kept
-        fresh = [path for name, path in wanted.items() if name not in set(kept)]
+        unchanged = set(kept)
+        fresh = [path for name, path in wanted.items() if name not in unchanged]
         advance(len(kept))
         names: list[str] = []
         features: list[Tensor] = []

@@ -227,7 +227,6 @@ class Run:
             generator,
             (data.height, data.width),
             self.manifest.header.kernel,
-            lr_height=lr_height(data.root, self.manifest, data.factors),
         )
 
     def _source(self, model: SRReID) -> PictureSource:
@@ -289,6 +288,7 @@ class Run:
         if (checkpoints / "best.pt").is_file():
             paths["best checkpoint (validation identities)"] = checkpoints / "best.pt"
         paths["model"] = self.folder / "model.safetensors"
+        model.lr_height = lr_height(self.config.data.root, self.manifest, self.config.data.factors)
         model.save_pretrained(paths["model"])
         paths["report"] = write_report(result, self.folder, paths, self._notes)
         self.monitor.console.print(rich_table(result))
