@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from intact_fast import train
-from intact_fast.commands import enhance, evaluate, prepare, search
+from intact_fast.commands import enhance, evaluate, export, prepare, search
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "train": (
@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "evaluate": (evaluate.main, "evaluate a critic or a training checkpoint"),
     "enhance": (enhance.main, "super-resolve pictures"),
     "search": (search.main, "find a person's pictures in a gallery"),
+    "export": (export.main, "write SR and re-id as ONNX or a PyTorch graph"),
     "prepare": (prepare.main, "write the split manifest of a data set"),
 }
 

@@ -23,7 +23,12 @@ from intact_fast.models.sr_reid import SRReID
 from intact_fast.training.critic import load_critic
 from intact_fast.training.distributed import choose_device
 from intact_fast.training.monitoring import make_console
-from intact_fast.training.serving import config_of, model_of_checkpoint, read_training_checkpoint
+from intact_fast.training.serving import (
+    config_of,
+    manifest_beside,
+    model_of_checkpoint,
+    read_training_checkpoint,
+)
 
 
 @dataclass(frozen=True)
@@ -97,18 +102,13 @@ def _run(arguments: list[str]) -> None:
 def _defaults(checkpoint: dict[str, Any], path: Path, arguments: list[str]) -> EvaluateOptions:
     """The run's own options; its own split, too, unless the command line asks for other data."""
     config = config_of(checkpoint, path)
-    own = _own_manifest(path)
+    own = manifest_beside(path)
     asked = {a.split("=")[0] for a in arguments if a.startswith("--data.")} - {
         "--data.root",
         "--data.threads",
     }
     data = replace(config.data, manifest=None if asked or not own.is_file() else own)
     return EvaluateOptions(checkpoint=path, data=data, evaluation=config.evaluation)
-
-
-def _own_manifest(path: Path) -> Path:
-    """Where the run that wrote a checkpoint keeps its split."""
-    return path.resolve().parent.parent / "manifest.jsonl"
 
 
 def _check_split(
@@ -121,7 +121,7 @@ def _check_split(
     )
     if manifest.hash == checkpoint["manifest_hash"] or not same_data:
         return
-    own = _own_manifest(path)
+    own = manifest_beside(path)
     if own.is_file():
         known = {row.path for row in Manifest.load(own).split("train", "val_query", "val_gallery")}
         if not known & {row.path for row in manifest.split("query", "gallery")}:

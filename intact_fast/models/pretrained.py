@@ -58,7 +58,8 @@ def read_pretrained(path: Path) -> tuple[OSNet, Generator | None, dict[str, Any]
             tensors = {name: file.get_tensor(name) for name in file.keys()} if text else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{path}: no safetensors file, or a broken one; a training writes one, runs/NAME/model.safetensors"
+            f"{path}: no safetensors file, or a broken one; a training writes one (runs/NAME/model.safetensors), and "
+            "intact-fast export --checkpoint another"
         ) from error
     if text is None:
         raise UserError(f"{path}: a safetensors file, but none of intact_fast's: it holds no configuration")

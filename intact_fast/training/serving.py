@@ -84,6 +84,26 @@ def model_of_checkpoint(
     return SRReID(critic, generator, size, kernel or data.kernel, lr_height=lr_height)
 
 
+def served_by(path: Path) -> SRReID:
+    """The module that a training checkpoint serves, with its run's own LR height where the run's split is beside it.
+
+    Args:
+        path: Below ``checkpoints`` of the run's folder, or anywhere.
+
+    Raises:
+        UserError: The file is missing, broken, or of something else.
+    """
+    checkpoint = read_training_checkpoint(path)
+    own, data = manifest_beside(path), config_of(checkpoint, path).data
+    height = lr_height(data.root, Manifest.load(own), data.factors) if own.is_file() else LR_HEIGHT
+    return model_of_checkpoint(checkpoint, path, lr_height=height)
+
+
+def manifest_beside(path: Path) -> Path:
+    """Where the run that wrote a checkpoint keeps its split."""
+    return path.resolve().parent.parent / "manifest.jsonl"
+
+
 def lr_height(root: Path, manifest: Manifest, factors: tuple[int, ...]) -> int:
     """Between the heights of a data set's HR pictures and of its LR ones at the mildest r: their geometric mean.
 

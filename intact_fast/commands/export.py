@@ -1,0 +1,125 @@
+"""``intact-fast export``: the retrieval module for other engines, or a checkpoint as a model file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from intact_fast.commands.serving import run_command
+from intact_fast.data.manifest import Manifest
+from intact_fast.errors import UserError
+from intact_fast.evaluation.parity import Parity, drawn_sides, manifest_sides, measure_parity
+from intact_fast.exporting import Engine, Format, Side, export_graph, load_engine, require
+from intact_fast.models.sr_reid import SRReID
+from intact_fast.training.serving import served_by
+
+TOLERANCE = 1e-3
+_SUFFIXES = {".onnx": "onnx", ".pt2": "torch-export", ".safetensors": "safetensors"}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write SR and re-id as one graph of plain operators with a free batch size, or a checkpoint as a model file.
+
+    Then compare what was written with the module itself. Exit status: 0 when they agree, 1 when a feature differs by
+    more than 0.001, 2 after a mistake in the options.
+    """
+
+    out: Path
+    """File to write; an existing file is never replaced."""
+    model: Path | None = None
+    """Model file of a run (`runs/NAME/model.safetensors`)."""
+    checkpoint: Path | None = None
+    """Training checkpoint instead, such as `runs/NAME/checkpoints/best.pt`."""
+    format: Literal["auto", "onnx", "torch-export", "safetensors"] = "auto"
+    """What to write; `auto` follows the name: .onnx, .pt2 (`torch.export.load`) or .safetensors."""
+    side: Side = "query"
+    """`query` passes every picture through G and C, `gallery` through C alone."""
+    normalize: bool | None = None
+    """Give features of length 1; none takes the model's own."""
+    manifest: Path | None = None
+    """Split on whose Rank-1 both are compared; none compares them on a few drawn pedestrians."""
+    root: Path = Path("data")
+    """Folder that the manifest's paths are relative to."""
+    threads: int = 2
+    """Threads that read pictures."""
+    json: bool = False
+    """Print the result as JSON."""
+    debug: bool = False
+    """Show tracebacks of user errors."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    return run_command(ExportOptions, "intact-fast export", arguments, _run)
+
+
+def _run(options: ExportOptions) -> int:
+    form = _format(options)
+    if options.out.exists():
+        raise UserError(f"--out {options.out}: exists already; remove it or name another file")
+    manifest = None if options.manifest is None else Manifest.load(options.manifest)
+    if form == "onnx":
+        require("onnxruntime")
+    model = _model(options)
+    engine: Engine
+    if form == "safetensors":
+        model.save_pretrained(options.out)
+        written = SRReID.from_pretrained(options.out)
+        mode = "always" if options.side == "query" else "never"
+        engine = lambda pictures: written(pictures, mode=mode)  # noqa: E731
+    else:
+        graph_form: Format = "onnx" if form == "onnx" else "torch-export"
+        export_graph(model, options.side, graph_form, options.out)
+        engine = load_engine(options.out, graph_form)
+    if manifest is None:
+        query, gallery = drawn_sides(model)
+    else:
+        query, gallery = manifest_sides(model, manifest, options.root, options.threads)
+    distractor_pid = None if manifest is None else manifest.header.distractor_pid
+    parity = measure_parity(model, engine, options.side, query, gallery, distractor_pid)
+    _print(options, form, parity)
+    return 1 if parity.difference > TOLERANCE else 0
+
+
+def _format(options: ExportOptions) -> str:
+    if options.format != "auto":
+        return options.format
+    form = _SUFFIXES.get(options.out.suffix.lower())
+    if form is None:
+        raise UserError(
+            f"--out {options.out}: name it .onnx, .pt2 or .safetensors, or add --format "
+            f"({', '.join(get_args(Format))}, safetensors)"
+        )
+    return form
+
+
+def _model(options: ExportOptions) -> SRReID:
+    if (options.model is None) == (options.checkpoint is None):
+        raise UserError("--model, --checkpoint: give one of them")
+    if options.checkpoint is not None:
+        model = served_by(options.checkpoint)
+    else:
+        assert options.model is not None
+        model = SRReID.from_pretrained(options.model)
+    if options.side == "query" and model.generator is None:
+        raise UserError(f"--model {options.model}: holds no generator; add --side gallery")
+    if options.normalize is not None:
+        model.normalize = options.normalize
+    return model
+
+
+def _print(options: ExportOptions, form: str, parity: Parity) -> None:
+    if options.json:
+        figures = {"out": str(options.out), "format": form, "side": options.side, **asdict(parity)}
+        print(json.dumps(figures, indent=1))
+        return
+    what = "drawn pedestrians" if options.manifest is None else str(options.manifest)
+    print(f"{options.out}: {form}, {options.side}'s side, {options.out.stat().st_size / 2**20:.1f} MiB")
+    print(
+        f"against SRReID on {what}: {parity.pictures} pictures, features differ by {parity.difference:.1e} at most; "
+        f"Rank-1 {100 * parity.rank1_other:.2f}, SRReID's {100 * parity.rank1:.2f}"
+    )
