@@ -33,7 +33,7 @@ def check_config(config: Config) -> None:
     check_evaluation(config.evaluation)
     _at_least("training", config.training, 1, ("iterations", "keep_checkpoints"))
     _at_least("training", config.training, 0, ("log_every", "checkpoint_every", "validate_every"))
-    _at_least("critic", config.critic, 1, ("iterations",))
+    _at_least("critic", config.critic, 1, ("iterations", "enlarge"))
     _at_least("association", config.association, 1, ("latent", "updates_per_iteration"))
     _at_least("association", config.association, 0, ("dis_warmup",))
     _at_least("generator", config.generator, 1, ("blocks_per_group",))
@@ -51,6 +51,11 @@ def check_config(config: Config) -> None:
     if config.training.f_c_table and config.data.pad > 0:
         raise UserError(
             f"--training.f-c-table: with --data.pad {config.data.pad} f_c depends on the crop; leave one of them out"
+        )
+    association = config.association
+    if association.predictor == "mean" and association.form != "r-to-d":
+        raise UserError(
+            f"--association.predictor mean: only with --association.form r-to-d, not {association.form}"
         )
     decay = config.generator.ema_decay
     if decay is not None and not 0 <= decay < 1:

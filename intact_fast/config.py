@@ -90,6 +90,10 @@ class DiscriminatorConfig:
 class AssociationConfig:
     """The association network φ, the bridge σ and how L_dis is used (section 3.2)."""
 
+    form: Literal["r-to-d", "d-to-r", "common-space"] = "r-to-d"
+    """φ from f_c to f_d, from f_d to f_c, or both mapped into a common space (Table 4, Fig. 5)."""
+    bridge: bool = True
+    """Train σ and φ's encoder with L_e (Table 5); a common space has none."""
     feature: Literal["head", "pool", "conv5"] = "head"
     """Which activation of D is f_d."""
     scale: Literal["raw", "standardised"] = "raw"
@@ -112,6 +116,10 @@ class AssociationConfig:
     """`r2` multiplies L_dis by the recent R² of φ, never below 0."""
     gate_decay: float = 0.95
     """Decay of the recent average of R²."""
+    dis_gradient: Literal["both", "f_d", "f_c"] = "both"
+    """Through which side of L_dis G is trained; the other side is a constant."""
+    predictor: Literal["phi", "mean"] = "phi"
+    """What L_dis compares f_d with: φ(f_c), or (a control) the running mean of f_d on HR pictures."""
     dis_updates_discriminator: bool = False
     """Let L_dis also update D (the paper's section 3.2; Algorithm 1 does not)."""
 
@@ -138,6 +146,8 @@ class CriticConfig:
     """Label smoothing of the critic's own cross-entropy."""
     pad: int = 10
     """Pad-and-crop augmentation of the critic's training, in pixels."""
+    enlarge: int = 1
+    """C sees pictures enlarged this many times (bilinearly), so that G may work at a smaller size than C."""
 
 
 @dataclass(frozen=True)

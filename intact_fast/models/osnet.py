@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 OSNET_WIDTHS: dict[str, tuple[int, int, int, int]] = {
@@ -111,12 +112,15 @@ class OSNet(nn.Module):
     Args:
         widths: Channels of conv1, conv2, conv3 and conv4/conv5.
         num_classes: Number of training identities.
+        enlarge: Pictures are enlarged this many times first, bilinearly: a C of one input size behind a G of a
+            smaller one.
     """
 
     feature_dim = FEATURE_DIM
 
-    def __init__(self, widths: tuple[int, int, int, int], num_classes: int) -> None:
+    def __init__(self, widths: tuple[int, int, int, int], num_classes: int, enlarge: int = 1) -> None:
         super().__init__()
+        self.enlarge = enlarge
         self.conv1 = ConvBN(3, widths[0], 7, stride=2)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.conv2 = _stage(widths[0], widths[1], reduce=True)
@@ -143,6 +147,9 @@ class OSNet(nn.Module):
         Returns:
             N×512, after FC, batch normalisation and ReLU.
         """
+        if self.enlarge != 1:
+            size = (images.shape[-2] * self.enlarge, images.shape[-1] * self.enlarge)
+            images = F.interpolate(images, size, mode="bilinear")
         x = self.maxpool(self.conv1(images))
         x = self.conv5(self.conv4(self.conv3(self.conv2(x))))
         return self.fc(x.mean(dim=(2, 3)))
@@ -171,14 +178,15 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def build_osnet(name: str, num_classes: int) -> OSNet:
+def build_osnet(name: str, num_classes: int, enlarge: int = 1) -> OSNet:
     """Build one of the four published widths.
 
     Args:
         name: A key of ``OSNET_WIDTHS``.
         num_classes: Number of training identities.
+        enlarge: How many times pictures are enlarged first.
     """
-    return OSNet(OSNET_WIDTHS[name], num_classes)
+    return OSNet(OSNET_WIDTHS[name], num_classes, enlarge)
 
 
 def arch_of(state: OrderedDict[str, Tensor] | dict[str, Tensor]) -> str | None:

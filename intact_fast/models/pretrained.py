@@ -36,7 +36,11 @@ def write_pretrained(path: Path, critic: OSNet, generator: Generator | None, opt
     }
     configuration = {
         "version": _VERSION,
-        "critic": {"name": arch_of(critic.state_dict()), "num_classes": critic.num_classes},
+        "critic": {
+            "name": arch_of(critic.state_dict()),
+            "num_classes": critic.num_classes,
+            "enlarge": critic.enlarge,
+        },
         "generator": None if generator is None else generator.settings,
         "options": options,
     }

@@ -84,7 +84,13 @@ class CriticTask:
         self._updater.scaler.load_state_dict(state["scaler"])
 
 
-def load_critic(path: Path, arch: str, num_classes: int | None, option: str = "--critic.checkpoint") -> OSNet:
+def load_critic(
+    path: Path,
+    arch: str,
+    num_classes: int | None,
+    option: str = "--critic.checkpoint",
+    enlarge: int = 1,
+) -> OSNet:
     """Load a finished critic strictly, ours or torchreid's.
 
     Args:
@@ -92,6 +98,7 @@ def load_critic(path: Path, arch: str, num_classes: int | None, option: str = "-
         arch: The variant that the configuration names.
         num_classes: Number of training identities; None takes the checkpoint's (for evaluation).
         option: How the user named the file, for errors.
+        enlarge: How many times C enlarges its pictures first.
 
     Raises:
         UserError: The file is no OSNet of that width, or has another number of classes.
@@ -103,7 +110,7 @@ def load_critic(path: Path, arch: str, num_classes: int | None, option: str = "-
             f"{option} {path}: its classifier knows {classes} identities, the training split has {num_classes}; "
             "use --critic.init to keep the backbone and train a new classifier"
         )
-    critic = build_osnet(arch, classes)
+    critic = build_osnet(arch, classes, enlarge)
     load_osnet(critic, state, path, option)
     return critic
 

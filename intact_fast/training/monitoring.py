@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from intact_fast.training.diagnostics import CollapseAlarm
 from intact_fast.training.steps import Record
 
 _SHOWN = {
@@ -80,6 +81,7 @@ class Monitor:
         self._bar: TaskID | None = None
         self._task = ""
         self._total = 0
+        self._alarm = CollapseAlarm()
         self._restart_clock()
 
     def __enter__(self) -> Monitor:
@@ -99,6 +101,7 @@ class Monitor:
     def begin_task(self, name: str, iterations: int, start: int) -> None:
         """Show the progress of a training from ``start`` to ``iterations``."""
         self._task, self._total = name, iterations
+        self._alarm = CollapseAlarm()
         self._restart_clock()
         if self._folder is None or not self.console.is_terminal:
             return
@@ -142,6 +145,8 @@ class Monitor:
         seconds = time.perf_counter() - self._clock
         values["img_per_s"] = self._images / seconds
         self.store(iteration, values)
+        for warning in self._alarm.look(values):
+            self.say(f"warning: {self._task} {iteration}: {warning}")
         figures = "  ".join(f"{short} {values[name]:.3f}" for name, short in _SHOWN.items() if name in values)
         figures = f"{values['img_per_s']:.0f} img/s  {figures}"
         if self._progress is not None and self._bar is not None:

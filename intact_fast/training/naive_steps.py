@@ -26,6 +26,7 @@ from intact_fast.losses import (
     identity_loss,
     super_resolution_loss,
 )
+from intact_fast.training.diagnostics import gradients_at, spread
 from intact_fast.training.networks import Association, Networks
 from intact_fast.training.optimisers import Optimisers, gradient_norm
 from intact_fast.training.steps import Record
@@ -83,14 +84,15 @@ class NaiveStep:
         # G's train-mode pass of this iteration is the one in its own update
         with torch.no_grad(), _kept_buffers(n.generator):
             fake = n.generator(batch.x_l)
-        loss = discriminator_loss(n.discriminator(batch.x_h).logits, n.discriminator(fake).logits)
-        record = {"loss/discriminator": loss.detach()}
+        real_logits, fake_logits = n.discriminator(batch.x_h).logits, n.discriminator(fake).logits
+        loss = discriminator_loss(real_logits, fake_logits)
+        right = (real_logits > 0).float().mean() / 2 + (fake_logits < 0).float().mean() / 2
+        record = {"loss/discriminator": loss.detach(), "discriminator/accuracy": right}
         if self.config.dis_updates_discriminator and n.association is not None:
-            n.association.phi.eval()
             with torch.no_grad():
-                predicted = n.association.phi(n.critic.embed(fake)).f_d
+                f_c = n.critic.embed(fake)
             f_d = n.association.scaler(n.discriminator(fake).feature(n.feature))
-            loss = loss + self._dis_weight(iteration) * distillation_loss(predicted, f_d)
+            loss = loss + self._dis_weight(iteration) * self._distance(n.association, f_c, f_d)
         self.optimisers.discriminator.zero_grad()
         loss.backward()
         if detailed:
@@ -106,33 +108,33 @@ class NaiveStep:
             raw_f_d = self._discriminator_feature(batch.x_h)
             association.scaler.observe(raw_f_d)
             f_d = association.scaler(raw_f_d)
-            association.phi.eval()
-            dis_hr = distillation_loss(association.phi(n.critic.embed(batch.x_h)).f_d, f_d)
-            variance = f_d.var(dim=0, unbiased=False).mean()
+            f_c = n.critic.embed(batch.x_h)
+            dis_hr = self._distance(association, f_c, f_d)
+            variance = self._variance(association, f_c, f_d)
             r2 = 1.0 - dis_hr / variance
             association.health.observe(r2)
         association.phi.train()
-        association.sigma.train()
+        if association.sigma is not None:
+            association.sigma.train()
         for _ in range(self.config.updates_per_iteration):
             with torch.no_grad():
                 f_c = n.critic.embed(batch.x_h)
-            predicted, f_e = association.phi(f_c)
-            l_intact = association_loss(predicted, f_d)
-            l_e = bridge_loss(association.sigma(f_d), f_e)
+            total, l_intact, l_e, f_e = self._association_losses(association, f_c, f_d)
             self.optimisers.association.zero_grad()
-            association_total_loss(l_intact, l_e).backward()
+            total.backward()
             self.optimisers.association.step()
         record = {
             "loss/intact": l_intact.detach(),
-            "loss/e": l_e.detach(),
             "loss/dis_hr": dis_hr,
             "association/r2": r2,
             "association/r2_recent": association.health.r2.clone(),
             "association/r2_fit": 1.0 - l_intact.detach() / variance,
             "association/std_f_e": f_e.detach().std(dim=0).mean(),
         }
+        if l_e is not None:
+            record["loss/e"] = l_e.detach()
         if detailed:
-            modules = nn.ModuleList([association.phi, association.sigma])
+            modules = nn.ModuleList([m for m in (association.phi, association.sigma) if m is not None])
             record["gradient/association"] = gradient_norm(modules)
         return record
 
@@ -141,7 +143,9 @@ class NaiveStep:
     ) -> Record:
         n = self.networks
         n.generator.train()
-        frozen = [n.discriminator] if association is None else [n.discriminator, association.phi]
+        frozen: list[nn.Module] = [n.discriminator]
+        if association is not None:
+            frozen += [m for m in (association.phi, association.sigma) if m is not None]
         with _frozen(*frozen):
             fake = n.generator(batch.x_l)
             content = content_loss(batch.x_h, fake)
@@ -161,18 +165,22 @@ class NaiveStep:
                 "loss/id": identity.detach(),
             }
             if association is not None:
-                association.phi.eval()
-                predicted = association.phi(n.critic.embed(fake)).f_d
-                dis = distillation_loss(predicted, association.scaler(self._discriminator_feature(fake)))
+                f_d = association.scaler(self._discriminator_feature(fake))
+                if self.config.predictor == "mean":
+                    dis = distillation_loss(association.scaler(association.scaler.mean), f_d)
+                else:
+                    f_c = n.critic.embed(fake)
+                    f_c = f_c.detach() if self.config.dis_gradient == "f_d" else f_c
+                    f_d = f_d.detach() if self.config.dis_gradient == "f_c" else f_d
+                    dis = self._distance(association, f_c, f_d)
                 weight = self._dis_weight(iteration)
                 terms["dis"] = weight * dis
                 loss = loss + terms["dis"]
                 record |= {"loss/dis_sr": dis.detach(), "association/weight": weight}
             record["loss/generator"] = loss.detach()
+            record["generator/spread"] = spread(fake, batch.x_h)
             if detailed:
-                for name, term in terms.items():
-                    (gradient,) = torch.autograd.grad(term, fake, retain_graph=True)
-                    record[f"gradient/fake_{name}"] = gradient.norm()
+                record |= gradients_at(fake, terms)
             self.optimisers.generator.zero_grad()
             loss.backward()
         if detailed:
@@ -187,6 +195,41 @@ class NaiveStep:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Carry on from `state`."""
+
+    def _distance(self, association: Association, f_c: Tensor, f_d: Tensor) -> Tensor:
+        """L_dis by running statistics."""
+        association.phi.eval()
+        if self.config.form == "common-space":
+            assert association.sigma is not None
+            return distillation_loss(association.phi(f_c), association.sigma.eval()(f_d))
+        if self.config.form == "d-to-r":
+            return distillation_loss(association.phi(f_d).f_d, f_c)
+        return distillation_loss(association.phi(f_c).f_d, f_d)
+
+    def _variance(self, association: Association, f_c: Tensor, f_d: Tensor) -> Tensor:
+        if self.config.form == "common-space":
+            assert association.sigma is not None
+            codes = association.phi.eval()(f_c), association.sigma.eval()(f_d)
+            return sum(code.var(dim=0, unbiased=False).mean() for code in codes)
+        target = f_c if self.config.form == "d-to-r" else f_d
+        return target.var(dim=0, unbiased=False).mean()
+
+    def _association_losses(
+        self, association: Association, f_c: Tensor, f_d: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """The total, L_intact, L_e and f_e."""
+        if self.config.form == "common-space":
+            assert association.sigma is not None
+            f_e = association.phi(f_c)
+            l_intact = distillation_loss(f_e, association.sigma(f_d))
+            return l_intact, l_intact, None, f_e
+        source, target = (f_d, f_c) if self.config.form == "d-to-r" else (f_c, f_d)
+        predicted, f_e = association.phi(source)
+        l_intact = association_loss(predicted, target)
+        if association.sigma is None:
+            return l_intact, l_intact, None, f_e
+        l_e = bridge_loss(association.sigma(target), f_e)
+        return association_total_loss(l_intact, l_e), l_intact, l_e, f_e
 
     def _discriminator_feature(self, images: Tensor) -> Tensor:
         n = self.networks

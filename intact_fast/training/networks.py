@@ -57,17 +57,27 @@ class AssociationHealth(nn.Module):
 class Association(nn.Module):
     """φ and σ with what surrounds them.
 
+    In a common space φ and σ are the two encoders, of f_c and of f_d.
+
     Args:
-        in_dim: Dimension of f_c.
-        out_dim: Dimension of f_d.
+        f_c_dim: Dimension of f_c.
+        f_d_dim: Dimension of f_d.
         config: Structure and use.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, config: AssociationConfig) -> None:
+    phi: AssociationNetwork | Bridge
+    sigma: Bridge | None
+
+    def __init__(self, f_c_dim: int, f_d_dim: int, config: AssociationConfig) -> None:
         super().__init__()
-        self.phi = AssociationNetwork(in_dim, out_dim, config.hidden, config.latent, config.output_gamma)
-        self.sigma = Bridge(out_dim, config.hidden, config.latent)
-        self.scaler = FeatureScaler(out_dim, standardise=config.scale == "standardised")
+        if config.form == "common-space":
+            self.phi = Bridge(f_c_dim, config.hidden, config.latent)
+            self.sigma = Bridge(f_d_dim, config.hidden, config.latent)
+        else:
+            dims = (f_c_dim, f_d_dim) if config.form == "r-to-d" else (f_d_dim, f_c_dim)
+            self.phi = AssociationNetwork(*dims, config.hidden, config.latent, config.output_gamma)
+            self.sigma = Bridge(dims[1], config.hidden, config.latent) if config.bridge else None
+        self.scaler = FeatureScaler(f_d_dim, standardise=config.scale == "standardised")
         self.health = AssociationHealth(config)
 
 
@@ -92,6 +102,7 @@ class Networks(nn.Module):
     def __init__(self, config: Config, critic: OSNet, device: torch.device, sync_bn: bool = False) -> None:
         super().__init__()
         self.feature = config.association.feature
+        self._use = config.association
         self._generator_ema_decay = config.generator.ema_decay
         self._ema_decay = config.association.ema_decay if config.association.target == "ema" else None
         synchronised = nn.SyncBatchNorm.convert_sync_batchnorm if sync_bn else nn.Identity()
@@ -123,6 +134,8 @@ class Networks(nn.Module):
         self._views["discriminator"].train(sync_bn)
         if self.association is not None:
             self._views["phi"] = frozen_view(self.association.phi)
+            if self.association.sigma is not None:
+                self._views["sigma"] = frozen_view(self.association.sigma)
 
     @property
     def serving_generator(self) -> Generator:
@@ -135,9 +148,14 @@ class Networks(nn.Module):
         return self._views["discriminator"]  # type: ignore[return-value]
 
     @property
-    def frozen_phi(self) -> AssociationNetwork:
+    def frozen_phi(self) -> AssociationNetwork | Bridge:
         """φ as a critic of G, by its running statistics; follows φ's updates."""
         return self._views["phi"]  # type: ignore[return-value]
+
+    @property
+    def frozen_sigma(self) -> Bridge:
+        """σ likewise, where there is one."""
+        return self._views["sigma"]  # type: ignore[return-value]
 
     @property
     def target_discriminator(self) -> Discriminator:
@@ -152,9 +170,36 @@ class Networks(nn.Module):
     def l_dis(self, f_c: Tensor, f_d: Tensor) -> Tensor:
         """L_dis (Eq. 8) of f_c (N×512) and the scaled f_d (N×D) by the frozen φ: scalar."""
         phi = self.frozen_phi
-        if phi.fuses(f_c):
-            return fused_distillation_loss(phi, f_c, f_d)
-        return distillation_loss(phi(f_c).f_d, f_d)
+        if not isinstance(phi, AssociationNetwork):
+            return distillation_loss(phi(f_c), self.frozen_sigma(f_d))
+        source, target = direct(self._use.form, f_c, f_d)
+        if phi.fuses(source):
+            return fused_distillation_loss(phi, source, target)
+        return distillation_loss(phi(source).f_d, target)
+
+    def l_dis_for_generator(self, f_c: Tensor, f_d: Tensor) -> Tensor:
+        """L_dis as G is trained by it: through one side or both, or against a mean instead of φ's prediction."""
+        if self._use.predictor == "mean":
+            assert self.association is not None
+            scaler = self.association.scaler
+            return distillation_loss(scaler(scaler.mean).expand_as(f_d), f_d)
+        if self._use.dis_gradient == "f_d":
+            f_c = f_c.detach()
+        elif self._use.dis_gradient == "f_c":
+            f_d = f_d.detach()
+        return self.l_dis(f_c, f_d)
+
+    def association_variance(self, f_c: Tensor, f_d: Tensor) -> Tensor:
+        """What L_dis would be if φ knew the means alone: variance of its target, scalar.
+
+        In a common space it is the sum of both codes' variances, so that codes without relation explain nothing.
+        """
+        phi = self.frozen_phi
+        if isinstance(phi, AssociationNetwork):
+            targets = [direct(self._use.form, f_c, f_d)[1]]
+        else:
+            targets = [phi(f_c), self.frozen_sigma(f_d)]
+        return torch.stack([target.var(dim=0, unbiased=False).mean() for target in targets]).sum()
 
     @torch.no_grad()
     def update_generator_average(self) -> None:
@@ -173,6 +218,11 @@ class Networks(nn.Module):
                 list(self.discriminator.parameters()),
                 1.0 - self._ema_decay,
             )
+
+
+def direct(form: str, f_c: Tensor, f_d: Tensor) -> tuple[Tensor, Tensor]:
+    """What φ maps, and to what: (f_c, f_d), or the reverse (Fig. 5 b)."""
+    return (f_d, f_c) if form == "d-to-r" else (f_c, f_d)
 
 
 def build_generator(config: Config, size: tuple[int, int] | None = None) -> Generator:

@@ -17,13 +17,14 @@ from intact_fast.losses import (
     bridge_loss,
     content_loss,
     discriminator_loss,
+    distillation_loss,
     generator_adversarial_loss,
     identity_loss,
     super_resolution_loss,
 )
 from intact_fast.models import AssociationNetwork, Bridge, Discriminator, DiscriminatorOutput, Generator
 from intact_fast.models.association import fused_association_losses
-from intact_fast.training.networks import Networks
+from intact_fast.training.networks import Networks, direct
 
 
 class Autocast:
@@ -66,11 +67,18 @@ class DiscriminatorObjective(nn.Module):
         self.discriminator = discriminator
         self._autocast = autocast
 
-    def forward(self, x_h: Tensor, fake: Tensor) -> tuple[Tensor, DiscriminatorOutput]:
-        """Return the loss, and what D gave for the fake pictures (N×3×H×W each in)."""
+    def forward(self, x_h: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, DiscriminatorOutput]:
+        """Judge pictures (N×3×H×W each).
+
+        Returns:
+            The loss; the share of all 2N pictures that D takes for what they are, without gradient; what D gave for
+            the fake ones.
+        """
         with self._autocast():
             real_output, fake_output = self.discriminator(x_h), self.discriminator(fake)
-        return discriminator_loss(real_output.logits.float(), fake_output.logits.float()), fake_output
+        real, false = real_output.logits.float(), fake_output.logits.float()
+        right = torch.cat([real > 0, false < 0]).float().mean()
+        return discriminator_loss(real, false), right, fake_output
 
 
 class CriticFeatures(nn.Module):
@@ -99,7 +107,7 @@ class Targets(NamedTuple):
     f_d: Tensor
     """N×D, scaled, float32."""
     variance: Tensor
-    """Mean variance of f_d over the batch, scalar."""
+    """L_dis of a φ that knew the means alone, scalar."""
     dis_hr: Tensor
     """L_dis on HR pictures by φ as it was before its update, scalar."""
     r2: Tensor
@@ -127,7 +135,7 @@ class AssociationTargets(nn.Module):
             output = networks.target_discriminator(x_h)
         association.scaler.observe(output.feature(networks.feature).float())
         f_d = networks.f_d(output)
-        variance = f_d.var(dim=0, unbiased=False).mean()
+        variance = networks.association_variance(f_c, f_d)
         dis_hr = networks.l_dis(f_c, f_d)
         r2 = 1.0 - dis_hr / variance
         association.health.observe(r2)
@@ -135,19 +143,34 @@ class AssociationTargets(nn.Module):
 
 
 class AssociationObjective(nn.Module):
-    """φ's and σ's losses, which DDP wraps as one."""
+    """φ's and σ's losses, which DDP wraps as one.
 
-    def __init__(self, phi: AssociationNetwork, sigma: Bridge) -> None:
+    Args:
+        phi: φ, or the encoder of f_c in a common space.
+        sigma: σ, or the encoder of f_d; None without L_e.
+        form: Which way the association runs.
+    """
+
+    def __init__(self, phi: AssociationNetwork | Bridge, sigma: Bridge | None, form: str = "r-to-d") -> None:
         super().__init__()
         self.phi = phi
         self.sigma = sigma
+        self._form = form
 
-    def forward(self, f_c: Tensor, f_d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return L_intact (Eq. 5), L_e (Eq. 6) and f_e for f_c (N×512) and f_d (N×D)."""
-        if self.phi.fuses(f_c) and self.sigma.layers.fuses(f_d):
-            return fused_association_losses(self.phi, self.sigma, f_c, f_d)
-        predicted, f_e = self.phi(f_c)
-        return association_loss(predicted, f_d), bridge_loss(self.sigma(f_d), f_e), f_e
+    def forward(self, f_c: Tensor, f_d: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return L_intact (Eq. 5), L_e (Eq. 6) where there is one, and f_e, for f_c (N×512) and f_d (N×D)."""
+        if not isinstance(self.phi, AssociationNetwork):
+            assert self.sigma is not None
+            f_e = self.phi(f_c)
+            return distillation_loss(self.sigma(f_d), f_e), None, f_e
+        source, target = direct(self._form, f_c, f_d)
+        if self.sigma is None:
+            predicted, f_e = self.phi(source)
+            return association_loss(predicted, target), None, f_e
+        if self.phi.fuses(source) and self.sigma.layers.fuses(target):
+            return fused_association_losses(self.phi, self.sigma, source, target)
+        predicted, f_e = self.phi(source)
+        return association_loss(predicted, target), bridge_loss(self.sigma(target), f_e), f_e
 
 
 class GeneratorTerms(NamedTuple):
@@ -201,5 +224,5 @@ class GeneratorObjective(nn.Module):
         if networks.discriminator_ema is not None:
             with self._autocast():
                 output = networks.discriminator_ema(fake)
-        dis = networks.l_dis(f_c.float(), networks.f_d(output))
+        dis = networks.l_dis_for_generator(f_c.float(), networks.f_d(output))
         return GeneratorTerms(loss + dis_weight * dis, content, adversarial, identity, dis)

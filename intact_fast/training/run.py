@@ -154,7 +154,7 @@ class Run:
         config = self.config.critic
         classes = len(self.manifest.labels)
         if config.checkpoint is not None:
-            critic = load_critic(config.checkpoint, config.arch, classes)
+            critic = load_critic(config.checkpoint, config.arch, classes, enlarge=config.enlarge)
             self._note(f"critic {config.arch} loaded from {config.checkpoint}")
             return critic
         if config.init is not None:
@@ -164,9 +164,9 @@ class Run:
         finished = self.folder / "checkpoints" / "critic.pt"
         if self.process.on_main(finished.is_file):
             self.monitor.say(f"Critic already trained: {finished}")
-            return load_critic(finished, config.arch, classes)
+            return load_critic(finished, config.arch, classes, enlarge=config.enlarge)
         torch.manual_seed(self.config.seed)
-        critic = build_osnet(config.arch, classes)
+        critic = build_osnet(config.arch, classes, config.enlarge)
         if config.init is not None:
             initialise_critic(critic, config.init, config.arch)
         task = CriticTask(

@@ -72,7 +72,7 @@ def model_of_checkpoint(
         role: {k.removeprefix(role + "."): v for k, v in networks.items() if k.startswith(role + ".")}
         for role in ("critic", serving)
     }
-    critic = build_osnet(config.critic.arch, len(states["critic"]["classifier.bias"]))
+    critic = build_osnet(config.critic.arch, len(states["critic"]["classifier.bias"]), config.critic.enlarge)
     generator = build_generator(config, size)
     try:
         critic.load_state_dict(states["critic"])

