@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-DatasetName = Literal["synthetic", "viper", "market1501", "folder"]
+DatasetName = Literal["synthetic", "viper", "market1501", "dukemtmc", "cuhk03", "caviar", "folder"]
+CUHK03Boxes = Literal["detected", "labeled"]
+CUHK03Protocol = Literal["classic", "new"]
 Kernel = Literal["bilinear", "bicubic", "area", "lanczos"]
 OSNetName = Literal["osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25"]
 
@@ -36,6 +38,10 @@ class DataConfig:
     """JPEG quality (1-100) applied to the down-sampled picture; none leaves it out."""
     lr_camera: str = "auto"
     """Camera whose test pictures are the LR queries; `auto` is the data set's own rule."""
+    cuhk03_boxes: CUHK03Boxes = "detected"
+    """Bounding boxes of CUHK03: a detector's, or labelled by hand."""
+    cuhk03_protocol: CUHK03Protocol = "classic"
+    """`classic` takes test set number `split_seed` mod 20 (1,367/100 identities), `new` is 767/700 (Zhong et al.)."""
     split_seed: int = 0
     """Seed of random identity splits and of the r of every LR test picture."""
     val_fraction: float = 0.1

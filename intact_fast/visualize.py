@@ -26,11 +26,11 @@ _MIN_HEIGHT = 128
 
 
 def save_triptychs(source: PictureSource, rows: Sequence[Row], path: Path) -> None:
-    """Write one row of LR | SR | HR per picture.
+    """Write one row of LR | SR | HR per picture, of LR | SR where it is natively LR.
 
     Args:
         source: Reads the pictures and holds G.
-        rows: Which pictures; those with an r.
+        rows: Which pictures.
         path: PNG to write.
     """
     x_l = torch.cat(list(source.batches(rows, degraded=True)))
@@ -38,8 +38,9 @@ def save_triptychs(source: PictureSource, rows: Sequence[Row], path: Path) -> No
     columns = [_images(x) for x in (x_l, source.model.generate(x_l), x_h)]
     cells = [
         [
-            (image, QUERY, f"{name} r={row.r}" if name == "LR" else name)
+            (image, QUERY, f"{name} r={row.r}" if name == "LR" and row.r else name)
             for name, image in zip(("LR", "SR", "HR"), images, strict=True)
+            if name != "HR" or row.r
         ]
         for row, images in zip(rows, zip(*columns, strict=True), strict=True)
     ]

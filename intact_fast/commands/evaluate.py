@@ -123,8 +123,10 @@ def _check_split(
         return
     own = manifest_beside(path)
     if own.is_file():
-        known = {row.path for row in Manifest.load(own).split("train", "val_query", "val_gallery")}
-        if not known & {row.path for row in manifest.split("query", "gallery")}:
+        # a user's folder may number its identities anew; elsewhere a person can be in files of two names
+        mark = "path" if trained.dataset == "folder" else "pid"
+        known = {getattr(row, mark) for row in Manifest.load(own).split("train", "val_query", "val_gallery")}
+        if not known & {getattr(row, mark) for row in manifest.split("query", "gallery")}:
             return
     raise UserError(
         f"--checkpoint {path}: trained on split {checkpoint['manifest_hash'][:12]} of {trained.dataset}, and split "

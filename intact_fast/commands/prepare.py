@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 
 from intact_fast.checks import check_data
-from intact_fast.config import DataConfig
-from intact_fast.data.splits import obtain_manifest
-from intact_fast.errors import UserError, fail
+from intact_fast.commands.serving import progress, run_command
+from intact_fast.config import DataConfig, DatasetName
+from intact_fast.data.manifest import SPLITS, Manifest, Row
+from intact_fast.data.presets import SPLIT_PRESETS, PresetName
+from intact_fast.data.splits import build_manifest, obtain_manifest, read_catalogue
+from intact_fast.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -21,24 +29,92 @@ class PrepareOptions:
 
     out: Path
     """File to write (JSON lines); an existing file is never replaced."""
+    dataset: Annotated[DatasetName | None, tyro.conf.Positional] = None
+    """Data set, as `--data.dataset`."""
+    preset: PresetName | None = None
+    """Published variant of the protocol, from which the defaults of `--data.*` come."""
     data: DataConfig = field(default_factory=DataConfig)
+    json: bool = False
+    """Print the result as JSON."""
     debug: bool = False
     """Show tracebacks of user errors."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
-    arguments = list(arguments)
-    try:
-        options = tyro.cli(PrepareOptions, prog="intact-fast prepare", args=arguments)
-        if options.out.exists():
-            raise UserError(f"--out {options.out}: exists already; remove it or name another file")
-        check_data(options.data)
-        manifest = obtain_manifest(options.data)
-        manifest.save(options.out)
-    except UserError as error:
-        return fail(error, "--debug" in arguments)
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--preset", choices=SPLIT_PRESETS)
+    name = finder.parse_known_args(arguments)[0].preset
+    data = DataConfig() if name is None else SPLIT_PRESETS[name].apply(DataConfig())
+    default = PrepareOptions(out=tyro.MISSING, data=data)
+    return run_command(PrepareOptions, "intact-fast prepare", arguments, _run, default)
+
+
+def _run(options: PrepareOptions) -> int:
+    data = _data(options)
+    if options.out.exists():
+        raise UserError(f"--out {options.out}: exists already; remove it or name another file")
+    check_data(data)
+    warnings: list[str] = []
+    if data.manifest is None:
+        catalogue = read_catalogue(data, partial(progress, quiet=options.json))
+        manifest = build_manifest(catalogue, data)
+        warnings = catalogue.deviations()
+    else:
+        manifest = obtain_manifest(data)
+    manifest.save(options.out)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if options.json:
+        print(json.dumps({**_figures(options, manifest), "warnings": warnings}, indent=1))
+    else:
+        _print_summary(options, manifest)
+    return 0
+
+
+def _data(options: PrepareOptions) -> DataConfig:
+    """The data's options, with the data set from whichever place names it."""
+    data = options.data
+    if options.dataset is None:
+        return data
+    if data.dataset not in (DataConfig.dataset, options.dataset):
+        raise UserError(
+            f"--data.dataset {data.dataset}: the command names {options.dataset} already; give one of the two"
+        )
+    return replace(data, dataset=options.dataset)
+
+
+def _figures(options: PrepareOptions, manifest: Manifest) -> dict[str, Any]:
+    splits = {}
+    for split in SPLITS:
+        rows = manifest.split(split)
+        if rows:
+            splits[split] = {"pictures": len(rows), "identities": len({row.pid for row in rows})}
+            if any(row.is_lr for row in rows):
+                splits[split]["r"] = _histogram(rows)
+    return {
+        "manifest": str(options.out),
+        "dataset": manifest.header.dataset,
+        "preset": options.preset,
+        "hash": manifest.hash,
+        "training_identities": len(manifest.labels),
+        "splits": splits,
+    }
+
+
+def _histogram(rows: Sequence[Row]) -> dict[str, int]:
+    """Number of LR rows of each r, ``native`` for those that are LR by themselves."""
+    counts = Counter("native" if row.r is None else str(row.r) for row in rows if row.is_lr)
+    return dict(sorted(counts.items()))
+
+
+def _print_summary(options: PrepareOptions, manifest: Manifest) -> None:
     counts = Counter(row.split for row in manifest.rows)
     pictures = ", ".join(f"{count} {split}" for split, count in counts.items())
     print(f"{options.out}: {pictures}; {len(manifest.labels)} training identities; hash {manifest.hash[:12]}")
-    return 0
+    if options.preset is None:
+        return
+    preset = SPLIT_PRESETS[options.preset]
+    print(f"preset {options.preset}: {preset.description} ({preset.source}); decided here: {preset.decided}")
+    if manifest.header.dataset not in preset.datasets:
+        print(f"Its source does not report on {manifest.header.dataset}; the same rule was applied.")

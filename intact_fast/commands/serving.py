@@ -65,11 +65,15 @@ OptionsT = TypeVar("OptionsT")
 
 
 def run_command(
-    kind: type[OptionsT], program: str, arguments: Sequence[str], run: Callable[[OptionsT], int]
+    kind: type[OptionsT],
+    program: str,
+    arguments: Sequence[str],
+    run: Callable[[OptionsT], int],
+    default: OptionsT | None = None,
 ) -> int:
     """Parse and run a command; returns its exit status, 2 after a user error, 130 after Ctrl-C."""
     try:
-        return run(tyro.cli(kind, prog=program, args=list(arguments)))
+        return run(tyro.cli(kind, prog=program, args=list(arguments), default=default))
     except UserError as error:
         return fail(error, "--debug" in arguments)
     except KeyboardInterrupt:

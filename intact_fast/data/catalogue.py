@@ -34,6 +34,21 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Size of a part of a data set as its authors give it.
+
+    Attributes:
+        subsets: The part.
+        pictures: How many, None where the authors do not say.
+        identities: How many.
+    """
+
+    subsets: tuple[Subset, ...]
+    pictures: int | None
+    identities: int
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """All pictures of a data set.
 
@@ -43,12 +58,40 @@ class Catalogue:
         default_lr_camera: Camera whose test pictures are the LR queries when the user names none;
             None means that all query pictures are LR.
         distractor_pid: Identity number that marks gallery pictures of nobody in the queries.
+        natively_lr: Whether the pictures of ``default_lr_camera`` are LR as they are, so that they
+            are neither degraded for a test nor targets of a training.
+        official: Sizes that a complete copy has.
     """
 
     dataset: str
     pictures: tuple[Picture, ...]
     default_lr_camera: int | None
     distractor_pid: int | None = None
+    natively_lr: bool = False
+    official: tuple[Counts, ...] = ()
+
+    def deviations(self) -> list[str]:
+        """Say in words where the sizes differ from the official ones, as those of an incomplete download do."""
+        found = []
+        for counts in self.official:
+            part = [p for p in self.pictures if p.subset in counts.subsets]
+            identities = len({p.pid for p in part})
+            pictures = len(part) if counts.pictures is not None else None
+            if (pictures, identities) != (counts.pictures, counts.identities):
+                name = "" if counts.subsets == ("all",) else f" ({' and '.join(counts.subsets)})"
+                found.append(
+                    f"{self.dataset}{name}: {_size(pictures, identities)} here, "
+                    f"{_size(counts.pictures, counts.identities)} officially; the copy may be incomplete"
+                )
+        return found
+
+
+def _size(pictures: int | None, identities: int) -> str:
+    return (
+        f"{identities:,} identities"
+        if pictures is None
+        else f"{pictures:,} pictures of {identities:,} identities"
+    )
 
 
 def find_layout(root: Path, candidates: Iterable[str], needed: Iterable[str], dataset: str) -> Path:

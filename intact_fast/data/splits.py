@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
@@ -11,9 +10,23 @@ from intact_fast.config import DataConfig
 from intact_fast.data.catalogue import Catalogue, Picture
 from intact_fast.data.datasets import READERS
 from intact_fast.data.manifest import Header, Manifest, Row, Split, require_identities
+from intact_fast.data.progress import Progress, silent
 from intact_fast.errors import UserError
 
 _HALVES, _VALIDATION, _VALIDATION_QUERY, _FACTORS, _VALIDATION_FACTORS = range(5)
+
+
+def read_catalogue(config: DataConfig, progress: Progress = silent) -> Catalogue:
+    """Read the data set below ``config.root``.
+
+    Args:
+        config: Names the data set and its options.
+        progress: Told how far a slow reader is.
+
+    Raises:
+        UserError: The data is missing or wrong.
+    """
+    return READERS[config.dataset](config, progress)
 
 
 def obtain_manifest(config: DataConfig) -> Manifest:
@@ -32,7 +45,7 @@ def obtain_manifest(config: DataConfig) -> Manifest:
                     "give the same value"
                 )
         return manifest
-    return build_manifest(READERS[config.dataset](Path(config.root)), config)
+    return build_manifest(read_catalogue(config), config)
 
 
 def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
@@ -43,10 +56,11 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
       and galleries stay what they are, and a named LR camera then selects among the queries.
     * ``val_fraction`` of the training identities is held out: their pictures of the LR camera (one
       of each camera but one where every query is LR) against their other pictures.
-    * Each LR row draws its own r.
+    * Each LR row draws its own r, unless it is natively LR; then its camera's pictures do not train.
 
     Raises:
-        UserError: Fewer than two training identities, or an LR camera without pictures.
+        UserError: Fewer than two training identities, or an LR camera without pictures (or, where one
+            is natively LR, another one).
     """
     lr_camera = _lr_camera(catalogue, config)
     train_pids, test_pids = _halves(catalogue, config.split_seed)
@@ -61,10 +75,10 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
     rows = []
     for picture in catalogue.pictures:
         split = _split_of(picture, train_pids, test_pids, val_pids, val_query, lr_camera)
-        if split is None:
+        if split is None or (split == "train" and catalogue.natively_lr and picture.camera == lr_camera):
             continue
         is_lr = split in factors
-        r = int(factors[split].choice(config.factors)) if is_lr else None
+        r = int(factors[split].choice(config.factors)) if is_lr and not catalogue.natively_lr else None
         rows.append(Row(picture.path, picture.pid, picture.camera, split, is_lr, r))
     header = Header(
         catalogue.dataset,
@@ -93,6 +107,11 @@ def _lr_camera(catalogue: Catalogue, config: DataConfig) -> int | None:
         raise UserError(
             f"--data.lr-camera {config.lr_camera}: no query picture of that camera in {catalogue.dataset}; "
             f"give one of {cameras}, or auto"
+        )
+    if catalogue.natively_lr and int(config.lr_camera) != catalogue.default_lr_camera:
+        raise UserError(
+            f"--data.lr-camera {config.lr_camera}: the pictures of camera {catalogue.default_lr_camera} are natively "
+            f"low-resolution in {catalogue.dataset}; leave the option out"
         )
     return int(config.lr_camera)
 

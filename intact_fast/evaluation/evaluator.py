@@ -96,7 +96,7 @@ def evaluate(
 ) -> Evaluation:
     """Rank the gallery for every query under each view.
 
-    The gallery is HR and bypasses G.
+    The gallery is HR and bypasses G. Queries that are natively LR have no HR view, and that row is left out.
 
     Args:
         model: The retrieval module.
@@ -110,13 +110,19 @@ def evaluate(
             of them, and that of one process.
 
     Raises:
-        UserError: A picture is missing or unreadable, or no query has a match.
+        UserError: A picture is missing or unreadable, no query has a match, or no view is left.
     """
     queries = manifest.split("val_query" if validation else "query")
     gallery = manifest.split("val_gallery" if validation else "gallery")
     if not queries or not gallery:
         raise UserError(
             "the manifest has no query or no gallery picture; check --data.lr-camera and --data.manifest"
+        )
+    if all(row.is_lr and row.r is None for row in queries):
+        views = tuple(view for view in views if view != "hr")
+    if not views:
+        raise UserError(
+            f"--queries hr: the queries of {manifest.header.dataset} are natively low-resolution; use lr or sr"
         )
     source = PictureSource(root, manifest.header, model, config.batch_size, threads)
     gallery_features = extract_features(source, gallery, "hr", peers)

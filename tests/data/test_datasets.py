@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from conftest import write_picture
-from intact_fast.data.datasets import read_folder, read_market1501, read_synthetic, read_viper
+from data.dataset_fixtures import write_duke
+from intact_fast.config import DataConfig
+from intact_fast.data.catalogue import Catalogue, Counts, Picture
+from intact_fast.data.datasets import read_dukemtmc, read_folder, read_market1501, read_synthetic, read_viper
+from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 
 
@@ -60,7 +64,44 @@ def test_market_layouts(tmp_path: Path, prefix: str) -> None:
     assert catalogue.default_lr_camera is None
 
 
-@pytest.mark.parametrize("reader", [read_viper, read_market1501])
+@pytest.mark.parametrize("prefix", ["", "DukeMTMC-reID", "dukemtmc-reid/DukeMTMC-reID", "dukemtmc-reid"])
+def test_duke_layouts(tmp_path: Path, prefix: str) -> None:
+    write_duke(tmp_path / prefix)
+    catalogue = read_dukemtmc(tmp_path)
+    assert Counter((p.pid, p.camera, p.subset) for p in catalogue.pictures) == Counter(
+        [(pid, camera, "train") for pid in (2, 5, 9) for camera in (1, 8)]
+        + [(1, 2, "query"), (3, 2, "query"), (1, 6, "gallery"), (3, 6, "gallery"), (7, 3, "gallery")]
+    )
+    assert all((tmp_path / p.path).is_file() for p in catalogue.pictures)
+    assert (catalogue.distractor_pid, catalogue.default_lr_camera) == (None, None)
+
+
+def test_duke_manifest_keeps_the_official_split(tmp_path: Path) -> None:
+    write_duke(tmp_path / "DukeMTMC-reID")
+    manifest = obtain_manifest(DataConfig(dataset="dukemtmc", root=tmp_path, val_fraction=0))
+    assert Counter(row.split for row in manifest.rows) == {"train": 6, "query": 2, "gallery": 3}
+    assert all(row.is_lr for row in manifest.split("query"))
+
+
+def test_duke_names(tmp_path: Path) -> None:
+    write_duke(tmp_path)
+    write_picture(tmp_path / "query" / "0001_c9_f0046302.jpg", 0)
+    with pytest.raises(UserError, match=r"0001_c9_f0046302\.jpg: not a DukeMTMC-reID file name"):
+        read_dukemtmc(tmp_path)
+
+
+def test_deviations_compare_with_the_official_sizes() -> None:
+    pictures = (Picture("a", 1, 1, "train"), Picture("b", 1, 2, "train"), Picture("c", 2, 1, "query"))
+    counts = (Counts(("train",), 2, 1), Counts(("query",), 1_002, 2), Counts(("train", "query"), None, 5))
+    catalogue = Catalogue("toy", pictures, None, official=counts)
+    assert catalogue.deviations() == [
+        "toy (query): 1 pictures of 1 identities here, 1,002 pictures of 2 identities officially; "
+        "the copy may be incomplete",
+        "toy (train and query): 2 identities here, 5 identities officially; the copy may be incomplete",
+    ]
+
+
+@pytest.mark.parametrize("reader", [read_viper, read_market1501, read_dukemtmc])
 def test_wrong_layout_says_what_was_looked_for(tmp_path: Path, reader: Callable[[Path], object]) -> None:
     with pytest.raises(UserError, match=r"looked for the folders (cam_a|bounding_box_train)"):
         reader(tmp_path)

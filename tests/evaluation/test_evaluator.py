@@ -123,6 +123,24 @@ def test_quality_of_a_perfect_generator(setting: Setting) -> None:
     assert measure_quality(source_of(setting), native) is None
 
 
+def test_natively_lr_queries_have_no_hr_row_and_no_quality(setting: Setting, tmp_path: Path) -> None:
+    model, manifest, root = setting
+    rows = tuple(replace(row, r=None) if row.is_lr else row for row in manifest.rows)
+    native = (model, replace(manifest, rows=rows), root)
+    evaluation = run(native)
+    assert list(evaluation.rankings) == ["lr", "sr"]
+    assert evaluation.quality is None
+    assert len(markdown_table(evaluation).splitlines()) == 4
+    with pytest.raises(UserError, match="--queries hr: the queries of folder are natively low-resolution"):
+        run(native, views=("hr",))
+    save_ranked_lists(source_of(native), evaluation, [0], tmp_path / "ranked.png")
+    widths = []
+    for rows_shown in (evaluation.query_rows, run(setting).query_rows):
+        save_triptychs(source_of(setting), rows_shown[:2], tmp_path / "triptychs.png")
+        widths.append(Image.open(tmp_path / "triptychs.png").width)
+    assert widths[0] < widths[1], "no column HR"
+
+
 def test_missing_picture_is_named(setting: Setting) -> None:
     _, manifest, root = setting
     victim = manifest.split("gallery")[0]

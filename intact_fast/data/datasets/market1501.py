@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from intact_fast.data.catalogue import Catalogue, Picture, Subset, find_layout, list_pictures
-from intact_fast.errors import UserError
+from intact_fast.data.catalogue import Catalogue, Counts, find_layout
+from intact_fast.data.datasets.fixed_split import FOLDERS, read_fixed_split
 
-_FOLDERS: dict[str, Subset] = {
-    "bounding_box_train": "train",
-    "query": "query",
-    "bounding_box_test": "gallery",
-}
+OFFICIAL = (
+    Counts(("train",), 12_936, 751),
+    Counts(("query",), 3_368, 750),
+    # of the 19,732 files 3,819 are junk; the distractors count as one identity
+    Counts(("gallery",), 15_913, 751),
+)
 _NAME = re.compile(r"(-1|\d{4})_c([1-6])s\d")
 _JUNK_PID = -1
 
@@ -30,17 +31,7 @@ def read_market1501(root: Path) -> Catalogue:
         UserError: The folders are missing, or a file name is not of the official form.
     """
     archive = "Market-1501-v15.09.15"
-    folder = find_layout(root, (f"market1501/{archive}", archive, "market1501", "."), _FOLDERS, "Market-1501")
-    pictures = []
-    for name, subset in _FOLDERS.items():
-        for path in list_pictures(folder / name):
-            match = _NAME.match(path.name)
-            if match is None:
-                raise UserError(
-                    f"{path}: not a Market-1501 file name (expected like 0002_c1s1_000451_03.jpg); "
-                    "remove or rename it"
-                )
-            pid = int(match[1])
-            if pid != _JUNK_PID:
-                pictures.append(Picture(path.relative_to(root).as_posix(), pid, int(match[2]), subset))
-    return Catalogue("market1501", tuple(pictures), default_lr_camera=None, distractor_pid=0)
+    folder = find_layout(root, (f"market1501/{archive}", archive, "market1501", "."), FOLDERS, "Market-1501")
+    listed = read_fixed_split(root, folder, _NAME, "Market-1501", "0002_c1s1_000451_03.jpg")
+    pictures = tuple(p for p in listed if p.pid != _JUNK_PID)
+    return Catalogue("market1501", pictures, default_lr_camera=None, distractor_pid=0, official=OFFICIAL)

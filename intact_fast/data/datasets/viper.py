@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from intact_fast.data.catalogue import Catalogue, Picture, find_layout, list_pictures
+from intact_fast.data.catalogue import Catalogue, Counts, Picture, find_layout, list_pictures
 from intact_fast.errors import UserError
 
+OFFICIAL = (Counts(("all",), 1_264, 632),)
 _CAMERAS = {"cam_a": 1, "cam_b": 2}
 
 
@@ -33,4 +34,5 @@ def read_viper(root: Path) -> Catalogue:
             pictures.append(Picture(path.relative_to(root).as_posix(), int(pid), camera, "all"))
     seen = [{p.pid for p in pictures if p.camera == camera} for camera in _CAMERAS.values()]
     paired = set.intersection(*seen)
-    return Catalogue("viper", tuple(p for p in pictures if p.pid in paired), default_lr_camera=1)
+    kept = tuple(p for p in pictures if p.pid in paired)
+    return Catalogue("viper", kept, default_lr_camera=1, official=OFFICIAL)

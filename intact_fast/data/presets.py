@@ -1,0 +1,92 @@
+"""Published variants of the multi-low-resolution (MLR) protocol, as data for ``intact-fast prepare --preset``.
+
+They agree on the construction that Jiao et al. introduced: the pictures of one camera (all queries where the
+official split has fixed ones) are down-sampled at rates drawn from {2, 3, 4}, the others stay as they are, and
+CAVIAR's second camera is low-resolution by itself. The readers' own splits are the ones that all of them
+name: halves of VIPeR's and CAVIAR's identities, 1,367/100 of CUHK03, the official 751/750 of Market-1501 and
+702/702 of DukeMTMC-reID.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from intact_fast.config import CUHK03Boxes, CUHK03Protocol, DataConfig, DatasetName, Kernel
+
+PresetName = Literal["paper", "sing", "cad", "dil"]
+
+
+@dataclass(frozen=True)
+class SplitPreset:
+    """How one publication makes its LR queries.
+
+    Attributes:
+        description: What it does, in a sentence.
+        source: Where that is written.
+        decided: What the source leaves open and was decided here.
+        datasets: Data sets that the source reports on and that have a reader; on others the same rule holds.
+        factors: Rates r, drawn uniformly per picture.
+        kernel: Filter of the down-sampling.
+        jpeg_quality: JPEG quality after it, None for none.
+        lr_camera: As ``--data.lr-camera``.
+        cuhk03_boxes: Bounding boxes of CUHK03.
+        cuhk03_protocol: Split of CUHK03.
+    """
+
+    description: str
+    source: str
+    decided: str
+    datasets: tuple[DatasetName, ...]
+    factors: tuple[int, ...] = (2, 3, 4)
+    kernel: Kernel = "bilinear"
+    jpeg_quality: int | None = None
+    lr_camera: str = "auto"
+    cuhk03_boxes: CUHK03Boxes = "detected"
+    cuhk03_protocol: CUHK03Protocol = "classic"
+
+    def apply(self, data: DataConfig) -> DataConfig:
+        """Options with this variant's in place of their own."""
+        return replace(
+            data,
+            factors=self.factors,
+            kernel=self.kernel,
+            jpeg_quality=self.jpeg_quality,
+            lr_camera=self.lr_camera,
+            cuhk03_boxes=self.cuhk03_boxes,
+            cuhk03_protocol=self.cuhk03_protocol,
+        )
+
+
+_FIVE: tuple[DatasetName, ...] = ("viper", "market1501", "dukemtmc", "cuhk03", "caviar")
+_OPEN = "the filter (bilinear), which camera of a pair is LR (the reader's), the boxes of CUHK03 (detected)"
+
+SPLIT_PRESETS: dict[PresetName, SplitPreset] = {
+    "paper": SplitPreset(
+        description="queries of one camera at r drawn uniformly from 2, 3 and 4",
+        source="INTACT: Cheng, Gong, Dong, Zhu, CVPR 2020, section 4.1",
+        decided=_OPEN,
+        datasets=_FIVE,
+    ),
+    "sing": SplitPreset(
+        description="pictures of one camera at a rate drawn from 1/2, 1/3 and 1/4: the first MLR sets",
+        source="SING: Jiao et al., Deep Low-Resolution Person Re-Identification, AAAI 2018",
+        decided=_OPEN,
+        datasets=("viper", "cuhk03", "caviar"),
+    ),
+    "cad": SplitPreset(
+        description="as SING, with Market-1501 and DukeMTMC-reID; r drawn from 2, 3 and 4",
+        source="CAD-Net: Li, Chen et al., Recover and Identify, ICCV 2019 (arXiv 1908.06052)",
+        decided=_OPEN,
+        datasets=_FIVE,
+    ),
+    "dil": SplitPreset(
+        description="the sets of SING; bilinear, as its authors' code down-samples",
+        source=(
+            "DIL: Huang et al., Real-World Person Re-Identification via Degradation Invariance Learning, CVPR 2020; "
+            "issue 2 and core/data of github.com/Yukun-Huang/Degradation-Invariant-ReID-pytorch"
+        ),
+        decided="which camera of a pair is LR (the reader's), the boxes of CUHK03 (detected)",
+        datasets=("viper", "cuhk03", "caviar"),
+    ),
+}

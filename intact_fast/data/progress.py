@@ -1,0 +1,15 @@
+"""How reading a data set tells how far it is, without knowing who listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Begins a piece of work by its name and the number of its steps; gives what to call with a number of steps done."""
+
+
+@contextmanager
+def silent(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Nobody listens."""
+    yield lambda count: None

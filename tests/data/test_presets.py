@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import get_args
+
+import pytest
+
+from intact_fast.config import DataConfig
+from intact_fast.data.datasets import READERS
+from intact_fast.data.presets import SPLIT_PRESETS, PresetName
+
+
+def test_every_name_has_a_preset_and_every_data_set_a_reader() -> None:
+    assert set(SPLIT_PRESETS) == set(get_args(PresetName))
+    assert all(set(preset.datasets) <= set(READERS) for preset in SPLIT_PRESETS.values())
+
+
+@pytest.mark.parametrize("name", SPLIT_PRESETS)
+def test_preset_sets_the_protocol_and_says_where_from(name: PresetName) -> None:
+    preset = SPLIT_PRESETS[name]
+    assert preset.source
+    assert preset.decided
+    own = DataConfig(factors=(7,), kernel="area", jpeg_quality=5, lr_camera="3", cuhk03_protocol="new", pad=9)
+    applied = asdict(preset.apply(own))
+    changed = {field for field, value in asdict(own).items() if applied[field] != value}
+    assert changed == {"factors", "kernel", "jpeg_quality", "lr_camera", "cuhk03_protocol"}
+    assert applied["factors"] == (2, 3, 4)

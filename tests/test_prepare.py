@@ -1,0 +1,103 @@
+"""`intact-fast prepare` on tiny data sets in the official layouts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data.dataset_fixtures import write_caviar, write_cuhk03_release, write_duke
+from intact_fast.cli import main
+from intact_fast.data.manifest import Manifest
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Callable[..., int]:
+    """Prepare `split.jsonl` of a data set below the temporary folder."""
+
+    def run(*arguments: str) -> int:
+        return main(
+            ["prepare", "--out", str(tmp_path / "split.jsonl"), "--data.root", str(tmp_path), *arguments]
+        )
+
+    return run
+
+
+def test_preset_is_told_and_incomplete_data_warned_about(
+    prepare: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_duke(tmp_path / "DukeMTMC-reID")
+    assert prepare("dukemtmc", "--preset", "paper") == 0
+    output = capsys.readouterr()
+    assert "preset paper: " in output.out
+    assert "section 4.1); decided here: the filter" in output.out
+    assert "does not report" not in output.out
+    assert output.err.splitlines()[0] == (
+        "warning: dukemtmc (train): 6 pictures of 3 identities here, 16,522 pictures of 702 identities officially; "
+        "the copy may be incomplete"
+    )
+    manifest = Manifest.load(tmp_path / "split.jsonl")
+    assert manifest.header.kernel == "bilinear"
+    assert {row.r for row in manifest.split("query")} <= {2, 3, 4}
+
+
+def test_options_win_over_the_preset(prepare: Callable[..., int], tmp_path: Path) -> None:
+    write_duke(tmp_path / "DukeMTMC-reID")
+    options = ("--data.kernel", "area", "--data.factors", "5")
+    assert prepare("dukemtmc", "--preset", "dil", *options) == 0
+    manifest = Manifest.load(tmp_path / "split.jsonl")
+    assert manifest.header.kernel == "area"
+    assert {row.r for row in manifest.split("query")} == {5}
+
+
+def test_preset_on_other_data_says_so(
+    prepare: Callable[..., int], picture_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare("folder", "--preset", "sing", "--data.root", str(picture_folder())) == 0
+    output = capsys.readouterr()
+    assert "does not report on folder" in output.out
+    assert not output.err
+
+
+def test_json(prepare: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_cuhk03_release(tmp_path / "cuhk-03.mat")
+    assert prepare("cuhk03", "--json", "--preset", "cad", "--data.val-fraction", "0") == 0
+    output = capsys.readouterr()
+    found = json.loads(output.out)
+    manifest = Manifest.load(tmp_path / "split.jsonl")
+    assert found["hash"] == manifest.hash
+    assert (found["dataset"], found["preset"], found["training_identities"]) == ("cuhk03", "cad", 4)
+    assert found["splits"]["train"] == {"pictures": 15, "identities": 4}
+    assert found["splits"]["gallery"] == {"pictures": 4, "identities": 2}
+    assert sum(found["splits"]["query"].pop("r").values()) == 4
+    assert found["splits"]["query"] == {"pictures": 4, "identities": 2}
+    assert output.err.splitlines() == [f"warning: {warning}" for warning in found["warnings"]]
+    assert len(found["warnings"]) == 2
+
+
+def test_json_of_natively_lr_queries(
+    prepare: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_caviar(tmp_path / "CAVIAR4REID")
+    assert prepare("caviar", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["splits"]["query"] == {"pictures": 8, "identities": 4, "r": {"native": 8}}
+    assert found["splits"]["train"] == {"pictures": 8, "identities": 4}
+
+
+def test_two_data_sets_are_refused(prepare: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepare("viper", "--data.dataset", "folder") == 2
+    assert "--data.dataset folder: the command names viper already" in capsys.readouterr().err
+
+
+def test_prepared_manifest_is_described_again(
+    prepare: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_caviar(tmp_path / "CAVIAR4REID")
+    assert prepare("caviar") == 0
+    copy = tmp_path / "copy.jsonl"
+    manifest = str(tmp_path / "split.jsonl")
+    assert main(["prepare", "--out", str(copy), "--data.manifest", manifest]) == 0
+    assert copy.read_bytes() == (tmp_path / "split.jsonl").read_bytes()
