@@ -52,6 +52,10 @@ def check_config(config: Config) -> None:
         raise UserError(
             f"--training.f-c-table: with --data.pad {config.data.pad} f_c depends on the crop; leave one of them out"
         )
+    if not 0 <= config.critic.degraded <= 1:
+        raise UserError(f"--critic.degraded {config.critic.degraded}: must be 0 to 1")
+    if config.critic.keep_classifier and config.critic.init is None:
+        raise UserError("--critic.keep-classifier: whose? give --critic.init as well")
     association = config.association
     if association.predictor == "mean" and association.form != "r-to-d":
         raise UserError(

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from intact_fast import train
-from intact_fast.commands import enhance, evaluate, export, prepare, search
+from intact_fast.commands import enhance, evaluate, experiments, export, prepare, search
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "train": (
@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "enhance": (enhance.main, "super-resolve pictures"),
     "search": (search.main, "find a person's pictures in a gallery"),
     "export": (export.main, "write SR and re-id as ONNX or a PyTorch graph"),
+    "experiments": (experiments.main, "run the rows of a table of the paper, or other recipes"),
     "prepare": (prepare.main, "write the split manifest of a data set"),
 }
 
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name in COMMANDS:
         return COMMANDS[name][0](arguments[1:])
     lines = ["usage: intact-fast COMMAND [options]", "", "commands:"]
-    lines += [f"  {command:<10} {summary}" for command, (_, summary) in COMMANDS.items()]
+    lines += [f"  {command:<11} {summary}" for command, (_, summary) in COMMANDS.items()]
     if name in ("-h", "--help"):
         print("\n".join(lines))
         return 0

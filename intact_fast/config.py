@@ -140,6 +140,10 @@ class CriticConfig:
     """A finished critic (ours or torchreid's), loaded strictly; skips its training."""
     init: Path | None = None
     """Weights to start the critic's training from; the classifier is reset."""
+    keep_classifier: bool = False
+    """Keep the classifier of `init`, too; it must know the same identities."""
+    degraded: float = 0.0
+    """Share of the critic's training pictures that it sees degraded, like LR queries; 0 trains on HR alone."""
     iterations: int = 20_000
     """Training iterations."""
     batch_size: int = 64
@@ -161,7 +165,7 @@ class LossConfig:
     """Weights and forms of the generator's loss (Eq. 4 and 8)."""
 
     lambda_g: float = 0.1
-    """Weight of the adversarial term."""
+    """Weight of the adversarial term; 0 leaves D out of the training where the association does not need it."""
     lambda_c: float = 0.3
     """Weight of the identity term."""
     lambda_dis: float = 1.0

@@ -34,6 +34,19 @@ _MAX_RANK = 10
 
 
 @dataclass(frozen=True)
+class SharedFeatures:
+    """Features that C alone computes, which evaluations of several G behind one C can share.
+
+    Attributes:
+        gallery_features: G×512.
+        query_features: Q×512 by view.
+    """
+
+    gallery_features: Tensor
+    query_features: dict[View, Tensor]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Difference of Rank-1 between two methods on the same queries.
 
@@ -92,6 +105,7 @@ def evaluate(
     threads: int = 2,
     views: tuple[View, ...] = ("hr", "lr", "sr"),
     validation: bool = False,
+    shared: SharedFeatures | None = None,
     peers: Peers = ALONE,
 ) -> Evaluation:
     """Rank the gallery for every query under each view.
@@ -106,6 +120,7 @@ def evaluate(
         threads: Threads that read pictures.
         views: Which rows of the table to compute.
         validation: Use the held-out training identities instead of the test split.
+        shared: Features of an earlier evaluation of the same split by the same C.
         peers: Processes that all call this with the same model and share the pictures; the result is the same for all
             of them, and that of one process.
 
@@ -125,19 +140,25 @@ def evaluate(
             f"--queries hr: the queries of {manifest.header.dataset} are natively low-resolution; use lr or sr"
         )
     source = PictureSource(root, manifest.header, model, config.batch_size, threads)
-    gallery_features = extract_features(source, gallery, "hr", peers)
-    query_features = {view: extract_features(source, queries, view, peers) for view in views}
+    known = {} if shared is None else shared.query_features
+    gallery_features = (
+        extract_features(source, gallery, "hr", peers) if shared is None else shared.gallery_features
+    )
+    query_features = {
+        view: known[view] if view in known else extract_features(source, queries, view, peers)
+        for view in views
+    }
 
-    def rank() -> dict[View, RankingResult]:
+    def rank_all() -> dict[View, RankingResult]:
         try:
             return {
-                view: _rank(features, gallery_features, queries, gallery, config, manifest)
+                view: rank(features, gallery_features, queries, gallery, config, manifest)
                 for view, features in query_features.items()
             }
         except ValueError as error:
             raise UserError(f"evaluation of {manifest.header.dataset}: {error}") from error
 
-    rankings = peers.on_main(rank)
+    rankings = peers.on_main(rank_all)
     has_generator = model.generator is not None and not validation
     quality = measure_quality(source, queries, peers) if "sr" in views and has_generator else None
     return Evaluation(
@@ -153,7 +174,7 @@ def evaluate(
     )
 
 
-def _rank(
+def rank(
     query_features: Tensor,
     gallery_features: Tensor,
     queries: list[Row],
@@ -161,6 +182,11 @@ def _rank(
     config: EvaluationConfig,
     manifest: Manifest,
 ) -> RankingResult:
+    """Rank a gallery (features G×512) for queries (Q×512) and score it as configured.
+
+    Raises:
+        ValueError: No query has a match, or a feature is NaN.
+    """
     return evaluate_ranking(
         query_features,
         gallery_features,

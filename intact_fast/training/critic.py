@@ -39,6 +39,7 @@ class CriticTask:
         self.critic = critic.to(process.device, memory_format=torch.channels_last).train()
         self.iterations = config.iterations
         self._smoothing = config.label_smoothing
+        self._degraded = config.degraded
         self._autocast = torch.autocast(process.device.type, dtype=autocast, enabled=autocast is not None)
         self._model = process.parallel(self.critic)
         self._optimiser = Adam(
@@ -53,9 +54,14 @@ class CriticTask:
         return self.critic
 
     def step(self, batch: Batch, iteration: int, detailed: bool) -> Record:
-        """Update C on one batch of HR pictures."""
+        """Update C on one batch of HR pictures, or of a mixture with degraded ones."""
+        x = batch.x_h
+        if self._degraded > 0:
+            assert batch.x_l is not None
+            is_degraded = torch.rand(len(x), device=x.device) < self._degraded
+            x = torch.where(is_degraded[:, None, None, None], batch.x_l, x)
         with self._autocast:
-            logits = self._model(batch.x_h)
+            logits = self._model(x)
         logits = logits.float()
         loss = identity_loss(logits, batch.label, self._smoothing)
         self._updater.backward(loss, detailed)
@@ -115,14 +121,23 @@ def load_critic(
     return critic
 
 
-def initialise_critic(critic: OSNet, path: Path, arch: str) -> None:
-    """Load a backbone into ``critic``; its classifier keeps its fresh weights.
+def initialise_critic(critic: OSNet, path: Path, arch: str, keep_classifier: bool = False) -> None:
+    """Load a backbone into ``critic``; its classifier keeps its fresh weights, unless the file's is wanted.
 
     Raises:
-        UserError: The file is no OSNet of that width.
+        UserError: The file is no OSNet of that width, or its classifier knows another number of identities.
     """
     option = "--critic.init"
     state = _state_of(path, option, arch)
+    if keep_classifier:
+        classes = state[CLASSIFIER + "weight"].shape[0]
+        if classes != critic.num_classes:
+            raise UserError(
+                f"--critic.keep-classifier: {path} knows {classes} identities, the training split has "
+                f"{critic.num_classes}; leave the option out"
+            )
+        load_osnet(critic, state, path, option)
+        return
     backbone = {key: value for key, value in state.items() if not key.startswith(CLASSIFIER)}
     classifier = frozenset(key for key in critic.state_dict() if key.startswith(CLASSIFIER))
     load_osnet(critic, backbone, path, option, missing_allowed=classifier)

@@ -72,7 +72,9 @@ class NaiveStep:
 
     def __call__(self, batch: Batch, iteration: int, detailed: bool) -> Record:
         """Run the three updates on one batch; see :class:`SharedStep`."""
-        record = self._update_discriminator(batch, iteration, detailed)
+        record: Record = {}
+        if self.networks.uses_discriminator:
+            record |= self._update_discriminator(batch, iteration, detailed)
         association = self.networks.association
         if association is not None:
             record |= self._update_association(association, batch, detailed)
@@ -149,21 +151,18 @@ class NaiveStep:
         with _frozen(*frozen):
             fake = n.generator(batch.x_l)
             content = content_loss(batch.x_h, fake)
-            adversarial = generator_adversarial_loss(n.discriminator(fake).logits, self.loss.adversarial)
             identity = identity_loss(n.critic.classify(n.critic.embed(fake)), batch.label)
-            loss = super_resolution_loss(
-                content, adversarial, identity, self.loss.lambda_g, self.loss.lambda_c
-            )
-            terms = {
-                "mse": content,
-                "gan": self.loss.lambda_g * adversarial,
-                "id": self.loss.lambda_c * identity,
-            }
-            record = {
-                "loss/mse": content.detach(),
-                "loss/gan": adversarial.detach(),
-                "loss/id": identity.detach(),
-            }
+            terms = {"mse": content, "id": self.loss.lambda_c * identity}
+            record = {"loss/mse": content.detach(), "loss/id": identity.detach()}
+            if n.uses_discriminator:
+                adversarial = generator_adversarial_loss(n.discriminator(fake).logits, self.loss.adversarial)
+                loss = super_resolution_loss(
+                    content, adversarial, identity, self.loss.lambda_g, self.loss.lambda_c
+                )
+                terms["gan"] = self.loss.lambda_g * adversarial
+                record["loss/gan"] = adversarial.detach()
+            else:
+                loss = content + self.loss.lambda_c * identity
             if association is not None:
                 f_d = association.scaler(self._discriminator_feature(fake))
                 if self.config.predictor == "mean":

@@ -90,6 +90,7 @@ class Networks(nn.Module):
         discriminator: D.
         critic: C, frozen and in eval mode.
         association: φ, σ and company; None when ``loss.lambda_dis`` is 0.
+        uses_discriminator: Whether any loss of G's needs D; else it stays as it was made.
         target_discriminator: Whose activation is f_d: a frozen view of D, or its moving average.
 
     Args:
@@ -102,6 +103,7 @@ class Networks(nn.Module):
     def __init__(self, config: Config, critic: OSNet, device: torch.device, sync_bn: bool = False) -> None:
         super().__init__()
         self.feature = config.association.feature
+        self.uses_discriminator = config.loss.lambda_g != 0 or config.loss.lambda_dis != 0
         self._use = config.association
         self._generator_ema_decay = config.generator.ema_decay
         self._ema_decay = config.association.ema_decay if config.association.target == "ema" else None

@@ -180,8 +180,8 @@ class GeneratorTerms(NamedTuple):
     """Eq. 4 plus the weighted L_dis."""
     content: Tensor
     """L_MSE."""
-    adversarial: Tensor
-    """L_gan for G."""
+    adversarial: Tensor | None
+    """L_gan for G; None without D."""
     identity: Tensor
     """L_id."""
     distillation: Tensor | None
@@ -212,12 +212,15 @@ class GeneratorObjective(nn.Module):
         (networks,) = self._networks
         config = self._config
         with self._autocast():
-            output = networks.frozen_discriminator(fake)
             f_c = networks.critic.embed(fake)
             logits = networks.critic.classify(f_c)
         content = content_loss(x_h, fake)
-        adversarial = generator_adversarial_loss(output.logits.float(), config.adversarial)
         identity = identity_loss(logits.float(), label)
+        if not networks.uses_discriminator:
+            return GeneratorTerms(content + config.lambda_c * identity, content, None, identity, None)
+        with self._autocast():
+            output = networks.frozen_discriminator(fake)
+        adversarial = generator_adversarial_loss(output.logits.float(), config.adversarial)
         loss = super_resolution_loss(content, adversarial, identity, config.lambda_g, config.lambda_c)
         if dis_weight is None:
             return GeneratorTerms(loss, content, adversarial, identity, None)

@@ -26,6 +26,7 @@ from intact_fast.models.sr_reid import SRReID
 from intact_fast.training.checkpoints import CheckpointStore, write_checkpoint
 from intact_fast.training.critic import CriticTask, critic_checkpoint, initialise_critic, load_critic
 from intact_fast.training.distributed import Process
+from intact_fast.training.held_out import HeldOutAssociation
 from intact_fast.training.intact import IntactTask, autocast_type
 from intact_fast.training.loop import Cadence, Fingerprint, run_task
 from intact_fast.training.monitoring import Monitor
@@ -34,6 +35,7 @@ from intact_fast.visualize import save_ranked_lists, save_triptychs
 
 _TRIPTYCHS = 8
 _RANKED_QUERIES = 6
+_ASSOCIATION_PICTURES = 1000
 
 
 class Run:
@@ -53,25 +55,48 @@ class Run:
         self.folder = config.runs / config.name
         self.monitor = Monitor(self.folder if process.is_main else None)
         self._notes: list[str] = []
+        self._rows: list[Row] | None = None
+        self._held_out: HeldOutAssociation | None = None
 
     def execute(self) -> Evaluation:
         """Train and evaluate; every process gets the same evaluation."""
         with self.monitor:
-            self._claim_folder()
-            self.manifest = self._obtain_manifest()
-            fingerprint = Fingerprint(self.manifest.hash, to_yaml(self.config))
-            started = time.perf_counter()
-            critic = self._obtain_critic(fingerprint)
-            critic_seconds = time.perf_counter() - started
-            task = self._train_intact(critic, fingerprint)
-            total_seconds = time.perf_counter() - started
-            self._note(
-                f"training took {total_seconds:.0f} s since this start (critic {critic_seconds:.0f} s, INTACT "
-                f"{total_seconds - critic_seconds:.0f} s) with {self.process.world_size} process(es) on "
-                f"{self.process.device.type}"
-            )
-            self._note_association(task)
-            return self._finish(task)
+            return self._finish(self._train())
+
+    def train(self) -> SRReID:
+        """Train without the evaluation; every process gets what would be evaluated."""
+        with self.monitor:
+            return self._model(self._train())
+
+    def train_critic(self) -> Path:
+        """Train C alone, or take up the one that is there; the file that holds it."""
+        with self.monitor:
+            self._obtain_critic(self._begin())
+        return self._finished_critic
+
+    @property
+    def _finished_critic(self) -> Path:
+        return self.folder / "checkpoints" / "critic.pt"
+
+    def _begin(self) -> Fingerprint:
+        self._claim_folder()
+        self.manifest = self._obtain_manifest()
+        return Fingerprint(self.manifest.hash, to_yaml(self.config))
+
+    def _train(self) -> IntactTask:
+        fingerprint = self._begin()
+        started = time.perf_counter()
+        critic = self._obtain_critic(fingerprint)
+        critic_seconds = time.perf_counter() - started
+        task = self._train_intact(critic, fingerprint)
+        total_seconds = time.perf_counter() - started
+        self._note(
+            f"training took {total_seconds:.0f} s since this start (critic {critic_seconds:.0f} s, INTACT "
+            f"{total_seconds - critic_seconds:.0f} s) with {self.process.world_size} process(es) on "
+            f"{self.process.device.type}"
+        )
+        self._note_association(task)
+        return task
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
@@ -119,6 +144,12 @@ class Run:
         return self.process.on_main(obtain)
 
     def _training_rows(self) -> list[Row]:
+        """The training pictures that can be read; all processes look at them together the first time."""
+        if self._rows is None:
+            self._rows = self._readable_rows()
+        return self._rows
+
+    def _readable_rows(self) -> list[Row]:
         rows = self.manifest.split("train")
         if self.config.data.skip_corrupt:
             paths = [self.config.data.root / row.path for row in rows]
@@ -158,22 +189,22 @@ class Run:
             self._note(f"critic {config.arch} loaded from {config.checkpoint}")
             return critic
         if config.init is not None:
-            self._note(
-                f"critic's backbone from {config.init}; its classifier starts fresh with {classes} identities"
-            )
-        finished = self.folder / "checkpoints" / "critic.pt"
+            classifier = "is kept" if config.keep_classifier else f"starts fresh with {classes} identities"
+            self._note(f"critic's backbone from {config.init}; its classifier {classifier}")
+        finished = self._finished_critic
         if self.process.on_main(finished.is_file):
             self.monitor.say(f"Critic already trained: {finished}")
             return load_critic(finished, config.arch, classes, enlarge=config.enlarge)
         torch.manual_seed(self.config.seed)
         critic = build_osnet(config.arch, classes, config.enlarge)
         if config.init is not None:
-            initialise_critic(critic, config.init, config.arch)
+            initialise_critic(critic, config.init, config.arch, config.keep_classifier)
         task = CriticTask(
             critic, config, self.process, autocast_type(self.config.training.precision, self.process.device)
         )
         training = self.config.training
-        loader = self._loader("critic", config.batch_size, self.config.seed, with_lr=False, pad=config.pad)
+        degraded = config.degraded > 0
+        loader = self._loader("critic", config.batch_size, self.config.seed, with_lr=degraded, pad=config.pad)
         run_task(
             task,
             loader,
@@ -238,6 +269,7 @@ class Run:
     def _validate(self, task: IntactTask, iteration: int) -> float:
         """mAP of super-resolved validation queries; also writes triptychs of them."""
         model = self._model(task)
+        form = self.config.association.form
         result = evaluate(
             model,
             self.manifest,
@@ -251,13 +283,29 @@ class Run:
         ranking = result.rankings["sr"]
         score = float(ranking.mean_ap)
         self.monitor.store(iteration, {"validation/rank1": float(ranking.cmc[0]), "validation/mAP": score})
-        self.monitor.say(
-            f"validation at {iteration}: Rank-1 {100 * ranking.cmc[0]:.1f}, mAP {100 * score:.1f}"
-        )
+        text = f"validation at {iteration}: Rank-1 {100 * ranking.cmc[0]:.1f}, mAP {100 * score:.1f}"
+        r2 = self.process.on_main(lambda: self._held_out_association(model).measure(task.networks, form))
+        if r2 is not None:
+            self.monitor.store(iteration, {"validation/r2": r2.phi, "validation/r2_ridge": r2.ridge})
+            text += f"; R² of φ {r2.phi:.2f}, of ridge regression {r2.ridge:.2f}"
+        self.monitor.say(text)
         shown = _spread(result.query_rows, _TRIPTYCHS)
         path = self.folder / "samples" / f"validation_{iteration:08d}.png"
         self.process.on_main(lambda: save_triptychs(self._source(model), shown, path))
         return score
+
+    def _held_out_association(self, model: SRReID) -> HeldOutAssociation:
+        if self._held_out is None:
+            source = self._source(model)
+            held_out = self.manifest.split("val_query", "val_gallery")
+            train, held_out = (
+                _spread(rows, _ASSOCIATION_PICTURES) for rows in (self._training_rows(), held_out)
+            )
+            self._held_out = HeldOutAssociation(
+                lambda: source.batches(train, degraded=False),
+                lambda: source.batches(held_out, degraded=False),
+            )
+        return self._held_out
 
     def _finish(self, task: IntactTask) -> Evaluation:
         """Evaluate the last networks on the test split, and present what was found."""

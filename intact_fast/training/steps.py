@@ -115,7 +115,9 @@ class SharedStep:
         assert batch.x_l is not None
         self.networks.generator.train()
         fake = self.generator(batch.x_l)
-        record = self._update_discriminator(batch.x_h, fake.detach(), iteration, detailed)
+        record: Record = {}
+        if self.networks.uses_discriminator:
+            record |= self._update_discriminator(batch.x_h, fake.detach(), iteration, detailed)
         if self.association_objective is not None:
             record |= self._update_association(batch, detailed)
         record |= self._update_generator(batch, fake, iteration, detailed)
@@ -191,14 +193,12 @@ class SharedStep:
         terms = objective(batch.x_h, fake, batch.label, weight)
         record = {
             "loss/mse": terms.content.detach(),
-            "loss/gan": terms.adversarial.detach(),
             "loss/id": terms.identity.detach(),
         }
-        weighted = {
-            "mse": terms.content,
-            "gan": self.loss.lambda_g * terms.adversarial,
-            "id": self.loss.lambda_c * terms.identity,
-        }
+        weighted = {"mse": terms.content, "id": self.loss.lambda_c * terms.identity}
+        if terms.adversarial is not None:
+            record["loss/gan"] = terms.adversarial.detach()
+            weighted["gan"] = self.loss.lambda_g * terms.adversarial
         if weight is not None:
             weighted["dis"] = weight * terms.distillation
             record |= {"loss/dis_sr": terms.distillation.detach(), "association/weight": weight}

@@ -1,0 +1,148 @@
+"""``intact-fast experiments``: a table of the paper, or any recipes, over seeds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from rich.console import Console
+from rich.markdown import Markdown
+
+from intact_fast.checks import check_config
+from intact_fast.config import Config, DatasetName
+from intact_fast.configuration import parse_config
+from intact_fast.errors import UserError, fail
+from intact_fast.experiments.paper_tables import TABLES
+from intact_fast.experiments.recipes import CONTROLS, RECIPES, apply, find_recipe
+from intact_fast.experiments.rows import RowResult, Rows
+from intact_fast.experiments.summary import Summary, as_json, markdown, summaries
+from intact_fast.files import write_atomically
+from intact_fast.training.distributed import Interrupted, process_group
+
+_PROGRAM = "intact-fast experiments"
+
+
+@dataclass(frozen=True)
+class ExperimentOptions:
+    """Run the rows of a table, or resume them, and set them beside the paper's.
+
+    C is trained once for each split and shared by the rows. The same command goes on after an interruption, and a row
+    that is finished is not run again. All options of `intact-fast train` besides these set what the rows have in
+    common; `--name` names the folder of the table. `--list` describes the recipes.
+    """
+
+    table: Literal[1, 2, 3, 4, 5] | None = None
+    """Table of the paper."""
+    recipes: tuple[str, ...] = ()
+    """Recipes to run besides the table's rows."""
+    controls: bool = True
+    """Run what a gain must be measured against, too: lr, critic-mlr, mse+id+gan, feature-matching."""
+    dataset: DatasetName | None = None
+    """Data set, as `--data.dataset`; none takes the table's own."""
+    seeds: int = 1
+    """Seeds, from 0; of another split each where identities are split at random."""
+    unseen: tuple[int, ...] = (6, 8)
+    """Rates r to measure as well with all queries at that r, where the split does not have them."""
+    list: bool = False
+    """Describe the recipes and end."""
+    json: bool = False
+    """Print the figures as JSON at the end."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    arguments = list(arguments)
+    options, others = tyro.cli(ExperimentOptions, prog=_PROGRAM, args=arguments, return_unknown_args=True)
+    if options.list:
+        for name, recipe in RECIPES.items():
+            print(f"{name:<18} {recipe.description}")
+        return 0
+    try:
+        names = _names(options)
+        base = _base(options, others)
+        for name in names:
+            check_config(apply(RECIPES[name], replace(base, critic=replace(base.critic, init=Path("C")))))
+        _run(options, names, base)
+    except Interrupted:
+        return 0
+    except KeyboardInterrupt:
+        print("Interrupted; run the same command to go on.", file=sys.stderr)
+        return 130
+    except UserError as error:
+        return fail(error, "--debug" in arguments)
+    return 0
+
+
+def _names(options: ExperimentOptions) -> list[str]:
+    """Recipes in the order in which they are run and shown, each once."""
+    if options.table is None and not options.recipes:
+        raise UserError("--table, --recipes: give one of them (--list describes the recipes)")
+    if options.seeds < 1:
+        raise UserError(f"--seeds {options.seeds}: must be 1 or more")
+    rows = [] if options.table is None else [recipe for _, recipe in TABLES[options.table].rows]
+    chosen = [find_recipe(name) for name in options.recipes]
+    controls = CONTROLS if options.controls and options.table is not None else ()
+    wanted = [*rows, *chosen, *controls]
+    return [name for name in RECIPES if name in wanted]
+
+
+def _base(options: ExperimentOptions, others: Sequence[str]) -> Config:
+    base = parse_config(others, _PROGRAM, "Options that the rows have in common.")
+    dataset = options.dataset
+    if dataset is None and options.table is not None and "--data.dataset" not in " ".join(others):
+        dataset = TABLES[options.table].dataset
+        if dataset is None:
+            raise UserError(f"--dataset: table {options.table} has several; give one")
+    if dataset is not None:
+        base = replace(base, data=replace(base.data, dataset=dataset))
+    if base.critic.init is not None:
+        raise UserError(
+            "--critic.init: the rows share one C; train it by itself and give --critic.checkpoint"
+        )
+    return base
+
+
+def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None:
+    table = None if options.table is None else TABLES[options.table]
+    title = f"{table.title} (Table {options.table})" if table else "Recipes"
+    title += f": {base.data.dataset}"
+    results: dict[str, list[RowResult]] = {name: [] for name in names}
+    with process_group(base.device) as process:
+        rows = Rows(base, process, options.unseen)
+        # seed by seed, so that a table that is broken off holds whole seeds
+        for seed in range(options.seeds):
+            for name in names:
+                results[name].append(rows.obtain(name, seed))
+                shown = summaries(names, results, table, base.data.dataset)
+                process.on_main(lambda shown=shown: _write(rows.folder, title, options, shown))
+        if not process.is_main:
+            return
+    if options.json:
+        print(json.dumps(as_json(shown), indent=1))
+    else:
+        Console(width=None if Console().is_terminal else 160).print(
+            Markdown((rows.folder / _file_name(options)).read_text(encoding="utf-8"))
+        )
+        print(rows.folder / _file_name(options))
+
+
+def _file_name(options: ExperimentOptions) -> str:
+    return "recipes.md" if options.table is None else f"table{options.table}.md"
+
+
+def _write(folder: Path, title: str, options: ExperimentOptions, shown: Sequence[Summary]) -> None:
+    table = None if options.table is None else TABLES[options.table]
+    notes = [
+        f"`{row.recipe}`: {RECIPES[row.recipe].description}; seeds {', '.join(str(r.seed) for r in row.results)}"
+        for row in shown
+    ]
+    path = folder / _file_name(options)
+    with write_atomically(path) as temporary:
+        temporary.write_text(markdown(title, table, shown, notes), encoding="utf-8")
+    with write_atomically(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(as_json(shown), indent=1) + "\n", encoding="utf-8")

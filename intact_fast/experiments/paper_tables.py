@@ -1,0 +1,96 @@
+"""The figures that the paper reports, as data (Cheng et al., CVPR 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from intact_fast.config import DatasetName
+
+Figures = Mapping[str, float]
+"""Rank-k in percent, PSNR (dB) and SSIM."""
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table of the paper.
+
+    Attributes:
+        title: What it compares.
+        dataset: What the paper ran it on; None where it gives several.
+        rows: Label and recipe, in the table's order.
+        figures: The paper's figures by recipe, of its data set or of each.
+    """
+
+    title: str
+    dataset: DatasetName | None
+    rows: tuple[tuple[str, str], ...]
+    figures: Mapping[DatasetName, Mapping[str, Figures]]
+
+    def reported(self, dataset: str, recipe: str) -> Figures:
+        """The paper's figures of a row on a data set; empty where it has none."""
+        return self.figures.get(dataset, {}).get(recipe, {})  # type: ignore[call-overload]
+
+
+def _ranks(*percent: float) -> Figures:
+    return dict(zip(("Rank-1", "Rank-5", "Rank-10"), percent, strict=True))
+
+
+_INTACT_MARKET = _ranks(88.1, 95.0, 96.9)
+
+TABLES: dict[int, PaperTable] = {
+    1: PaperTable(
+        "Cross-resolution person re-id",
+        None,
+        (("INTACT", "intact"),),
+        {
+            "market1501": {"intact": _INTACT_MARKET},
+            "cuhk03": {"intact": _ranks(86.4, 97.4, 98.5)},
+            "viper": {"intact": _ranks(46.2, 73.1, 81.6)},
+            "dukemtmc": {"intact": _ranks(81.2, 90.1, 92.8)},
+            "caviar": {"intact": _ranks(44.0, 81.8, 93.9)},
+        },
+    ),
+    2: PaperTable(
+        "Super-resolution and re-id",
+        "cuhk03",
+        (("Sole SR", "sole-sr"), ("SR + ID", "mse+id"), ("INTACT", "intact")),
+        {
+            "cuhk03": {
+                "sole-sr": {"SSIM": 0.82, "PSNR (dB)": 26.6, "Rank-1": 23.0},
+                "mse+id": {"SSIM": 0.77, "PSNR (dB)": 23.3, "Rank-1": 82.7},
+                "intact": {"SSIM": 0.73, "PSNR (dB)": 22.8, "Rank-1": 86.4},
+            }
+        },
+    ),
+    3: PaperTable(
+        "Loss components",
+        "market1501",
+        (("MSE+ID", "mse+id"), ("MSE+ID+GAN", "mse+id+gan"), ("MSE+ID+GAN+Association", "intact")),
+        {
+            "market1501": {
+                "mse+id": _ranks(83.7, 93.0, 95.6),
+                "mse+id+gan": _ranks(84.7, 93.9, 96.1),
+                "intact": _INTACT_MARKET,
+            }
+        },
+    ),
+    4: PaperTable(
+        "Association design",
+        "market1501",
+        (("Common space (a)", "common-space"), ("D-to-R (b)", "d-to-r"), ("R-to-D (c)", "intact")),
+        {
+            "market1501": {
+                "common-space": _ranks(84.3, 94.0, 95.3),
+                "d-to-r": _ranks(83.4, 93.5, 95.0),
+                "intact": _INTACT_MARKET,
+            }
+        },
+    ),
+    5: PaperTable(
+        "Bridge constraint",
+        "market1501",
+        (("Without (Fig. 5 d)", "no-bridge"), ("With (Fig. 5 c)", "intact")),
+        {"market1501": {"no-bridge": _ranks(84.3, 93.5, 95.8), "intact": _INTACT_MARKET}},
+    ),
+}

@@ -1,0 +1,90 @@
+"""What each row of the paper's tables trains, and the rows without which no gain can be credited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from intact_fast.config import Config
+from intact_fast.errors import UserError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train, as changes of a configuration.
+
+    Attributes:
+        description: What it is, in a few words.
+        changes: Values by the dotted names of options.
+        trains: ``generator`` runs Algorithm 1, ``critic`` fine-tunes C alone, ``nothing`` evaluates the shared C.
+    """
+
+    description: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    trains: Literal["generator", "critic", "nothing"] = "generator"
+
+
+_NO_ASSOCIATION = {"loss.lambda_dis": 0.0}
+
+RECIPES: dict[str, Recipe] = {
+    "lr": Recipe("LR queries without SR: the frozen C alone", trains="nothing"),
+    "critic-mlr": Recipe(
+        "no SR: C fine-tuned on pictures of which half are degraded",
+        {"critic.degraded": 0.5, "critic.keep_classifier": True},
+        trains="critic",
+    ),
+    "sole-sr": Recipe("MSE alone", {**_NO_ASSOCIATION, "loss.lambda_g": 0.0, "loss.lambda_c": 0.0}),
+    "mse+id": Recipe("MSE and identity", {**_NO_ASSOCIATION, "loss.lambda_g": 0.0}),
+    "mse+id+gan": Recipe("MSE, identity and GAN (Eq. 4)", _NO_ASSOCIATION),
+    "intact": Recipe("MSE, identity, GAN and association, from f_c to f_d, with the bridge"),
+    "d-to-r": Recipe("association from f_d to f_c (Fig. 5 b)", {"association.form": "d-to-r"}),
+    "common-space": Recipe("f_c and f_d in a common space (Fig. 5 a)", {"association.form": "common-space"}),
+    "no-bridge": Recipe("association without L_e (Fig. 5 d)", {"association.bridge": False}),
+    "feature-matching": Recipe(
+        "control: L_dis with the running mean of f_d(x_h) in place of φ(f_c), weighted as in intact",
+        {"association.predictor": "mean"},
+    ),
+    "intact-f_d": Recipe("L_dis trains G through f_d alone", {"association.dis_gradient": "f_d"}),
+    "intact-f_c": Recipe("L_dis trains G through f_c alone", {"association.dis_gradient": "f_c"}),
+    "intact+skip": Recipe(
+        "skip connections and a global residual in G",
+        {"generator.skip": "add", "generator.global_residual": True},
+    ),
+    "intact-skip": Recipe(
+        "the paper's G, without skip connections",
+        {"generator.skip": "none", "generator.global_residual": False},
+    ),
+    "intact+average": Recipe("an averaged G is evaluated", {"generator.ema_decay": 0.99}),
+    "intact+crop": Recipe("pad-and-crop by 4 pixels", {"data.pad": 4, "training.f_c_table": False}),
+    "intact+wide-r": Recipe("trained on r from 2 to 8", {"data.factors": (2, 3, 4, 6, 8)}),
+}
+"""By name. The rows of the paper first, then controls, then what goes beyond it (off in preset `paper`)."""
+
+SAME_AS = {"sr+id": "mse+id", "r-to-d": "intact", "bridge": "intact"}
+"""Other names: Table 2's SR+ID is Table 3's MSE+ID, and INTACT is the last row of Tables 4 and 5."""
+
+CONTROLS = ("lr", "critic-mlr", "mse+id+gan", "feature-matching")
+"""What INTACT is measured against, whatever the table."""
+
+
+def find_recipe(name: str) -> str:
+    """The recipe's own name.
+
+    Raises:
+        UserError: There is none.
+    """
+    name = SAME_AS.get(name, name)
+    if name not in RECIPES:
+        raise UserError(f"--recipes {name}: no such recipe; use some of {', '.join([*RECIPES, *SAME_AS])}")
+    return name
+
+
+def apply(recipe: Recipe, base: Config) -> Config:
+    """The configuration that a recipe trains with."""
+    config = base
+    for dotted, value in recipe.changes.items():
+        section, option = dotted.split(".")
+        changed = replace(getattr(config, section), **{option: value})
+        config = replace(config, **{section: changed})
+    return config

@@ -1,0 +1,317 @@
+"""One row of a table with one seed: trained or taken up again, evaluated, and kept as a file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from intact_fast.config import Config
+from intact_fast.configuration import differences, from_yaml, to_yaml
+from intact_fast.data.manifest import Manifest
+from intact_fast.data.splits import obtain_manifest
+from intact_fast.errors import UserError
+from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate, rank
+from intact_fast.evaluation.features import PictureSource, View, extract_features
+from intact_fast.experiments.recipes import RECIPES, apply
+from intact_fast.files import write_atomically
+from intact_fast.models.sr_reid import SRReID
+from intact_fast.training.critic import load_critic
+from intact_fast.training.distributed import Process
+from intact_fast.training.run import Run
+
+RANDOM_SPLITS = frozenset({"viper", "caviar", "cuhk03", "folder"})
+"""Data sets whose identities are split by ``data.split_seed``: each seed is another split and another C."""
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """What one row found with one seed.
+
+    Attributes:
+        recipe: Its name.
+        seed: Of the training, and of the split where that is random.
+        config: The configuration, as YAML.
+        manifest: Hash of the split.
+        figures: Rank-k and mAP in percent, PSNR in dB, SSIM.
+        upper: The same of HR queries; empty where there are none.
+        rank1: Rank-1 of each valid query, 0 to 1.
+        r: Each valid query's r, 0 where it is natively LR.
+        unseen: Rank-1 in percent with all queries at an r that the split does not have.
+        curve: Iterations and validation Rank-1 in percent.
+        step_ms: Milliseconds per iteration, median over the records; None without a training.
+        health: The last recorded figures of the association and of D.
+    """
+
+    recipe: str
+    seed: int
+    config: str
+    manifest: str
+    figures: dict[str, float]
+    upper: dict[str, float]
+    rank1: list[float]
+    r: list[int]
+    unseen: dict[str, float] = field(default_factory=dict)
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    step_ms: float | None = None
+    health: dict[str, float] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write the result atomically."""
+        with write_atomically(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+class Rows:
+    """The rows of one data set, in one folder, sharing what does not depend on the recipe.
+
+    Args:
+        base: Configuration that recipes change; its run is the folder.
+        process: This process among its peers.
+        unseen: Rates r that the split does not have, to measure as well.
+    """
+
+    def __init__(self, base: Config, process: Process, unseen: Sequence[int]) -> None:
+        self._base = base
+        self._process = process
+        self._unseen = tuple(unseen)
+        self._shared: dict[Path, SharedFeatures] = {}
+        self.folder = base.runs / base.name
+
+    def obtain(self, recipe: str, seed: int) -> RowResult:
+        """Give a row's result, from its file where the same was measured before.
+
+        An interrupted training goes on where it was.
+
+        Raises:
+            UserError: As a training or an evaluation does.
+        """
+        manifest = self._manifest(seed)
+        critic = self._critic(seed)
+        config = self._config(recipe, seed, critic)
+        path = self.folder / config.name / "result.json"
+        known = self._process.on_main(lambda: _read(path, config))
+        if known is not None:
+            return known
+        run = Run(config, self._process)
+        if RECIPES[recipe].trains == "generator":
+            model, view = run.train(), "sr"
+        else:
+            if RECIPES[recipe].trains == "critic":
+                critic = run.train_critic()
+            model, view = self._without_generator(config, critic), "lr"
+        evaluation = self._evaluate(model, manifest, critic, config)
+        result = self._result(recipe, seed, config, manifest, evaluation, model, view)
+        self._process.on_main(lambda: result.save(path))
+        return result
+
+    def _config(self, recipe: str, seed: int, critic: Path) -> Config:
+        """A row's own configuration."""
+        chosen = RECIPES[recipe]
+        config = apply(chosen, self._on_split(self._seeded(seed), seed))
+        config = replace(config, runs=self.folder, name=f"{recipe}-seed{seed}")
+        if chosen.trains == "critic":
+            training = config.training
+            settings = replace(
+                config.critic,
+                init=critic,
+                checkpoint=None,
+                iterations=training.iterations,
+                batch_size=training.batch_size,
+                lr=config.optimiser.lr_generator,
+                pad=config.data.pad,
+            )
+        else:
+            settings = replace(config.critic, checkpoint=critic, init=None)
+        return replace(config, critic=settings)
+
+    def _seeded(self, seed: int) -> Config:
+        config = replace(self._base, seed=self._base.seed + seed)
+        data = config.data
+        if data.manifest is None and data.dataset in RANDOM_SPLITS:
+            data = replace(data, split_seed=data.split_seed + seed)
+        return replace(config, data=data)
+
+    def _on_split(self, config: Config, seed: int) -> Config:
+        """A configuration on the split of a seed, whatever the recipe trains on."""
+        return replace(config, data=replace(config.data, manifest=self._manifest_path(seed)))
+
+    def _manifest_path(self, seed: int) -> Path:
+        return self.folder / "splits" / f"seed{seed}.jsonl"
+
+    def _critic(self, seed: int) -> Path:
+        """The frozen C that rows share: the user's, or one trained once for each split."""
+        if self._base.critic.checkpoint is not None:
+            return self._base.critic.checkpoint
+        config = self._seeded(seed)
+        if config.data.dataset not in RANDOM_SPLITS:
+            seed = 0
+            config = self._seeded(seed)
+            self._manifest(seed)
+        config = replace(self._on_split(config, seed), runs=self.folder, name=f"critic-seed{seed}")
+        return Run(config, self._process).train_critic()
+
+    def _manifest(self, seed: int) -> Manifest:
+        """The split of a seed, which every row of it has; its file is written once.
+
+        Raises:
+            UserError: The folder holds another split of that seed.
+        """
+        path = self._manifest_path(seed)
+
+        def obtain() -> Manifest:
+            manifest = obtain_manifest(self._seeded(seed).data)
+            if not path.is_file():
+                manifest.save(path)
+            elif Manifest.load(path).hash != manifest.hash:
+                raise UserError(
+                    f"--name {self._base.name}: {path} is another split than now; use another --name"
+                )
+            return manifest
+
+        return self._process.on_main(obtain)
+
+    def _without_generator(self, config: Config, critic: Path) -> SRReID:
+        data, settings = config.data, config.critic
+        network = load_critic(critic, settings.arch, num_classes=None, enlarge=settings.enlarge)
+        model = SRReID(network, None, (data.height, data.width), data.kernel)
+        return model.to(self._process.device)
+
+    def _evaluate(self, model: SRReID, manifest: Manifest, critic: Path, config: Config) -> Evaluation:
+        """Evaluate on the test split; what C alone gives is computed once for each C and split."""
+        key = critic / manifest.hash
+        evaluation = evaluate(
+            model,
+            manifest,
+            config.data.root,
+            config.evaluation,
+            config.data.threads,
+            views=("hr", "lr") if model.generator is None else ("hr", "sr"),
+            shared=self._shared.get(key),
+            peers=self._process,
+        )
+        self._shared[key] = SharedFeatures(evaluation.gallery_features, dict(evaluation.query_features))
+        self._shared[key].query_features.pop("sr", None)
+        return evaluation
+
+    def _result(
+        self,
+        recipe: str,
+        seed: int,
+        config: Config,
+        manifest: Manifest,
+        evaluation: Evaluation,
+        model: SRReID,
+        view: View,
+    ) -> RowResult:
+        ranking = evaluation.rankings[view]
+        rows = [row for row, ok in zip(evaluation.query_rows, ranking.valid, strict=True) if ok]
+        history = _History(self.folder / config.name)
+        return RowResult(
+            recipe,
+            seed,
+            to_yaml(config),
+            manifest.hash,
+            _figures(evaluation, view),
+            _figures(evaluation, "hr") if "hr" in evaluation.rankings else {},
+            ranking.rank1_per_query.tolist(),
+            [row.r or 0 for row in rows],
+            {
+                str(r): self._at(r, evaluation, model, manifest, config, view)
+                for r in self._unseen_of(manifest)
+            },
+            history.curve(),
+            history.step_ms(config.training.batch_size * self._process.world_size),
+            history.health(),
+        )
+
+    def _unseen_of(self, manifest: Manifest) -> list[int]:
+        present = {row.r for row in manifest.split("query")}
+        return [] if present == {None} else [r for r in self._unseen if r not in present]
+
+    def _at(
+        self, r: int, evaluation: Evaluation, model: SRReID, manifest: Manifest, config: Config, view: View
+    ) -> float:
+        """Rank-1 in percent with every query at one r."""
+        source = PictureSource(
+            config.data.root, manifest.header, model, config.evaluation.batch_size, config.data.threads
+        )
+        queries = [replace(row, r=r) for row in evaluation.query_rows]
+        features = extract_features(source, queries, view, self._process)
+        result = self._process.on_main(
+            lambda: rank(
+                features,
+                evaluation.gallery_features,
+                queries,
+                evaluation.gallery_rows,
+                config.evaluation,
+                manifest,
+            )
+        )
+        return 100 * float(result.cmc[0])
+
+
+def _figures(evaluation: Evaluation, view: View) -> dict[str, float]:
+    ranking = evaluation.rankings[view]
+    figures = {f"Rank-{k}": 100 * float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
+    figures["mAP"] = 100 * ranking.mean_ap
+    if view == "sr" and evaluation.quality is not None:
+        quality = evaluation.quality[1]
+        figures |= {"PSNR (dB)": quality.psnr, "SSIM": quality.ssim}
+    return figures
+
+
+def _read(path: Path, config: Config) -> RowResult | None:
+    """A kept result, where it is of this very configuration."""
+    if not path.is_file():
+        return None
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    values["curve"] = [tuple(point) for point in values["curve"]]
+    result = RowResult(**values)
+    old = from_yaml(result.config, str(path))
+    same = (
+        not differences(old, config)
+        and old.training.iterations == config.training.iterations
+        and old.evaluation == config.evaluation
+    )
+    return result if same else None
+
+
+class _History:
+    """What a run recorded."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self._records = [json.loads(line) for line in lines if line.endswith("}")]
+
+    def curve(self) -> list[tuple[int, float]]:
+        """Iterations and validation Rank-1 in percent; of a repeated iteration the last."""
+        points = {
+            record["iteration"]: 100 * record["validation/rank1"]
+            for record in self._records
+            if "validation/rank1" in record
+        }
+        return sorted(points.items())
+
+    def step_ms(self, images: int) -> float | None:
+        """Median milliseconds of an iteration."""
+        speeds = [r["img_per_s"] for r in self._records if "img_per_s" in r and r["task"] != "critic"]
+        return 1000 * images / float(np.median(speeds)) if speeds else None
+
+    def health(self) -> dict[str, float]:
+        """The last figures that tell how association and D were."""
+        wanted = ("association/", "validation/r2", "discriminator/", "cosine/", "loss/dis_")
+        last: dict[str, float] = {}
+        for record in self._records:
+            last |= {
+                name: value
+                for name, value in record.items()
+                if name.startswith(wanted) and not math.isnan(value)
+            }
+        return last
