@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,16 @@ from intact_fast.models.sr_reid import SRReID
 RIGHT, WRONG, QUERY = "#2e8b57", "#c0392b", "#555555"
 _FRAME, _GAP, _LABEL = 3, 6, 14
 _MIN_HEIGHT = 128
+TRIPTYCHS = 8
+"""How many a run shows."""
+
+T = TypeVar("T")
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """Pick up to ``count`` items evenly over a sequence."""
+    picks = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
+    return [items[i] for i in picks]
 
 
 def save_triptychs(source: PictureSource, rows: Sequence[Row], path: Path) -> None:
