@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from intact_fast import train
-from intact_fast.commands import enhance, evaluate, experiments, export, prepare, search
+from intact_fast.commands import enhance, evaluate, experiments, export, prepare, report, search
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "train": (
@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
         "train and evaluate, one process",
     ),
     "evaluate": (evaluate.main, "evaluate a critic or a training checkpoint"),
+    "report": (report.main, "write a run's report again, with curves and thresholds"),
     "enhance": (enhance.main, "super-resolve pictures"),
     "search": (search.main, "find a person's pictures in a gallery"),
     "export": (export.main, "write SR and re-id as ONNX or a PyTorch graph"),

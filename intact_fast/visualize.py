@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,16 @@ from intact_fast.models.sr_reid import SRReID
 RIGHT, WRONG, QUERY = "#2e8b57", "#c0392b", "#555555"
 _FRAME, _GAP, _LABEL = 3, 6, 14
 _MIN_HEIGHT = 128
+TRIPTYCHS = 8
+"""How many a run shows."""
+
+T = TypeVar("T")
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """Pick up to ``count`` items evenly over a sequence."""
+    picks = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
+    return [items[i] for i in picks]
 
 
 def save_triptychs(source: PictureSource, rows: Sequence[Row], path: Path) -> None:
@@ -48,9 +59,9 @@ def save_triptychs(source: PictureSource, rows: Sequence[Row], path: Path) -> No
 
 
 def save_ranked_lists(
-    source: PictureSource, evaluation: Evaluation, queries: Sequence[int], path: Path, top: int = 8
+    source: PictureSource, evaluation: Evaluation, queries: Sequence[int], path: Path, top: int = 5
 ) -> None:
-    """Write each query with its nearest gallery pictures, as LR and super-resolved.
+    """Write each query with its nearest gallery pictures, as LR and, beside them, super-resolved.
 
     A green frame is a right match, a red one a wrong one; junk (the same person in the same camera)
     is left out.
@@ -67,14 +78,15 @@ def save_ranked_lists(
     distances = {view: _distances(evaluation, view, queries) for view in views}
     for query in queries:
         row = evaluation.query_rows[query]
+        line: list[Cell] = []
         for view in views:
             nearest = _nearest(evaluation, row, distances[view][query], top)
             gallery = [evaluation.gallery_rows[i] for i in nearest]
-            line = [(_query_image(source, row, view), QUERY, VIEW_NAMES[view].split()[0])]
+            line.append((_query_image(source, row, view), QUERY, VIEW_NAMES[view].split()[0]))
             images = _images(torch.cat(list(source.batches(gallery, degraded=False))))
             for rank, (hit, image) in enumerate(zip(gallery, images, strict=True), start=1):
                 line.append((image, RIGHT if hit.pid == row.pid else WRONG, str(rank)))
-            cells.append(line)
+        cells.append(line)
     _save(_grid(cells), path)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,28 +40,21 @@ def write_picture(path: Path, seed: int, size: tuple[int, int] = (24, 48)) -> No
     coarse.resize(size, Image.Resampling.BICUBIC).save(path)
 
 
-@pytest.fixture
-def picture_folder(tmp_path: Path) -> Callable[..., Path]:
+def write_picture_folder(root: Path, identities: int = 12, pictures: int = 2) -> Path:
     """Make a `folder` data set: two cameras, `pictures` of every identity in each."""
-
-    def make(identities: int = 12, pictures: int = 2) -> Path:
-        root = tmp_path / "pictures"
-        for pid in range(identities):
-            for camera in (1, 2):
-                for number in range(pictures):
-                    name = f"{pid:04d}_cam{camera}_{number}.jpg"
-                    write_picture(root / name, seed=100 * pid + 10 * camera + number)
-        return root
-
-    return make
+    for pid in range(identities):
+        for camera in (1, 2):
+            for number in range(pictures):
+                name = f"{pid:04d}_cam{camera}_{number}.jpg"
+                write_picture(root / name, seed=100 * pid + 10 * camera + number)
+    return root
 
 
-@pytest.fixture
-def tiny_config(tmp_path: Path) -> Config:
-    """The smallest training that still does everything."""
+def make_tiny_config(folder: Path) -> Config:
+    """The smallest training that still does everything, of the data set `pictures` in a folder."""
     config = Config(
         preset="cpu",
-        runs=tmp_path / "runs",
+        runs=folder / "runs",
         device="cpu",
         generator=GeneratorConfig(widths=(4, 4, 6, 6), skip="add", global_residual=True),
         discriminator=DiscriminatorConfig(widths=(4, 4, 6, 8), hidden=10),
@@ -74,7 +68,7 @@ def tiny_config(tmp_path: Path) -> Config:
     data = replace(
         config.data,
         dataset="folder",
-        root=tmp_path / "pictures",
+        root=folder / "pictures",
         height=48,
         width=32,
         backend="pillow",
@@ -82,3 +76,14 @@ def tiny_config(tmp_path: Path) -> Config:
         val_fraction=0.4,
     )
     return replace(config, data=data)
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Callable[..., Path]:
+    """`write_picture_folder` where `tiny_config` looks for it."""
+    return partial(write_picture_folder, tmp_path / "pictures")
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path) -> Config:
+    return make_tiny_config(tmp_path)

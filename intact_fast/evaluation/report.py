@@ -1,8 +1,10 @@
-"""The report that a run ends with."""
+"""The report of a run, and the notes that it keeps for it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from intact_fast.evaluation.evaluator import Evaluation
@@ -13,16 +15,50 @@ CAVEAT = (
     "A gain here shows super-resolution and identity supervision at work, not yet the association: for what that "
     "adds, compare with the same training without L_dis (`--loss.lambda-dis 0`), over several seeds."
 )
+_NOTES = "notes.json"
 
 
-def write_report(evaluation: Evaluation, folder: Path, paths: dict[str, Path], notes: list[str]) -> Path:
+@dataclass(frozen=True)
+class Section:
+    """A part of the report around one picture.
+
+    Attributes:
+        title: Its heading.
+        picture: File of the picture.
+        text: Markdown below it.
+    """
+
+    title: str
+    picture: Path
+    text: str = ""
+
+
+def save_notes(notes: Sequence[str], folder: Path) -> None:
+    """Keep sentences about how a run was made in its folder."""
+    _write(folder / _NOTES, json.dumps(notes, indent=1, ensure_ascii=False))
+
+
+def read_notes(folder: Path) -> list[str]:
+    """Read what `save_notes` kept; nothing of a run that has none."""
+    path = folder / _NOTES
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def write_report(
+    evaluation: Evaluation,
+    folder: Path,
+    files: Mapping[str, Path],
+    notes: Sequence[str],
+    sections: Sequence[Section] = (),
+) -> Path:
     """Write ``report.md`` and ``evaluation.json`` into a run's folder.
 
     Args:
         evaluation: What was measured.
         folder: The run's folder.
-        paths: What to point at, by name.
+        files: What to point at, by name; in the folder, so that links outlive its moving.
         notes: Sentences about how the run was made.
+        sections: Pictures with what there is to say about them.
 
     Returns:
         The path of the report.
@@ -38,16 +74,29 @@ def write_report(evaluation: Evaluation, folder: Path, paths: dict[str, Path], n
             f"Left out of the mean PSNR as equal to their HR picture: {lr.identical} LR, {sr.identical} SR."
         )
     body = [
-        f"# {folder.name}: {plain['dataset']}",
+        f"# {folder.resolve().name}: {plain['dataset']}",
         f"{plain['queries']} queries, {plain['gallery']} gallery pictures, split `{plain['manifest'][:12]}`.",
         markdown_table(evaluation),
         "\n".join(sentences),
         "\n".join(f"- {note}" for note in notes),
-        "\n".join(f"- {name}: `{path}`" for name, path in paths.items()),
     ]
+    for section in sections:
+        picture = f"![{section.title}]({_relative(section.picture, folder)})"
+        body += [f"## {section.title}", picture, section.text]
+    links = (
+        f"- {name}: [`{_relative(path, folder)}`]({_relative(path, folder)})" for name, path in files.items()
+    )
+    body += ["## Files", "\n".join(links)]
     report = folder / "report.md"
-    with write_atomically(report) as temporary:
-        temporary.write_text("\n\n".join(part for part in body if part) + "\n", encoding="utf-8")
-    with write_atomically(folder / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    _write(report, "\n\n".join(part for part in body if part))
+    _write(folder / "evaluation.json", json.dumps(plain, indent=1))
     return report
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _write(path: Path, text: str) -> None:
+    with write_atomically(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
 
 from intact_fast.config import EvaluationConfig
+from intact_fast.evaluation.distances import Metric
 from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
+from intact_fast.evaluation.features import View
+from intact_fast.evaluation.verification import FEWEST_FALSE, PairDistances, Threshold, thresholds
 
 COLUMNS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "PSNR (dB)", "SSIM")
 
@@ -84,6 +89,42 @@ def gain_sentence(evaluation: Evaluation) -> str | None:
         f"INTACT's Rank-1 is {100 * abs(gain.gain):.1f} points {direction} LR without SR on {gain.queries} queries "
         f"(standard error {100 * gain.standard_error:.1f} points, paired by query: {ratio:.1f} standard errors)."
     )
+
+
+def threshold_figures(distances: Mapping[View, PairDistances]) -> dict[str, Any]:
+    """Plain numbers of the thresholds per view, shares of 1, ready for JSON."""
+    return {VIEW_NAMES[view]: [vars(t) for t in thresholds(pairs)] for view, pairs in distances.items()}
+
+
+def threshold_table(distances: Mapping[View, PairDistances], metric: Metric) -> str:
+    """The thresholds of every view as a table for a report, and what they mean."""
+    by_rate: dict[float, dict[View, Threshold]] = {}
+    for view, pairs in distances.items():
+        for threshold in thresholds(pairs):
+            by_rate.setdefault(threshold.rate, {})[view] = threshold
+    some = next(iter(distances.values()))
+    intro = (
+        f"{len(some.matches):,} matches (the same person in another camera) and {some.others:,} non-matches, "
+        f"distractors among them; {metric} distance between features, not re-ranked."
+    )
+    if not by_rate:
+        return f"{intro} Too few non-matches to set a threshold by."
+    header = ["Non-matches accepted, at most", *(VIEW_NAMES[view] for view in distances)]
+    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * len(distances) + "|"]
+    for rate, found in by_rate.items():
+        cells = [_threshold_cell(found[view]) for view in distances]
+        lines.append("| " + " | ".join([f"{100 * rate:g} %", *cells]) + " |")
+    explained = (
+        "In each cell: the share of matches that is accepted, and the distance below which a pair is. Rates with "
+        f"fewer than {FEWEST_FALSE} expected false matches are left out."
+    )
+    return "\n\n".join([intro, "\n".join(lines), explained])
+
+
+def _threshold_cell(threshold: Threshold) -> str:
+    # rounded up, the printed threshold could accept more than it may
+    printed = math.floor(1e4 * threshold.distance) / 1e4
+    return f"{100 * threshold.true_match_rate:.1f} % (below {printed:.4f})"
 
 
 def _cell(column: str, row: dict[str, float]) -> str:

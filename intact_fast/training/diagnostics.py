@@ -38,7 +38,7 @@ def gradients_at(fake: Tensor, terms: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 
 @torch.no_grad()
-def spread(fake: Tensor, x_h: Tensor) -> Tensor:
+def variety(fake: Tensor, x_h: Tensor) -> Tensor:
     """How much G's pictures differ from each other, relative to the HR pictures: near 0, G gives one picture for all.
 
     Args:
@@ -68,8 +68,8 @@ class CollapseAlarm:
             found.append(
                 f"{bad[0]} is not a number: lower the learning rates, or use --training.precision fp32"
             )
-        if figures.get("generator/spread", 1.0) < _LOST:
-            found.append("G gives nearly the same picture for every input (generator/spread below 0.1)")
+        if figures.get("generator/variety", 1.0) < _LOST:
+            found.append("G gives nearly the same picture for every input (generator/variety below 0.1)")
         if figures.get("association/std_f_e", 1.0) < _LOST:
             found.append("f_e has shrunk (association/std_f_e below 0.1): L_e is met by a constant")
         self._decided = self._decided + 1 if figures.get("discriminator/accuracy", 0.0) > _DECIDED else 0

@@ -26,7 +26,7 @@ from intact_fast.losses import (
     identity_loss,
     super_resolution_loss,
 )
-from intact_fast.training.diagnostics import gradients_at, spread
+from intact_fast.training.diagnostics import gradients_at, variety
 from intact_fast.training.networks import Association, Networks
 from intact_fast.training.optimisers import Optimisers, gradient_norm
 from intact_fast.training.steps import Record
@@ -177,7 +177,7 @@ class NaiveStep:
                 loss = loss + terms["dis"]
                 record |= {"loss/dis_sr": dis.detach(), "association/weight": weight}
             record["loss/generator"] = loss.detach()
-            record["generator/spread"] = spread(fake, batch.x_h)
+            record["generator/variety"] = variety(fake, batch.x_h)
             if detailed:
                 record |= gradients_at(fake, terms)
             self.optimisers.generator.zero_grad()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 import torch
 
 from intact_fast.config import Config
@@ -19,10 +16,10 @@ from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.features import PictureSource
-from intact_fast.evaluation.report import CAVEAT, write_report
-from intact_fast.evaluation.tables import describe_protocol, gain_sentence, rich_table
+from intact_fast.evaluation.report import save_notes
 from intact_fast.models import OSNet, build_osnet
 from intact_fast.models.sr_reid import SRReID
+from intact_fast.presentation import present, tell
 from intact_fast.training.checkpoints import CheckpointStore, write_checkpoint
 from intact_fast.training.critic import CriticTask, critic_checkpoint, initialise_critic, load_critic
 from intact_fast.training.distributed import Process
@@ -30,11 +27,10 @@ from intact_fast.training.held_out import HeldOutAssociation
 from intact_fast.training.intact import IntactTask, autocast_type
 from intact_fast.training.loop import Cadence, Fingerprint, run_task
 from intact_fast.training.monitoring import Monitor
+from intact_fast.training.networks import describe_training
 from intact_fast.training.serving import lr_height
-from intact_fast.visualize import save_ranked_lists, save_triptychs
+from intact_fast.visualize import TRIPTYCHS, save_triptychs, spread
 
-_TRIPTYCHS = 8
-_RANKED_QUERIES = 6
 _ASSOCIATION_PICTURES = 1000
 
 
@@ -95,27 +91,13 @@ class Run:
             f"{total_seconds - critic_seconds:.0f} s) with {self.process.world_size} process(es) on "
             f"{self.process.device.type}"
         )
-        self._note_association(task)
         return task
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
+        if self.process.is_main:
+            save_notes(self._notes, self.folder)
         self.monitor.say(text[0].upper() + text[1:] + ".")
-
-    def _note_association(self, task: IntactTask) -> None:
-        """Say how much φ had learned when the training ended: an association that explains nothing cannot help."""
-        association = task.networks.association
-        if association is None:
-            self._note("the association was left out (--loss.lambda-dis 0)")
-            return
-        r2 = float(association.health.r2)
-        weight = self.config.loss.lambda_dis * float(association.health.weight(task.iterations))
-        text = f"at the end φ explained R² = {r2:.2f} of f_d on HR pictures, and L_dis had the weight {weight:.2f}"
-        if weight == 0:
-            text += ": it did not act"
-        elif r2 <= 0:
-            text += ": it only matched mean features"
-        self._note(text)
 
     def _claim_folder(self) -> None:
         """Write config.yaml, or check that the folder's own asks for the same training."""
@@ -289,7 +271,7 @@ class Run:
             self.monitor.store(iteration, {"validation/r2": r2.phi, "validation/r2_ridge": r2.ridge})
             text += f"; R² of φ {r2.phi:.2f}, of ridge regression {r2.ridge:.2f}"
         self.monitor.say(text)
-        shown = _spread(result.query_rows, _TRIPTYCHS)
+        shown = spread(result.query_rows, TRIPTYCHS)
         path = self.folder / "samples" / f"validation_{iteration:08d}.png"
         self.process.on_main(lambda: save_triptychs(self._source(model), shown, path))
         return score
@@ -299,7 +281,7 @@ class Run:
             source = self._source(model)
             held_out = self.manifest.split("val_query", "val_gallery")
             train, held_out = (
-                _spread(rows, _ASSOCIATION_PICTURES) for rows in (self._training_rows(), held_out)
+                spread(rows, _ASSOCIATION_PICTURES) for rows in (self._training_rows(), held_out)
             )
             self._held_out = HeldOutAssociation(
                 lambda: source.batches(train, degraded=False),
@@ -310,6 +292,10 @@ class Run:
     def _finish(self, task: IntactTask) -> Evaluation:
         """Evaluate the last networks on the test split, and present what was found."""
         config = self.config
+        association = task.networks.association
+        health = None if association is None else association.health
+        described = describe_training(health, config.loss.lambda_dis, task.iterations)
+        self.monitor.say(described[0].upper() + described[1:] + ".")
         model = self._model(task)
         result = evaluate(
             model,
@@ -319,32 +305,17 @@ class Run:
             config.data.threads,
             peers=self.process,
         )
-        self.process.on_main(lambda: self._present(model, result))
+        self.process.on_main(lambda: self._present(model, result, described))
         return result
 
-    def _present(self, model: SRReID, result: Evaluation) -> None:
-        """Write pictures and report, print the table."""
-        checkpoints, samples = self.folder / "checkpoints", self.folder / "samples"
-        source = self._source(model)
-        indices = _spread(range(len(result.query_rows)), max(_TRIPTYCHS, _RANKED_QUERIES))
-        save_triptychs(
-            source, [result.query_rows[i] for i in indices[:_TRIPTYCHS]], samples / "triptychs.png"
-        )
-        save_ranked_lists(source, result, indices[:_RANKED_QUERIES], samples / "ranked_lists.png")
-        latest = CheckpointStore(checkpoints, 1).latest()
-        paths = {"checkpoint": latest or checkpoints, "pictures": samples}
-        if (checkpoints / "best.pt").is_file():
-            paths["best checkpoint (validation identities)"] = checkpoints / "best.pt"
-        paths["model"] = self.folder / "model.safetensors"
+    def _present(self, model: SRReID, result: Evaluation, described: str) -> None:
+        """Write model, pictures and report, print the table."""
         model.lr_height = lr_height(self.config.data.root, self.manifest, self.config.data.factors)
-        model.save_pretrained(paths["model"])
-        paths["report"] = write_report(result, self.folder, paths, self._notes)
-        self.monitor.console.print(rich_table(result))
-        self.monitor.say(describe_protocol(result.config))
-        self.monitor.say(gain_sentence(result) or "")
-        self.monitor.say(CAVEAT)
-        for name, path in paths.items():
-            self.monitor.say(f"{name}: {path}")
+        model.save_pretrained(self.folder / "model.safetensors")
+        checkpoint = CheckpointStore(self.folder / "checkpoints", 1).latest()
+        assert checkpoint is not None, "a training ends with a checkpoint"
+        notes = [*self._notes, described]
+        tell(present(self._source(model), result, self.folder, checkpoint, notes), self.monitor.console)
 
 
 def _has_trained(folder: Path) -> bool:
@@ -370,12 +341,3 @@ def _check_claim(folder: Path, config: Config) -> None:
             f"--name {config.name}: {folder} holds a run with other settings ({options}); give them as they were "
             "to resume it, or another --name"
         )
-
-
-T = TypeVar("T")
-
-
-def _spread(items: Sequence[T], count: int) -> list[T]:
-    """Pick up to ``count`` items evenly over a sequence."""
-    picks = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
-    return [items[i] for i in picks]

@@ -16,7 +16,7 @@ from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
 from intact_fast.models import build_osnet
 from intact_fast.models.sr_reid import LR_HEIGHT, SRReID
-from intact_fast.training.networks import build_generator
+from intact_fast.training.networks import AssociationHealth, build_generator, describe_training
 
 _LOOKED_AT = 200
 
@@ -102,6 +102,25 @@ def served_by(path: Path) -> SRReID:
 def manifest_beside(path: Path) -> Path:
     """Where the run that wrote a checkpoint keeps its split."""
     return path.resolve().parent.parent / "manifest.jsonl"
+
+
+def describe_checkpoint(checkpoint: dict[str, Any], path: Path) -> str:
+    """Say how far the training was at a checkpoint and how much φ had learned.
+
+    Args:
+        checkpoint: What `read_training_checkpoint` gave.
+        path: Its file, for errors.
+
+    Raises:
+        UserError: The configuration is of another version.
+    """
+    config = config_of(checkpoint, path)
+    r2 = checkpoint["state"]["networks"].get("association.health.r2")
+    health = None
+    if r2 is not None:
+        health = AssociationHealth(config.association)
+        health.load_state_dict({"r2": r2})
+    return describe_training(health, config.loss.lambda_dis, checkpoint["iteration"])
 
 
 def lr_height(root: Path, manifest: Manifest, factors: tuple[int, ...]) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from intact_fast.config import Config
 from intact_fast.data.batches import Batch
 from intact_fast.losses import association_total_loss
-from intact_fast.training.diagnostics import gradients_at, spread
+from intact_fast.training.diagnostics import gradients_at, variety
 from intact_fast.training.distributed import Process
 from intact_fast.training.feature_table import FeatureTable
 from intact_fast.training.networks import Networks
@@ -203,7 +203,7 @@ class SharedStep:
             weighted["dis"] = weight * terms.distillation
             record |= {"loss/dis_sr": terms.distillation.detach(), "association/weight": weight}
         record["loss/generator"] = terms.loss.detach()
-        record["generator/spread"] = spread(fake, batch.x_h)
+        record["generator/variety"] = variety(fake, batch.x_h)
         if detailed:
             record |= gradients_at(fake, weighted)
         updater = self.updaters["generator"]

@@ -66,6 +66,7 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
         "model.safetensors",
         "metrics.jsonl",
         "evaluation.json",
+        "notes.json",
         "report.md",
         "samples",
         "tensorboard",
@@ -96,7 +97,8 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
     assert figures["rows"].keys() == {"HR queries (upper bound)", "LR queries without SR", "INTACT"}
     # 6 test identities, 2 pictures in the LR camera
     assert figures["queries"] == 12
-    for name in ("triptychs.png", "ranked_lists.png"):
+    for name in ("triptychs.png", "ranked_lists.png", "curves.png", "distances.png"):
+        assert f"](samples/{name})" in report
         assert Image.open(folder / "samples" / name).size[0] > 100
     assert list(folder.glob("tensorboard/events*"))
     assert (folder / "checkpoints" / "best.pt").is_file()

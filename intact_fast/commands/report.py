@@ -1,0 +1,100 @@
+"""``intact-fast report``: a run's report again, from what stands in its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from intact_fast.commands.serving import run_command
+from intact_fast.configuration import from_yaml
+from intact_fast.data.manifest import Manifest
+from intact_fast.errors import UserError
+from intact_fast.evaluation.evaluator import evaluate
+from intact_fast.evaluation.features import PictureSource
+from intact_fast.evaluation.report import read_notes
+from intact_fast.evaluation.tables import figures, threshold_figures
+from intact_fast.presentation import present, tell
+from intact_fast.training.checkpoints import CheckpointStore
+from intact_fast.training.distributed import choose_device
+from intact_fast.training.monitoring import make_console
+from intact_fast.training.serving import describe_checkpoint, model_of_checkpoint, read_training_checkpoint
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Evaluate a run's checkpoint on the run's own split, and write its report.md, evaluation.json and pictures again.
+
+    A run in progress needs one checkpoint. Protocol and distance are those of the run's config.yaml.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of the run (`runs/NAME`)."""
+    checkpoint: Literal["last", "best"] = "last"
+    """The latest checkpoint, or the one that was best on the validation identities."""
+    data_root: Annotated[Path | None, tyro.conf.arg(name="data.root")] = None
+    """Where the pictures are now; none takes the run's own."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to evaluate on."""
+    json: bool = False
+    """Print figures and thresholds as JSON instead of a table."""
+    debug: bool = False
+    """Show tracebacks of user errors."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    return run_command(ReportOptions, "intact-fast report", arguments, _run)
+
+
+def _run(options: ReportOptions) -> int:
+    folder = options.run
+    for name in ("config.yaml", "manifest.jsonl"):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder}: not the folder of a run, it holds no {name}; give runs/NAME")
+    settings = folder / "config.yaml"
+    config = from_yaml(settings.read_text(encoding="utf-8"), str(settings))
+    root = options.data_root or config.data.root
+    if not root.is_dir():
+        raise UserError(f"--data.root {root}: no such folder; give the one that holds the run's pictures")
+    path = _checkpoint_of(folder, options.checkpoint)
+    checkpoint = read_training_checkpoint(path)
+    manifest = Manifest.load(folder / "manifest.jsonl")
+    if checkpoint["manifest_hash"] != manifest.hash:
+        raise UserError(
+            f"{path}: trained on split {checkpoint['manifest_hash'][:12]}, {folder / 'manifest.jsonl'} is "
+            f"{manifest.hash[:12]}; put the run's own back"
+        )
+    model = model_of_checkpoint(checkpoint, path, kernel=manifest.header.kernel)
+    model.to(choose_device(options.device))
+    evaluation = evaluate(model, manifest, root, config.evaluation, config.data.threads)
+    source = PictureSource(root, manifest.header, model, config.evaluation.batch_size, config.data.threads)
+    notes = [*read_notes(folder), describe_checkpoint(checkpoint, path)]
+    presentation = present(source, evaluation, folder, path, notes)
+    if options.json:
+        thresholds = threshold_figures(presentation.distances)
+        files = {name: str(file) for name, file in presentation.files.items()}
+        print(json.dumps({**figures(evaluation), "thresholds": thresholds, "files": files}, indent=1))
+    else:
+        tell(presentation, make_console())
+    return 0
+
+
+def _checkpoint_of(folder: Path, choice: Literal["last", "best"]) -> Path:
+    checkpoints = folder / "checkpoints"
+    latest = CheckpointStore(checkpoints, 1).latest()
+    if choice == "last":
+        if latest is None:
+            raise UserError(
+                f"{folder}: no checkpoint of the alternating training yet; start the run's command again, or wait "
+                "for its first (--training.checkpoint-every)"
+            )
+        return latest
+    best = checkpoints / "best.pt"
+    if not best.is_file():
+        raise UserError(f"--checkpoint best: {best} is missing (no validation yet); use --checkpoint last")
+    return best
