@@ -31,7 +31,7 @@ RECIPES: dict[str, Recipe] = {
     "lr": Recipe("LR queries without SR: the frozen C alone", trains="nothing"),
     "critic-mlr": Recipe(
         "no SR: C fine-tuned on pictures of which half are degraded",
-        {"critic.degraded": 0.5, "critic.keep_classifier": True},
+        {"critic.degraded": 0.5, "critic.keep_classifier": True, "critic.lr": 3e-4},
         trains="critic",
     ),
     "sole-sr": Recipe("MSE alone", {**_NO_ASSOCIATION, "loss.lambda_g": 0.0, "loss.lambda_c": 0.0}),

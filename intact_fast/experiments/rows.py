@@ -123,7 +123,6 @@ class Rows:
                 checkpoint=None,
                 iterations=training.iterations,
                 batch_size=training.batch_size,
-                lr=config.optimiser.lr_generator,
                 pad=config.data.pad,
             )
         else:
