@@ -66,7 +66,9 @@ def main(arguments: Sequence[str]) -> int:
         names = _names(options)
         base = _base(options, others)
         for name in names:
-            check_config(apply(RECIPES[name], replace(base, critic=replace(base.critic, init=Path("C")))))
+            # what C starts from is known only when it is there
+            critic = replace(base.critic, checkpoint=None, init=Path("C"))
+            check_config(apply(RECIPES[name], replace(base, critic=critic)))
         _run(options, names, base)
     except Interrupted:
         return 0
@@ -100,10 +102,6 @@ def _base(options: ExperimentOptions, others: Sequence[str]) -> Config:
             raise UserError(f"--dataset: table {options.table} has several; give one")
     if dataset is not None:
         base = replace(base, data=replace(base.data, dataset=dataset))
-    if base.critic.init is not None:
-        raise UserError(
-            "--critic.init: the rows share one C; train it by itself and give --critic.checkpoint"
-        )
     return base
 
 
