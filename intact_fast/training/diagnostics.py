@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 
 import torch
@@ -63,7 +64,9 @@ class CollapseAlarm:
             figures: By the names that the training step records them under.
         """
         found = []
-        bad = [name for name, value in figures.items() if name.startswith("loss/") and value != value]
+        bad = [
+            name for name, value in figures.items() if name.startswith("loss/") and not math.isfinite(value)
+        ]
         if bad:
             found.append(
                 f"{bad[0]} is not a number: lower the learning rates, or use --training.precision fp32"

@@ -180,6 +180,43 @@ def test_lambda_dis_zero_leaves_the_association_out(tiny_config: Config) -> None
     assert naive(batch_of(0), 0, detailed=True).keys() == record.keys()
 
 
+def test_without_gan_and_association_d_is_left_alone(tiny_config: Config) -> None:
+    config = replace(small(tiny_config), loss=LossConfig(lambda_g=0.0, lambda_dis=0.0))
+    networks = networks_of(config)
+    before = snapshot(networks.discriminator)
+    record = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)(
+        batch_of(0), 0, True
+    )
+    assert_same(before, networks.discriminator)
+    assert not any("gan" in name or "discriminator" in name for name in record)
+    reference = networks_of(config)
+    naive = NaiveStep(reference, build_optimisers(reference, config.optimiser), config)
+    for name, value in naive(batch_of(0), 0, detailed=True).items():
+        torch.testing.assert_close(record[name], value, rtol=2e-4, atol=2e-5)
+
+
+def test_feature_matching_pulls_f_d_to_its_mean(tiny_config: Config) -> None:
+    config = small(tiny_config, predictor="mean", scale="standardised", feature="pool")
+    networks = networks_of(config)
+    assert networks.association is not None
+    for i in range(3):
+        networks.association.scaler.observe(networks.discriminator(batch_of(i).x_h).feature("pool"))
+    f_c, f_d = torch.randn(6, 512), torch.randn(6, 8)
+    # standardised, the mean of HR pictures is 0
+    torch.testing.assert_close(networks.l_dis_for_generator(f_c, f_d), f_d.square().mean())
+
+
+@pytest.mark.parametrize(("side", "constant"), [("f_d", "f_c"), ("f_c", "f_d")])
+def test_l_dis_can_train_g_through_one_side(tiny_config: Config, side: str, constant: str) -> None:
+    networks = networks_of(small(tiny_config, dis_gradient=side))
+    sides = {"f_c": torch.randn(6, 512, requires_grad=True), "f_d": torch.randn(6, 10, requires_grad=True)}
+    loss = networks.l_dis_for_generator(sides["f_c"], sides["f_d"])
+    torch.testing.assert_close(loss, networks.l_dis(sides["f_c"], sides["f_d"]))
+    loss.backward()
+    assert sides[constant].grad is None
+    assert sides[side].grad is not None
+
+
 def test_average_of_d_moves_slowly(tiny_config: Config) -> None:
     config = small(tiny_config, target="ema", ema_decay=0.75)
     networks = networks_of(config)

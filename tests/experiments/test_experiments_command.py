@@ -1,0 +1,114 @@
+"""``intact-fast experiments`` on a tiny data set: rows share C and the split, are kept, and go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from intact_fast.cli import main
+from intact_fast.data.manifest import Manifest
+from intact_fast.experiments.rows import RowResult, Rows
+
+TINY = (
+    "--preset cpu --device cpu --data.dataset folder --data.backend pillow --data.threads 0 --data.height 48 "
+    "--data.width 32 --data.val-fraction 0.4 --generator.widths 4 4 6 6 --discriminator.widths 4 4 6 8 "
+    "--discriminator.hidden 10 --association.hidden 12 10 --association.latent 8 --association.dis-warmup 0 "
+    "--critic.iterations 1 --critic.batch-size 4 --training.iterations 2 --training.batch-size 4 "
+    "--training.log-every 1 --training.validate-every 1 --unseen 6"
+).split()
+
+
+def experiments(*arguments: object) -> int:
+    return main(["experiments", *(str(a) for a in arguments)])
+
+
+@pytest.fixture
+def options(picture_folder: Callable[..., Path], tmp_path: Path) -> list[object]:
+    return [*TINY, "--data.root", picture_folder(), "--runs", tmp_path / "runs", "--name", "table"]
+
+
+def test_a_table_with_controls(
+    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert experiments("--table", 5, *options) == 0
+    folder = tmp_path / "runs" / "table"
+    names = {path.parent.name for path in folder.glob("*/result.json")}
+    rows = ("intact", "no-bridge", "lr", "critic-mlr", "mse+id+gan", "feature-matching")
+    assert names == {f"{row}-seed0" for row in rows}
+    assert (folder / "critic-seed0" / "checkpoints" / "critic.pt").is_file()
+    trained = [p for p in folder.glob("*/checkpoints/critic.pt") if "critic" not in p.parts[-3]]
+    assert not trained, "every row takes the shared critic"
+    text = (folder / "table5.md").read_text(encoding="utf-8")
+    assert "Without (Fig. 5 d) (`no-bridge`)" in text
+    assert "r = 6 (unseen)" in text
+    plain = json.loads((folder / "table5.json").read_text(encoding="utf-8"))
+    assert plain.keys() == set(rows)
+    assert "validation/r2" in plain["intact"]["health"][0]
+    capsys.readouterr()
+
+
+def test_finished_rows_are_kept_and_others_run(
+    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert experiments("--recipes", "lr", "mse+id", *options) == 0
+    results = {p: p.read_bytes() for p in (tmp_path / "runs").rglob("result.json")}
+    measured: list[str] = []
+    original = Rows._result
+
+    def counting(rows: Rows, recipe: str, *arguments: object) -> RowResult:
+        measured.append(recipe)
+        return original(rows, recipe, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Rows, "_result", counting)
+    assert experiments("--recipes", "lr", "mse+id", "sole-sr", "--json", *options) == 0
+    assert measured == ["sole-sr"]
+    assert all(path.read_bytes() == content for path, content in results.items())
+    # more iterations: the training goes on, and the row is measured again
+    assert experiments("--recipes", "mse+id", *options, "--training.iterations", 3) == 0
+    assert measured == ["sole-sr", "mse+id"]
+    assert "Resuming INTACT at iteration 2" in capsys.readouterr().out
+
+
+def test_each_seed_is_another_split_with_another_critic(
+    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert experiments("--recipes", "lr", "intact+wide-r", "--seeds", 2, *options) == 0
+    folder = tmp_path / "runs" / "table"
+    first, second = (Manifest.load(folder / "splits" / f"seed{seed}.jsonl") for seed in (0, 1))
+    assert first.labels.keys() != second.labels.keys()
+    assert (folder / "critic-seed1" / "checkpoints" / "critic.pt").is_file()
+    # what a recipe trains on does not change what it is tested on
+    assert Manifest.load(folder / "intact+wide-r-seed1" / "manifest.jsonl").hash == second.hash
+    assert "± " in (folder / "recipes.md").read_text(encoding="utf-8")
+    capsys.readouterr()
+
+
+def test_another_split_in_the_same_folder_is_refused(
+    options: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert experiments("--recipes", "lr", *options) == 0
+    assert experiments("--recipes", "lr", *options, "--data.factors", 3) == 2
+    assert "is another split than now; use another --name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "--table, --recipes: give one of them"),
+        (["--recipes", "magic"], "no such recipe"),
+        (["--table", 1], "--dataset: table 1 has several"),
+        (["--table", 3, "--seeds", 0], "--seeds 0: must be 1 or more"),
+        (["--recipes", "lr", "--training.batch-size", 1], "--training.batch-size 1"),
+    ],
+)
+def test_mistakes(arguments: list[object], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert experiments(*arguments) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert experiments("--list") == 0
+    assert "feature-matching" in capsys.readouterr().out

@@ -1,0 +1,64 @@
+"""Recipes are changes of one configuration, and the tables name them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from intact_fast.checks import check_config
+from intact_fast.config import CPU, FAST, PAPER, Config
+from intact_fast.configuration import to_dict
+from intact_fast.errors import UserError
+from intact_fast.experiments.paper_tables import TABLES
+from intact_fast.experiments.recipes import CONTROLS, RECIPES, SAME_AS, apply, find_recipe
+
+
+@pytest.mark.parametrize("base", [PAPER, FAST, CPU], ids=lambda base: base.preset)
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_changes_what_it_names_and_can_run(name: str, base: Config) -> None:
+    base = replace(base, critic=replace(base.critic, init=Path("C")))
+    before, after = to_dict(base), to_dict(apply(RECIPES[name], base))
+    changed = {
+        f"{section}.{option}"
+        for section, options in after.items()
+        if isinstance(options, dict)
+        for option, value in options.items()
+        if value != before[section][option]
+    }
+    assert changed <= set(RECIPES[name].changes)
+    check_config(apply(RECIPES[name], base))
+
+
+def test_the_rows_differ_in_one_loss_after_the_other() -> None:
+    weights = {
+        name: apply(RECIPES[name], PAPER).loss for name in ("sole-sr", "mse+id", "mse+id+gan", "intact")
+    }
+    assert [(w.lambda_c > 0, w.lambda_g > 0, w.lambda_dis > 0) for w in weights.values()] == [
+        (False, False, False),
+        (True, False, False),
+        (True, True, False),
+        (True, True, True),
+    ]
+
+
+def test_what_goes_beyond_the_paper_is_off_in_its_preset() -> None:
+    for name in ("intact+skip", "intact+average", "intact+crop", "intact+wide-r"):
+        assert apply(RECIPES[name], PAPER) != PAPER
+
+
+def test_tables_and_controls_name_recipes() -> None:
+    for number, table in TABLES.items():
+        names = {recipe for _, recipe in table.rows}
+        assert names <= RECIPES.keys(), number
+        for figures in table.figures.values():
+            assert figures.keys() == names
+    assert set(CONTROLS) | set(SAME_AS.values()) <= RECIPES.keys()
+
+
+def test_names() -> None:
+    assert find_recipe("sr+id") == "mse+id"
+    assert find_recipe("r-to-d") == "intact"
+    with pytest.raises(UserError, match="--recipes magic: no such recipe; use some of lr"):
+        find_recipe("magic")

@@ -1,0 +1,93 @@
+"""Means, intervals and differences over seeds, and the document that shows them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from intact_fast.experiments.paper_tables import TABLES
+from intact_fast.experiments.rows import RowResult
+from intact_fast.experiments.summary import (
+    as_json,
+    bootstrap,
+    iterations_to_reach,
+    markdown,
+    mean_std,
+    summaries,
+)
+
+
+def result(recipe: str, seed: int, rank1: list[float], **more: object) -> RowResult:
+    figures = {"Rank-1": 100 * float(np.mean(rank1)), "mAP": 50.0}
+    r = [2 if i % 2 else 4 for i in range(len(rank1))]
+    return RowResult(recipe, seed, "", "manifest", figures, {"Rank-1": 90.0}, rank1, r, **more)  # type: ignore[arg-type]
+
+
+def test_bootstrap_covers_the_standard_error() -> None:
+    values = np.random.default_rng(1).random(400)
+    interval = bootstrap([values.tolist()])
+    error = 100 * values.std() / 20
+    assert interval.low == pytest.approx(100 * values.mean() - 1.96 * error, abs=0.3 * error)
+    assert interval.high == pytest.approx(100 * values.mean() + 1.96 * error, abs=0.3 * error)
+    narrower = bootstrap([values.tolist()] * 4)
+    assert (narrower.high - narrower.low) == pytest.approx((interval.high - interval.low) / 2, rel=0.15)
+
+
+def test_bootstrap_of_a_constant_is_a_point() -> None:
+    interval = bootstrap([[1.0, 1.0], [0.0, 0.0]])
+    assert (interval.low, interval.high) == (50, 50)
+
+
+def test_mean_std() -> None:
+    assert mean_std([3.0]) == (3.0, None)
+    mean, deviation = mean_std([1.0, 3.0])
+    assert mean == 2
+    assert deviation == pytest.approx(2**0.5)
+
+
+def test_a_gain_is_paired_by_query_and_seed() -> None:
+    results = {
+        "intact": [result("intact", 0, [1.0, 1.0, 0.0, 1.0]), result("intact", 1, [1.0, 0.0, 1.0, 1.0])],
+        "mse+id+gan": [result("mse+id+gan", 1, [1.0, 0.0, 0.0, 1.0])],
+    }
+    baseline, intact = summaries(["mse+id+gan", "intact"], results, TABLES[3], "market1501")
+    gain, interval = intact.against(baseline)  # type: ignore[misc]
+    assert gain == 25
+    assert interval.low >= 0
+    assert baseline.against(summaries(["lr"], {"lr": [result("lr", 7, [1.0])]}, None, "viper")[0]) is None
+
+
+def test_rank1_by_r_with_the_unseen_ones() -> None:
+    rows = [result("intact", 0, [1.0, 0.0, 1.0, 0.0], unseen={"8": 30.0})]
+    (row,) = summaries(["intact"], {"intact": rows}, None, "viper")
+    assert row.per_r() == {2: 0.0, 4: 100.0, 8: 30.0}
+
+
+def test_iterations_to_reach() -> None:
+    row = result("intact", 0, [1.0], curve=[(10, 20.0), (20, 40.0), (30, 39.0)])
+    assert iterations_to_reach(row, 40.0) == 20
+    assert iterations_to_reach(row, 41.0) is None
+
+
+def test_document_shows_both_sides_and_the_missing_parts() -> None:
+    curve = [(10, 40.0), (20, 50.0)]
+    health = {"validation/r2": 0.2, "validation/r2_ridge": 0.4}
+    results = {
+        "lr": [result("lr", 0, [0.0, 1.0])],
+        "mse+id+gan": [result("mse+id+gan", 0, [1.0, 0.0], curve=curve, step_ms=100.0)],
+        "intact": [result("intact", 0, [1.0, 1.0], curve=[(10, 55.0)], step_ms=110.0, health=health)],
+        "mse+id": [],
+    }
+    names = ["lr", "mse+id", "mse+id+gan", "intact"]
+    rows = summaries(names, results, TABLES[3], "market1501")
+    assert [row.recipe for row in rows] == ["lr", "mse+id+gan", "intact"]
+    text = markdown("Table 3", TABLES[3], rows, ["a note"])
+    assert "| MSE+ID+GAN+Association: Rank-1 | 100.0 | 88.1 | +11.9 |" in text
+    assert "| MSE+ID+GAN+Association over `mse+id+gan` | +50.0 |" in text
+    assert "| MSE+ID+GAN+Association | 110 | 55.0 | 10 | 0.20 / 0.40 |" in text
+    assert "| MSE+ID+GAN | 100 | 50.0 | 20 | – |" in text
+    assert "One seed" in text
+    assert "- a note" in text
+    plain = as_json(rows)
+    assert plain["intact"]["figures"]["Rank-1"] == {"mean": 100.0, "std": None}
+    assert plain["lr"]["paper"] == {}
