@@ -24,7 +24,7 @@ from intact_fast.training.networks import build_generator
 
 COUNT = 128
 HEIGHTS = {"native 32x16": (32, 16), "native 64x32": (64, 32), "native 128x64": (128, 64)}
-FORMS = ["by hand", "SRReID", "SRReID folded", "SRReID folded bf16"]
+FORMS = ["by hand", "SRReID", "SRReID folded", "SRReID folded compiled", "SRReID folded bf16"]
 
 
 def crops(size: tuple[int, int]) -> list[Image.Image]:
@@ -61,7 +61,12 @@ def make_model(form: str, batch_size: int) -> SRReID:
     critic = build_osnet(CPU.critic.arch, 751)
     size = (CPU.data.height, CPU.data.width)
     precision = "bf16" if form.endswith("bf16") else "fp32"
-    options = {"batch_size": batch_size, "precision": precision, "fold": "folded" in form}
+    options = {
+        "batch_size": batch_size,
+        "precision": precision,
+        "fold": "folded" in form,
+        "compile": "compiled" in form,
+    }
     model = SRReID(critic, build_generator(CPU), size, **options)
     model.to(device_of())
     return model.to(memory_format=torch.contiguous_format) if form == "by hand" else model

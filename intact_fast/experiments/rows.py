@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from intact_fast.config import Config
 from intact_fast.configuration import differences, from_yaml, to_yaml
-from intact_fast.data.manifest import Manifest
+from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate, rank
 from intact_fast.evaluation.features import PictureSource, View, extract_features
+from intact_fast.evaluation.ranking import Protocol
 from intact_fast.experiments.recipes import RECIPES, apply
 from intact_fast.files import write_atomically
 from intact_fast.models.sr_reid import SRReID
@@ -38,7 +40,7 @@ class RowResult:
         seed: Of the training, and of the split where that is random.
         config: The configuration, as YAML.
         manifest: Hash of the split.
-        figures: Rank-k and mAP in percent, PSNR in dB, SSIM.
+        figures: Rank-k and mAP in percent, PSNR in dB, SSIM; Rank-1 of the multi-shot protocol as well.
         upper: The same of HR queries; empty where there are none.
         rank1: Rank-1 of each valid query, 0 to 1.
         r: Each valid query's r, 0 where it is natively LR.
@@ -216,8 +218,8 @@ class Rows:
             seed,
             to_yaml(config),
             manifest.hash,
-            _figures(evaluation, view),
-            _figures(evaluation, "hr") if "hr" in evaluation.rankings else {},
+            self._figures(evaluation, view, manifest),
+            self._figures(evaluation, "hr", manifest) if "hr" in evaluation.rankings else {},
             ranking.rank1_per_query.tolist(),
             [row.r or 0 for row in rows],
             {
@@ -228,6 +230,33 @@ class Rows:
             history.step_ms(config.training.batch_size * self._process.world_size),
             history.health(),
         )
+
+    def _figures(self, evaluation: Evaluation, view: View, manifest: Manifest) -> dict[str, float]:
+        ranking = evaluation.rankings[view]
+        figures = {f"Rank-{k}": 100 * float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
+        figures["mAP"] = 100 * ranking.mean_ap
+        if evaluation.config.protocol != "multi-shot":
+            features = evaluation.query_features[view]
+            multi_shot = self._rank1(features, evaluation.query_rows, evaluation, manifest, "multi-shot")
+            figures["multi-shot Rank-1"] = multi_shot
+        if view == "sr" and evaluation.quality is not None:
+            quality = evaluation.quality[1]
+            figures |= {"PSNR (dB)": quality.psnr, "SSIM": quality.ssim}
+        return figures
+
+    def _rank1(
+        self,
+        features: Tensor,
+        queries: list[Row],
+        evaluation: Evaluation,
+        manifest: Manifest,
+        protocol: Protocol,
+    ) -> float:
+        """Rank-1 in percent of other query features (Q×512) in an evaluation's gallery."""
+        config = replace(evaluation.config, protocol=protocol)
+        gallery = evaluation.gallery_features, queries, evaluation.gallery_rows
+        result = self._process.on_main(lambda: rank(features, *gallery, config, manifest))
+        return 100 * float(result.cmc[0])
 
     def _unseen_of(self, manifest: Manifest) -> list[int]:
         present = {row.r for row in manifest.split("query")}
@@ -242,27 +271,7 @@ class Rows:
         )
         queries = [replace(row, r=r) for row in evaluation.query_rows]
         features = extract_features(source, queries, view, self._process)
-        result = self._process.on_main(
-            lambda: rank(
-                features,
-                evaluation.gallery_features,
-                queries,
-                evaluation.gallery_rows,
-                config.evaluation,
-                manifest,
-            )
-        )
-        return 100 * float(result.cmc[0])
-
-
-def _figures(evaluation: Evaluation, view: View) -> dict[str, float]:
-    ranking = evaluation.rankings[view]
-    figures = {f"Rank-{k}": 100 * float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
-    figures["mAP"] = 100 * ranking.mean_ap
-    if view == "sr" and evaluation.quality is not None:
-        quality = evaluation.quality[1]
-        figures |= {"PSNR (dB)": quality.psnr, "SSIM": quality.ssim}
-    return figures
+        return self._rank1(features, queries, evaluation, manifest, config.evaluation.protocol)
 
 
 def _read(path: Path, config: Config) -> RowResult | None:
