@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
 from intact_fast.checks import check_data, check_evaluation
+from intact_fast.commands.serving import progress
 from intact_fast.config import DataConfig, EvaluationConfig, OSNetName
 from intact_fast.data.manifest import Manifest
 from intact_fast.data.splits import obtain_manifest
@@ -60,6 +63,9 @@ def main(arguments: Sequence[str]) -> int:
         _run(arguments)
     except UserError as error:
         return fail(error, "--debug" in arguments)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -88,7 +94,15 @@ def _run(arguments: list[str]) -> None:
         if not views:
             raise UserError("--queries sr: a critic alone has no G; use --checkpoint, or --queries hr lr")
     model.to(choose_device(options.device))
-    result = evaluate(model, manifest, options.data.root, options.evaluation, options.data.threads, views)
+    result = evaluate(
+        model,
+        manifest,
+        options.data.root,
+        options.evaluation,
+        options.data.threads,
+        views,
+        progress=partial(progress, quiet=options.json),
+    )
     if options.json:
         print(json.dumps(figures(result), indent=1))
         return

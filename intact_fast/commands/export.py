@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-from intact_fast.commands.serving import run_command
+from intact_fast.commands.serving import progress, run_command
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.parity import Parity, drawn_sides, manifest_sides, measure_parity
@@ -78,7 +79,9 @@ def _run(options: ExportOptions) -> int:
     if manifest is None:
         query, gallery = drawn_sides(model)
     else:
-        query, gallery = manifest_sides(model, manifest, options.root, options.threads)
+        query, gallery = manifest_sides(
+            model, manifest, options.root, options.threads, partial(progress, quiet=options.json)
+        )
     distractor_pid = None if manifest is None else manifest.header.distractor_pid
     parity = measure_parity(model, engine, options.side, query, gallery, distractor_pid)
     _print(options, form, parity)

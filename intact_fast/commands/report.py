@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from intact_fast.commands.serving import run_command
+from intact_fast.commands.serving import progress, run_command
 from intact_fast.configuration import from_yaml
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
@@ -71,7 +72,8 @@ def _run(options: ReportOptions) -> int:
         )
     model = model_of_checkpoint(checkpoint, path, kernel=manifest.header.kernel)
     model.to(choose_device(options.device))
-    evaluation = evaluate(model, manifest, root, config.evaluation, config.data.threads)
+    shown = partial(progress, quiet=options.json)
+    evaluation = evaluate(model, manifest, root, config.evaluation, config.data.threads, progress=shown)
     source = PictureSource(root, manifest.header, model, config.evaluation.batch_size, config.data.threads)
     notes = [*read_notes(folder), describe_checkpoint(checkpoint, path)]
     presentation = present(source, evaluation, folder, path, notes)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from intact_fast.config import EvaluationConfig
 from intact_fast.data.manifest import Manifest, Row
+from intact_fast.data.progress import Progress, silent
 from intact_fast.errors import UserError
 from intact_fast.evaluation.features import (
     ALONE,
@@ -107,6 +108,7 @@ def evaluate(
     validation: bool = False,
     shared: SharedFeatures | None = None,
     peers: Peers = ALONE,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Rank the gallery for every query under each view.
 
@@ -123,6 +125,7 @@ def evaluate(
         shared: Features of an earlier evaluation of the same split by the same C.
         peers: Processes that all call this with the same model and share the pictures; the result is the same for all
             of them, and that of one process.
+        progress: Told how far it is.
 
     Raises:
         UserError: A picture is missing or unreadable, no query has a match, or no view is left.
@@ -139,13 +142,17 @@ def evaluate(
         raise UserError(
             f"--queries hr: the queries of {manifest.header.dataset} are natively low-resolution; use lr or sr"
         )
-    source = PictureSource(root, manifest.header, model, config.batch_size, threads)
+    source = PictureSource(root, manifest.header, model, config.batch_size, threads, progress)
     known = {} if shared is None else shared.query_features
     gallery_features = (
-        extract_features(source, gallery, "hr", peers) if shared is None else shared.gallery_features
+        extract_features(source, gallery, "hr", peers, "gallery")
+        if shared is None
+        else shared.gallery_features
     )
     query_features = {
-        view: known[view] if view in known else extract_features(source, queries, view, peers)
+        view: known[view]
+        if view in known
+        else extract_features(source, queries, view, peers, f"{view.upper()} queries")
         for view in views
     }
 

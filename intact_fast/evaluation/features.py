@@ -14,6 +14,7 @@ from torch import Tensor
 
 from intact_fast.data.degradation import downsample, read_image
 from intact_fast.data.manifest import Header, Row
+from intact_fast.data.progress import Progress, silent
 from intact_fast.errors import UserError
 from intact_fast.evaluation.image_quality import psnr_ssim, to_uint8
 from intact_fast.models.sr_reid import SRReID
@@ -71,6 +72,7 @@ class PictureSource:
         model: Whose input size and kernel to prepare for.
         batch_size: Pictures per batch.
         threads: Threads that read and resize.
+        progress: Told how far a named piece of work is.
     """
 
     root: Path
@@ -78,6 +80,7 @@ class PictureSource:
     model: SRReID
     batch_size: int
     threads: int
+    progress: Progress = silent
 
     def prepared(self, row: Row, degraded: bool) -> Tensor:
         """One prepared picture, 3×H×W.
@@ -93,8 +96,21 @@ class PictureSource:
             image = downsample(image, row.r, self.header.kernel, self.header.jpeg_quality)
         return self.model.prepare(image)
 
-    def batches(self, rows: Sequence[Row], degraded: bool) -> Iterator[Tensor]:
-        """Batches N×3×H×W on the model's device, the next one being read while one is used."""
+    def batches(self, rows: Sequence[Row], degraded: bool, name: str | None = None) -> Iterator[Tensor]:
+        """Batches N×3×H×W on the model's device, the next one being read while one is used.
+
+        Args:
+            rows: Which pictures.
+            degraded: Whether at their r.
+            name: What progress is told; None tells nothing.
+        """
+        listen = silent if name is None else self.progress
+        with listen(name or "", len(rows)) as advance:
+            for batch in self._batches(rows, degraded):
+                yield batch
+                advance(len(batch))
+
+    def _batches(self, rows: Sequence[Row], degraded: bool) -> Iterator[Tensor]:
         device = next(self.model.parameters()).device
         chunks = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
         load: Callable[[Row], Tensor] = partial(self.prepared, degraded=degraded)
@@ -108,12 +124,22 @@ class PictureSource:
                 yield batch.to(device).contiguous(memory_format=torch.channels_last)
 
 
-def extract_features(source: PictureSource, rows: Sequence[Row], view: View, peers: Peers = ALONE) -> Tensor:
-    """Features of rows under one view: N×512 float32 on the CPU, the same whatever the number of peers."""
+def extract_features(
+    source: PictureSource, rows: Sequence[Row], view: View, peers: Peers = ALONE, name: str | None = None
+) -> Tensor:
+    """Features of rows under one view: N×512 float32 on the CPU, the same whatever the number of peers.
+
+    Args:
+        source: Reads the pictures and holds the networks.
+        rows: Which pictures.
+        view: How C sees them.
+        peers: Processes that share them.
+        name: What progress is told; None tells nothing.
+    """
 
     def own() -> list[Tensor]:
         features = []
-        for batch in source.batches(_own(rows, source.batch_size, peers), degraded=view != "hr"):
+        for batch in source.batches(_own(rows, source.batch_size, peers), view != "hr", name):
             if view == "sr":
                 batch = source.model.generate(batch)
             features.append(source.model.embed(batch).float().cpu())
@@ -160,7 +186,8 @@ def measure_quality(
     def own() -> list[tuple[Tensor, Tensor]]:
         rows = _own(degraded, source.batch_size, peers)
         found = []
-        for x_l, x_h in zip(source.batches(rows, True), source.batches(rows, False), strict=True):
+        pairs = zip(source.batches(rows, True, "picture quality"), source.batches(rows, False), strict=True)
+        for x_l, x_h in pairs:
             target = to_uint8(x_h)
             lr = torch.stack(psnr_ssim(to_uint8(x_l), target)).cpu()
             sr = torch.stack(psnr_ssim(to_uint8(source.model.generate(x_l)), target)).cpu()

@@ -14,6 +14,7 @@ from torch import Tensor
 from intact_fast.config import EvaluationConfig
 from intact_fast.data.degradation import downsample
 from intact_fast.data.manifest import Manifest, Row
+from intact_fast.data.progress import Progress, silent
 from intact_fast.data.synthetic import CAMERAS, SyntheticSpec, draw_picture
 from intact_fast.evaluation.features import PictureSource
 from intact_fast.evaluation.ranking import evaluate_ranking
@@ -50,7 +51,9 @@ class Side:
     camids: NDArray[np.int64]
 
 
-def manifest_sides(model: SRReID, manifest: Manifest, root: Path, threads: int) -> tuple[Side, Side]:
+def manifest_sides(
+    model: SRReID, manifest: Manifest, root: Path, threads: int, progress: Progress = silent
+) -> tuple[Side, Side]:
     """The queries, degraded, and the gallery of a split.
 
     Args:
@@ -58,14 +61,15 @@ def manifest_sides(model: SRReID, manifest: Manifest, root: Path, threads: int) 
         manifest: The split.
         root: Folder that its paths are relative to.
         threads: Threads that read pictures.
+        progress: Told how far it is.
     """
-    source = PictureSource(root, manifest.header, model, EvaluationConfig().batch_size, threads)
+    source = PictureSource(root, manifest.header, model, EvaluationConfig().batch_size, threads, progress)
 
-    def side(rows: list[Row], degraded: bool) -> Side:
-        pids, camids = (np.array([getattr(row, name) for row in rows]) for name in ("pid", "camera"))
-        return Side(lambda: source.batches(rows, degraded), pids, camids)
+    def side(rows: list[Row], degraded: bool, name: str) -> Side:
+        pids, camids = (np.array([getattr(row, column) for row in rows]) for column in ("pid", "camera"))
+        return Side(lambda: source.batches(rows, degraded, name), pids, camids)
 
-    return side(manifest.split("query"), True), side(manifest.split("gallery"), False)
+    return side(manifest.split("query"), True, "queries"), side(manifest.split("gallery"), False, "gallery")
 
 
 def drawn_sides(model: SRReID) -> tuple[Side, Side]:

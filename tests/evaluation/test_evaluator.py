@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +17,7 @@ from intact_fast.config import DataConfig, EvaluationConfig
 from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
-from intact_fast.evaluation.evaluator import Evaluation, evaluate
+from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate
 from intact_fast.evaluation.features import PictureSource, extract_features, measure_quality
 from intact_fast.evaluation.report import write_report
 from intact_fast.evaluation.tables import figures, gain_sentence, markdown_table
@@ -66,6 +67,40 @@ def test_features_do_not_depend_on_batching(setting: Setting) -> None:
     rows = setting[1].split("gallery")
     one = extract_features(replace(source_of(setting), batch_size=1, threads=1), rows, "hr")
     torch.testing.assert_close(one, extract_features(source_of(setting), rows, "hr"), rtol=1e-4, atol=1e-5)
+
+
+def test_progress_is_told_every_picture(setting: Setting) -> None:
+    told: dict[str, list[int]] = {}
+
+    @contextmanager
+    def listen(name: str, total: int) -> Iterator[Callable[[int], None]]:
+        told[name] = [total, 0]
+
+        def advance(count: int) -> None:
+            told[name][1] += count
+
+        yield advance
+
+    run(setting, progress=listen)
+    queries, gallery = (len(setting[1].split(name)) for name in ("query", "gallery"))
+    expected = dict.fromkeys(
+        ("HR queries", "LR queries", "SR queries", "picture quality"), [queries, queries]
+    )
+    assert told == {"gallery": [gallery, gallery], **expected}
+
+
+def test_shared_features_are_not_computed_again(setting: Setting) -> None:
+    first = run(setting)
+    shared = SharedFeatures(first.gallery_features, {"hr": first.query_features["hr"]})
+    names: list[str] = []
+
+    @contextmanager
+    def listen(name: str, total: int) -> Iterator[Callable[[int], None]]:
+        names.append(name)
+        yield lambda count: None
+
+    assert figures(run(setting, shared=shared, progress=listen)) == figures(first)
+    assert names == ["LR queries", "SR queries", "picture quality"]
 
 
 class Together:
