@@ -236,6 +236,8 @@ class EvaluationConfig:
     """Pictures per forward pass."""
     distractors: Literal["auto", "drop", "keep"] = "auto"
     """Gallery pictures of pid 0; `auto` drops them in single-shot and keeps them in multi-shot."""
+    gallery: Literal["bypass", "auto"] = "bypass"
+    """Whether gallery pictures that are natively low-resolution pass through G (`auto`), or none does."""
     rerank: bool = False
     """Re-rank by k-reciprocal encoding (k1 = 20, k2 = 6, λ = 0.3) before scoring; all queries take part."""
 

@@ -28,6 +28,7 @@ from intact_fast.training.distributed import choose_device
 from intact_fast.training.monitoring import make_console
 from intact_fast.training.serving import (
     config_of,
+    lr_height,
     manifest_beside,
     model_of_checkpoint,
     read_training_checkpoint,
@@ -44,7 +45,7 @@ class EvaluateOptions:
     """Critic alone, ours or torchreid's: queries as HR and as LR without SR."""
     arch: OSNetName = "osnet_x1_0"
     """Architecture of `critic`."""
-    queries: tuple[View, ...] = ("hr", "lr", "sr")
+    queries: tuple[Literal["hr", "lr", "sr"], ...] = ("hr", "lr", "sr")
     """Which rows to compute: `hr`, `lr` (without SR), `sr`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to evaluate on."""
@@ -84,8 +85,9 @@ def _run(arguments: list[str]) -> None:
     if checkpoint is not None:
         _check_split(manifest, checkpoint, options, path)
         size = (options.data.height, options.data.width)
-        model = model_of_checkpoint(checkpoint, path, size, manifest.header.kernel)
-        views = options.queries
+        height = lr_height(options.data.root, manifest, options.data.factors)
+        model = model_of_checkpoint(checkpoint, path, size, manifest.header.kernel, height)
+        views: tuple[View, ...] = options.queries
     else:
         assert options.critic is not None
         critic = load_critic(options.critic, options.arch, num_classes=None, option="--critic")

@@ -23,7 +23,12 @@ from intact_fast.presentation import present, tell
 from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.distributed import choose_device
 from intact_fast.training.monitoring import make_console
-from intact_fast.training.serving import describe_checkpoint, model_of_checkpoint, read_training_checkpoint
+from intact_fast.training.serving import (
+    describe_checkpoint,
+    lr_height,
+    model_of_checkpoint,
+    read_training_checkpoint,
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ def _run(options: ReportOptions) -> int:
             f"{path}: trained on split {checkpoint['manifest_hash'][:12]}, {folder / 'manifest.jsonl'} is "
             f"{manifest.hash[:12]}; put the run's own back"
         )
-    model = model_of_checkpoint(checkpoint, path, kernel=manifest.header.kernel)
+    height = lr_height(root, manifest, config.data.factors)
+    model = model_of_checkpoint(checkpoint, path, kernel=manifest.header.kernel, lr_height=height)
     model.to(choose_device(options.device))
     shown = partial(progress, quiet=options.json)
     evaluation = evaluate(model, manifest, root, config.evaluation, config.data.threads, progress=shown)

@@ -112,7 +112,8 @@ def evaluate(
 ) -> Evaluation:
     """Rank the gallery for every query under each view.
 
-    The gallery is HR and bypasses G. Queries that are natively LR have no HR view, and that row is left out.
+    The gallery is HR and bypasses G, unless the configuration lets natively small pictures of it through. Queries that
+    are natively LR have no HR view, and that row is left out.
 
     Args:
         model: The retrieval module.
@@ -144,11 +145,11 @@ def evaluate(
         )
     source = PictureSource(root, manifest.header, model, config.batch_size, threads, progress)
     known = {} if shared is None else shared.query_features
-    gallery_features = (
-        extract_features(source, gallery, "hr", peers, "gallery")
-        if shared is None
-        else shared.gallery_features
-    )
+    if shared is not None and config.gallery == "bypass":
+        gallery_features = shared.gallery_features
+    else:
+        view: View = "hr" if config.gallery == "bypass" else "auto"
+        gallery_features = extract_features(source, gallery, view, peers, "gallery")
     query_features = {
         view: known[view]
         if view in known

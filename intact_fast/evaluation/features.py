@@ -19,8 +19,9 @@ from intact_fast.errors import UserError
 from intact_fast.evaluation.image_quality import psnr_ssim, to_uint8
 from intact_fast.models.sr_reid import SRReID
 
-View = Literal["hr", "lr", "sr"]
-"""How a picture is shown to C: as it is, degraded, or degraded and super-resolved."""
+View = Literal["hr", "lr", "sr", "auto"]
+"""How a picture is shown to C: as it is, degraded, degraded and super-resolved, or as it is and super-resolved where it
+is natively LR."""
 
 T = TypeVar("T")
 
@@ -82,16 +83,24 @@ class PictureSource:
     threads: int
     progress: Progress = silent
 
+    def path(self, row: Row) -> Path:
+        """The file of a row.
+
+        Raises:
+            UserError: It is missing.
+        """
+        path = self.root / row.path
+        if not path.is_file():
+            raise UserError(f"{path}: listed in the manifest but missing; check --data.root")
+        return path
+
     def prepared(self, row: Row, degraded: bool) -> Tensor:
         """One prepared picture, 3×H×W.
 
         Raises:
             UserError: The file is missing or unreadable; an evaluation never leaves a picture out.
         """
-        path = self.root / row.path
-        if not path.is_file():
-            raise UserError(f"{path}: listed in the manifest but missing; check --data.root")
-        image = read_image(path)
+        image = read_image(self.path(row))
         if degraded and row.r is not None:
             image = downsample(image, row.r, self.header.kernel, self.header.jpeg_quality)
         return self.model.prepare(image)
@@ -138,6 +147,8 @@ def extract_features(
     """
 
     def own() -> list[Tensor]:
+        if view == "auto":
+            return _of_native_size(source, _own(rows, source.batch_size, peers), name)
         features = []
         for batch in source.batches(_own(rows, source.batch_size, peers), view != "hr", name):
             if view == "sr":
@@ -146,6 +157,18 @@ def extract_features(
         return features
 
     return torch.cat(_in_turn(peers.share(own)))
+
+
+def _of_native_size(source: PictureSource, rows: Sequence[Row], name: str | None) -> list[Tensor]:
+    """Features as the retrieval module gives them by itself."""
+    listen = silent if name is None else source.progress
+    features = []
+    with listen(name or "", len(rows)) as advance:
+        for start in range(0, len(rows), source.batch_size):
+            paths = [source.path(row) for row in rows[start : start + source.batch_size]]
+            features.append(source.model(paths, mode="auto", normalize=False).cpu())
+            advance(len(paths))
+    return features
 
 
 def _own(rows: Sequence[Row], batch_size: int, peers: Peers) -> list[Row]:

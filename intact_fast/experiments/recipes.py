@@ -57,6 +57,10 @@ RECIPES: dict[str, Recipe] = {
     ),
     "intact+average": Recipe("an averaged G is evaluated", {"generator.ema_decay": 0.99}),
     "intact+crop": Recipe("pad-and-crop by 4 pixels", {"data.pad": 4, "training.f_c_table": False}),
+    "intact+gallery": Recipe(
+        "gallery pictures that are natively low-resolution pass through G, too",
+        {"evaluation.gallery": "auto"},
+    ),
     "intact+wide-r": Recipe("trained on r from 2 to 8", {"data.factors": (2, 3, 4, 6, 8)}),
 }
 """By name. The rows of the paper first, then controls, then what goes beyond it (off in preset `paper`)."""

@@ -196,8 +196,9 @@ class Rows:
             shared=self._shared.get(key),
             peers=self._process,
         )
-        self._shared[key] = SharedFeatures(evaluation.gallery_features, dict(evaluation.query_features))
-        self._shared[key].query_features.pop("sr", None)
+        if config.evaluation.gallery == "bypass":
+            alone = {view: f for view, f in evaluation.query_features.items() if view != "sr"}
+            self._shared[key] = SharedFeatures(evaluation.gallery_features, alone)
         return evaluation
 
     def _result(

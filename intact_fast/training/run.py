@@ -52,6 +52,7 @@ class Run:
         self.monitor = Monitor(self.folder if process.is_main else None)
         self._notes: list[str] = []
         self._rows: list[Row] | None = None
+        self._lr_height: int | None = None
         self._held_out: HeldOutAssociation | None = None
 
     def execute(self) -> Evaluation:
@@ -235,11 +236,14 @@ class Run:
                 generator = copy.deepcopy(generator)
                 for name, buffer in generator.named_buffers():
                     buffer.copy_(buffers[name])
+        if self._lr_height is None:
+            self._lr_height = self.process.on_main(lambda: lr_height(data.root, self.manifest, data.factors))
         return SRReID(
             networks.critic,
             generator,
             (data.height, data.width),
             self.manifest.header.kernel,
+            lr_height=self._lr_height,
         )
 
     def _source(self, model: SRReID) -> PictureSource:
@@ -310,7 +314,6 @@ class Run:
 
     def _present(self, model: SRReID, result: Evaluation, described: str) -> None:
         """Write model, pictures and report, print the table."""
-        model.lr_height = lr_height(self.config.data.root, self.manifest, self.config.data.factors)
         model.save_pretrained(self.folder / "model.safetensors")
         checkpoint = CheckpointStore(self.folder / "checkpoints", 1).latest()
         assert checkpoint is not None, "a training ends with a checkpoint"

@@ -45,7 +45,8 @@ def source_of(setting: Setting) -> PictureSource:
 
 
 def run(setting: Setting, **options: object) -> Evaluation:
-    return evaluate(*setting, EvaluationConfig(batch_size=3), **options)  # type: ignore[arg-type]
+    gallery = options.pop("gallery", "bypass")
+    return evaluate(*setting, EvaluationConfig(batch_size=3, gallery=gallery), **options)  # type: ignore[arg-type]
 
 
 def test_same_manifest_same_figures(setting: Setting) -> None:
@@ -83,9 +84,8 @@ def test_progress_is_told_every_picture(setting: Setting) -> None:
 
     run(setting, progress=listen)
     queries, gallery = (len(setting[1].split(name)) for name in ("query", "gallery"))
-    expected = dict.fromkeys(
-        ("HR queries", "LR queries", "SR queries", "picture quality"), [queries, queries]
-    )
+    named = ("HR queries", "LR queries", "SR queries", "picture quality")
+    expected = {name: [queries, queries] for name in named}
     assert told == {"gallery": [gallery, gallery], **expected}
 
 
@@ -101,6 +101,19 @@ def test_shared_features_are_not_computed_again(setting: Setting) -> None:
 
     assert figures(run(setting, shared=shared, progress=listen)) == figures(first)
     assert names == ["LR queries", "SR queries", "picture quality"]
+
+
+def test_small_gallery_pictures_pass_through_g_where_asked(setting: Setting) -> None:
+    model, manifest, root = setting
+    small = root / manifest.split("gallery")[0].path
+    with Image.open(small) as image:
+        image.resize((12, 24)).save(small)
+    model.lr_height = 40
+    bypassing, aware = run(setting), run(setting, gallery="auto")
+    differs = (bypassing.gallery_features != aware.gallery_features).any(dim=1)
+    assert differs.tolist() == [True] + [False] * (len(differs) - 1)
+    expected = model([small], mode="always", normalize=False)
+    torch.testing.assert_close(aware.gallery_features[:1], expected, rtol=1e-4, atol=1e-5)
 
 
 class Together:
