@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from PIL import Image
 
+from intact_fast.data.degradation import resize, to_tensor
 from intact_fast.models.osnet import OSNET_WIDTHS, arch_of, build_osnet
 
 
@@ -56,3 +60,19 @@ def test_arch_of_a_stranger_is_none() -> None:
     assert arch_of({}) is None
     assert arch_of({"conv1.conv.weight": torch.zeros(5, 3, 7, 7)}) is None
     assert len(OSNET_WIDTHS) == 4
+
+
+def test_enlarging_is_pillows_bilinear_resize() -> None:
+    """A small G before a C of full size sees HR pictures as C alone does."""
+    torch.manual_seed(0)
+    small = build_osnet("osnet_x0_25", 3, enlarge=2).eval()
+    full = build_osnet("osnet_x0_25", 3).eval()
+    full.load_state_dict(small.state_dict())
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (32, 16, 3), dtype=np.uint8))
+    x = to_tensor(image)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            small(x), full(to_tensor(resize(image, (64, 32), "bilinear"))[None]), rtol=0, atol=2e-2
+        )
+        assert torch.equal(small(x), full(F.interpolate(x, (64, 32), mode="bilinear")))

@@ -334,3 +334,13 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     for name, reason in (("a.jpg", "truncated"), ("f.tif", "floating-point"), ("none.png", "no such file")):
         with pytest.raises(UserError, match=rf"{name}: unreadable picture .*{reason}"):
             make()([HIGH, tmp_path / name])
+
+
+def test_a_critic_of_larger_input_comes_back(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = SRReID(build_osnet("osnet_x0_25", 3, enlarge=2), None, (48, 32))
+    model.save_pretrained(tmp_path / "model.safetensors")
+    loaded = SRReID.from_pretrained(tmp_path / "model.safetensors")
+    assert loaded.critic.enlarge == 2
+    pictures = torch.rand(2, 3, 48, 32)
+    torch.testing.assert_close(loaded(pictures), model(pictures))

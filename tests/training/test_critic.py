@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from intact_fast.config import CriticConfig
 from intact_fast.errors import UserError
 from intact_fast.models import build_osnet
-from intact_fast.training.critic import critic_checkpoint, initialise_critic, load_critic
+from intact_fast.training.critic import CriticTask, critic_checkpoint, initialise_critic, load_critic
+from training_cases import ALONE, batch_of
 
 
 @pytest.fixture
@@ -83,3 +85,28 @@ def test_init_keeps_the_fresh_classifier(checkpoint: Path) -> None:
     assert torch.equal(critic.classifier.weight, fresh)
     saved = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert torch.equal(critic.conv1.conv.weight, saved["conv1.conv.weight"])
+
+
+def test_init_keeps_the_classifier_where_asked(checkpoint: Path) -> None:
+    critic = build_osnet("osnet_x0_25", 7)
+    initialise_critic(critic, checkpoint, "osnet_x0_25", keep_classifier=True)
+    saved = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert torch.equal(critic.classifier.weight, saved["classifier.weight"])
+    with pytest.raises(UserError, match=r"--critic\.keep-classifier: .* knows 7 identities"):
+        initialise_critic(build_osnet("osnet_x0_25", 4), checkpoint, "osnet_x0_25", keep_classifier=True)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, {"hr"}), (0.5, {"hr", "lr"}), (1.0, {"lr"})])
+def test_a_share_of_the_pictures_is_degraded(share: float, expected: set[str]) -> None:
+    torch.manual_seed(0)
+    critic = build_osnet("osnet_x0_25", 5)
+    seen: list[torch.Tensor] = []
+    critic.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+    batch = batch_of(0, size=16)
+    CriticTask(critic, CriticConfig(iterations=1, degraded=share), ALONE).step(batch, 0, detailed=False)
+    (x,) = seen
+    kinds = set()
+    for row, hr, lr in zip(x, batch.x_h, batch.x_l, strict=True):  # type: ignore[arg-type]
+        assert torch.equal(row, hr) or torch.equal(row, lr)
+        kinds.add("hr" if torch.equal(row, hr) else "lr")
+    assert kinds == expected
