@@ -83,7 +83,10 @@ def gain_sentence(evaluation: Evaluation) -> str | None:
     gain = evaluation.gain()
     if gain is None:
         return None
-    ratio = abs(gain.gain) / gain.standard_error if gain.standard_error else float("inf")
+    if gain.standard_error == 0:
+        points = f"{100 * gain.gain:.1f} points"
+        return f"INTACT's Rank-1 differs from LR without SR by {points} on each of {gain.queries} queries."
+    ratio = abs(gain.gain) / gain.standard_error
     direction = "above" if gain.gain >= 0 else "below"
     return (
         f"INTACT's Rank-1 is {100 * abs(gain.gain):.1f} points {direction} LR without SR on {gain.queries} queries "

@@ -197,6 +197,12 @@ def test_missing_picture_is_named(setting: Setting) -> None:
         run(setting)
 
 
+def test_a_difference_without_spread_has_no_standard_errors(setting: Setting) -> None:
+    evaluation = run(setting)
+    same = replace(evaluation, rankings=evaluation.rankings | {"sr": evaluation.rankings["lr"]})
+    assert "by 0.0 points on each of" in (gain_sentence(same) or "")
+
+
 def test_tables_and_report(setting: Setting, tmp_path: Path) -> None:
     evaluation = run(setting)
     table = markdown_table(evaluation)
