@@ -92,6 +92,8 @@ _FREE = {
     "debug",
     "device",
     "data.root",
+    # a checkpoint knows the hash of its split, whatever file that came from
+    "data.manifest",
     "data.backend",
     "data.decode",
     "data.cache_mib",
@@ -107,10 +109,16 @@ _FREE = {
 
 
 def differences(old: Config, new: Config) -> list[str]:
-    """Name the options in which two configurations would train differently."""
-    before, after = _flat(to_dict(old)), _flat(to_dict(new))
+    """Name the options in which two configurations would train differently; a file may be named by another path."""
+    before, after = (_flat(_absolute(dataclasses.asdict(config))) for config in (old, new))
     names = [name for name in before if before[name] != after[name] and name not in _FREE]
     return [name for name in names if not name.startswith("evaluation.")]
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _absolute(item) for key, item in value.items()}
+    return value.resolve() if isinstance(value, Path) else value
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

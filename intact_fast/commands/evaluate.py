@@ -132,19 +132,22 @@ def _check_split(
 ) -> None:
     """Refuse to test on pictures that the checkpoint was trained on."""
     trained = config_of(checkpoint, path).data
+    own = Manifest.load(manifest_beside(path)) if manifest_beside(path).is_file() else None
+    if own is not None:
+        trained = replace(trained, dataset=own.header.dataset)
     same_data = manifest.header.dataset == trained.dataset and (
         trained.dataset != "folder" or options.data.root.resolve() == trained.root.resolve()
     )
     if manifest.hash == checkpoint["manifest_hash"] or not same_data:
         return
-    own = manifest_beside(path)
-    if own.is_file():
+    if own is not None:
         # a user's folder may number its identities anew; elsewhere a person can be in files of two names
         mark = "path" if trained.dataset == "folder" else "pid"
-        known = {getattr(row, mark) for row in Manifest.load(own).split("train", "val_query", "val_gallery")}
+        known = {getattr(row, mark) for row in own.split("train", "val_query", "val_gallery")}
         if not known & {getattr(row, mark) for row in manifest.split("query", "gallery")}:
             return
     raise UserError(
         f"--checkpoint {path}: trained on split {checkpoint['manifest_hash'][:12]} of {trained.dataset}, and split "
-        f"{manifest.hash[:12]} may test on its training pictures; give the run's own by --data.manifest {own}"
+        f"{manifest.hash[:12]} may test on its training pictures; give the run's own by --data.manifest "
+        f"{manifest_beside(path)}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -10,11 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from rich.console import Console
 from rich.markdown import Markdown
 
 from intact_fast.checks import check_config
-from intact_fast.config import Config, DatasetName
+from intact_fast.config import Config, DataConfig, DatasetName
 from intact_fast.configuration import parse_config
 from intact_fast.errors import UserError, fail
 from intact_fast.experiments.paper_tables import TABLES
@@ -23,8 +23,10 @@ from intact_fast.experiments.rows import RowResult, Rows
 from intact_fast.experiments.summary import Summary, as_json, markdown, summaries
 from intact_fast.files import write_atomically
 from intact_fast.training.distributed import Interrupted, process_group
+from intact_fast.training.monitoring import make_console
 
 _PROGRAM = "intact-fast experiments"
+_FOLDER = "experiments"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class ExperimentOptions:
 
     C is trained once for each split and shared by the rows. The same command goes on after an interruption, and a row
     that is finished is not run again. All options of `intact-fast train` besides these set what the rows have in
-    common; `--name` names the folder of the table. `--list` describes the recipes.
+    common; `--name` names the folder of the table (`experiments` by default). `--list` describes the recipes.
     """
 
     table: Literal[1, 2, 3, 4, 5] | None = None
@@ -65,6 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         names = _names(options)
         base = _base(options, others)
+        check_config(base)
         for name in names:
             # what C starts from is known only when it is there
             critic = replace(base.critic, checkpoint=None, init=Path("C"))
@@ -86,6 +89,8 @@ def _names(options: ExperimentOptions) -> list[str]:
         raise UserError("--table, --recipes: give one of them (--list describes the recipes)")
     if options.seeds < 1:
         raise UserError(f"--seeds {options.seeds}: must be 1 or more")
+    if min(options.unseen, default=1) < 1:
+        raise UserError(f"--unseen {options.unseen}: rates must be 1 or more")
     rows = [] if options.table is None else [recipe for _, recipe in TABLES[options.table].rows]
     chosen = [find_recipe(name) for name in options.recipes]
     controls = CONTROLS if options.controls and options.table is not None else ()
@@ -95,11 +100,16 @@ def _names(options: ExperimentOptions) -> list[str]:
 
 def _base(options: ExperimentOptions, others: Sequence[str]) -> Config:
     base = parse_config(others, _PROGRAM, "Options that the rows have in common.")
+    if base.name == Config.name:
+        # the default name is a training's
+        base = replace(base, name=_FOLDER)
     dataset = options.dataset
     if dataset is None and options.table is not None and "--data.dataset" not in " ".join(others):
         dataset = TABLES[options.table].dataset
         if dataset is None:
             raise UserError(f"--dataset: table {options.table} has several; give one")
+    if dataset is not None and base.data.dataset not in (DataConfig.dataset, dataset):
+        raise UserError(f"--dataset {dataset}, --data.dataset {base.data.dataset}: give one of the two")
     if dataset is not None:
         base = replace(base, data=replace(base.data, dataset=dataset))
     return base
@@ -110,7 +120,8 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
     title = f"{table.title} (Table {options.table})" if table else "Recipes"
     title += f": {base.data.dataset}"
     results: dict[str, list[RowResult]] = {name: [] for name in names}
-    with process_group(base.device) as process:
+    aside = contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext()
+    with aside, process_group(base.device) as process:
         rows = Rows(base, process, options.unseen)
         # seed by seed, so that a table that is broken off holds whole seeds
         for seed in range(options.seeds):
@@ -123,9 +134,8 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
     if options.json:
         print(json.dumps(as_json(shown), indent=1))
     else:
-        Console(width=None if Console().is_terminal else 160).print(
-            Markdown((rows.folder / _file_name(options)).read_text(encoding="utf-8"))
-        )
+        text = (rows.folder / _file_name(options)).read_text(encoding="utf-8")
+        make_console().print(Markdown(text))
         print(rows.folder / _file_name(options))
 
 

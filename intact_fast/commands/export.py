@@ -85,7 +85,8 @@ def _run(options: ExportOptions) -> int:
     distractor_pid = None if manifest is None else manifest.header.distractor_pid
     parity = measure_parity(model, engine, options.side, query, gallery, distractor_pid)
     _print(options, form, parity)
-    return 1 if parity.difference > TOLERANCE else 0
+    # a NaN agrees with nothing
+    return 0 if parity.difference <= TOLERANCE else 1
 
 
 def _format(options: ExportOptions) -> str:

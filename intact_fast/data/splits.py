@@ -37,6 +37,12 @@ def obtain_manifest(config: DataConfig) -> Manifest:
     """
     if config.manifest is not None:
         manifest = Manifest.load(config.manifest)
+        dataset = manifest.header.dataset
+        if dataset != config.dataset:
+            raise UserError(
+                f"--data.dataset {config.dataset}: the manifest {config.manifest} is of {dataset}; give --data.dataset "
+                f"{dataset}"
+            )
         for option in ("kernel", "jpeg_quality"):
             ours, theirs = getattr(config, option), getattr(manifest.header, option)
             if ours != theirs:

@@ -45,6 +45,13 @@ _PANELS = (
         floor=-1.0,
     ),
     _Panel(
+        "R² on held-out identities",
+        "INTACT",
+        {"validation/r2": "φ", "validation/r2_ridge": "ridge regression"},
+        floor=-1.0,
+    ),
+    _Panel("D: share judged rightly (%)", "INTACT", {"discriminator/accuracy": ""}, 100),
+    _Panel(
         "Validation, super-resolved queries (%)",
         "INTACT",
         {"validation/rank1": "Rank-1", "validation/mAP": "mAP"},

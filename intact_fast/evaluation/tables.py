@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -17,16 +17,28 @@ from intact_fast.evaluation.verification import FEWEST_FALSE, PairDistances, Thr
 COLUMNS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "PSNR (dB)", "SSIM")
 
 
+def row_figures(evaluation: Evaluation, view: View) -> dict[str, float]:
+    """Plain numbers of one view: Rank and mAP in percent, PSNR in dB and SSIM where they were measured."""
+    ranking = evaluation.rankings[view]
+    row = {f"Rank-{k}": 100 * float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
+    row["mAP"] = 100 * float(ranking.mean_ap)
+    if evaluation.quality is not None and view != "hr":
+        quality = evaluation.quality[0 if view == "lr" else 1]
+        row |= {"PSNR (dB)": quality.psnr, "SSIM": quality.ssim}
+    return row
+
+
+def markdown_lines(cells: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of rows of equal length, the header first; the first column stands left, the others right."""
+    header, *body = ("| " + " | ".join(line) + " |" for line in cells)
+    return "\n".join([header, "|---" + "|---:" * (len(cells[0]) - 1) + "|", *body])
+
+
 def figures(evaluation: Evaluation) -> dict[str, Any]:
     """Plain numbers of an evaluation, Rank and mAP in percent, ready for JSON."""
     rows = {}
-    for view, ranking in evaluation.rankings.items():
-        row = {f"Rank-{k}": 100 * float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
-        row["mAP"] = 100 * float(ranking.mean_ap)
-        if evaluation.quality is not None and view != "hr":
-            quality = evaluation.quality[0 if view == "lr" else 1]
-            row |= {"PSNR (dB)": quality.psnr, "SSIM": quality.ssim}
-        rows[VIEW_NAMES[view]] = row
+    for view in evaluation.rankings:
+        rows[VIEW_NAMES[view]] = row_figures(evaluation, view)
     result: dict[str, Any] = {
         "dataset": evaluation.dataset,
         "manifest": evaluation.manifest_hash,
@@ -72,10 +84,10 @@ def rich_table(evaluation: Evaluation) -> Table:
 
 def markdown_table(evaluation: Evaluation) -> str:
     """The table for a report."""
-    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---" + "|---:" * len(COLUMNS) + "|"]
-    for name, row in figures(evaluation)["rows"].items():
-        lines.append(f"| {name} | " + " | ".join(_cell(column, row) for column in COLUMNS) + " |")
-    return "\n".join(lines)
+    rows = figures(evaluation)["rows"].items()
+    return markdown_lines(
+        [("", *COLUMNS), *((name, *(_cell(column, row) for column in COLUMNS)) for name, row in rows)]
+    )
 
 
 def gain_sentence(evaluation: Evaluation) -> str | None:
@@ -113,15 +125,14 @@ def threshold_table(distances: Mapping[View, PairDistances], metric: Metric) -> 
     if not by_rate:
         return f"{intro} Too few non-matches to set a threshold by."
     header = ["Non-matches accepted, at most", *(VIEW_NAMES[view] for view in distances)]
-    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * len(distances) + "|"]
+    lines = [header]
     for rate, found in by_rate.items():
-        cells = [_threshold_cell(found[view]) for view in distances]
-        lines.append("| " + " | ".join([f"{100 * rate:g} %", *cells]) + " |")
+        lines.append([f"{100 * rate:g} %", *(_threshold_cell(found[view]) for view in distances)])
     explained = (
         "In each cell: the share of matches that is accepted, and the distance below which a pair is. Rates with "
         f"fewer than {FEWEST_FALSE} expected false matches are left out."
     )
-    return "\n\n".join([intro, "\n".join(lines), explained])
+    return "\n\n".join([intro, markdown_lines(lines), explained])
 
 
 def _threshold_cell(threshold: Threshold) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,14 +16,17 @@ from intact_fast.configuration import differences, from_yaml, to_yaml
 from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
+from intact_fast.evaluation.curves import read_metrics
 from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate, rank
 from intact_fast.evaluation.features import PictureSource, View, extract_features
 from intact_fast.evaluation.ranking import Protocol
+from intact_fast.evaluation.tables import row_figures
 from intact_fast.experiments.recipes import RECIPES, apply
 from intact_fast.files import write_atomically
 from intact_fast.models.sr_reid import SRReID
 from intact_fast.training.critic import load_critic
 from intact_fast.training.distributed import Process
+from intact_fast.training.intact import IntactTask
 from intact_fast.training.run import Run
 
 RANDOM_SPLITS = frozenset({"viper", "caviar", "cuhk03", "folder"})
@@ -97,7 +99,8 @@ class Rows:
         critic = self._critic(seed)
         config = self._config(recipe, seed, critic)
         path = self.folder / config.name / "result.json"
-        known = self._process.on_main(lambda: _read(path, config))
+        unseen = {str(r) for r in self._unseen_of(manifest)}
+        known = self._process.on_main(lambda: _read(path, config, unseen))
         if known is not None:
             return known
         run = Run(config, self._process)
@@ -150,7 +153,7 @@ class Rows:
         if self._base.critic.checkpoint is not None:
             return self._base.critic.checkpoint
         config = self._seeded(seed)
-        if config.data.dataset not in RANDOM_SPLITS:
+        if config.data.manifest is not None or config.data.dataset not in RANDOM_SPLITS:
             seed = 0
             config = self._seeded(seed)
             self._manifest(seed)
@@ -233,16 +236,11 @@ class Rows:
         )
 
     def _figures(self, evaluation: Evaluation, view: View, manifest: Manifest) -> dict[str, float]:
-        ranking = evaluation.rankings[view]
-        figures = {f"Rank-{k}": 100 * float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
-        figures["mAP"] = 100 * ranking.mean_ap
+        figures = row_figures(evaluation, view)
         if evaluation.config.protocol != "multi-shot":
             features = evaluation.query_features[view]
             multi_shot = self._rank1(features, evaluation.query_rows, evaluation, manifest, "multi-shot")
             figures["multi-shot Rank-1"] = multi_shot
-        if view == "sr" and evaluation.quality is not None:
-            quality = evaluation.quality[1]
-            figures |= {"PSNR (dB)": quality.psnr, "SSIM": quality.ssim}
         return figures
 
     def _rank1(
@@ -275,52 +273,46 @@ class Rows:
         return self._rank1(features, queries, evaluation, manifest, config.evaluation.protocol)
 
 
-def _read(path: Path, config: Config) -> RowResult | None:
-    """A kept result, where it is of this very configuration."""
+def _read(path: Path, config: Config, unseen: set[str]) -> RowResult | None:
+    """A kept result, where it is of this very configuration; one of another version is measured again."""
     if not path.is_file():
         return None
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    values["curve"] = [tuple(point) for point in values["curve"]]
-    result = RowResult(**values)
-    old = from_yaml(result.config, str(path))
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values["curve"] = [tuple(point) for point in values["curve"]]
+        result = RowResult(**values)
+        old = from_yaml(result.config, str(path))
+    except (ValueError, KeyError, TypeError, UserError):
+        return None
     same = (
         not differences(old, config)
         and old.training.iterations == config.training.iterations
         and old.evaluation == config.evaluation
+        and result.unseen.keys() == unseen
     )
     return result if same else None
 
 
 class _History:
-    """What a run recorded."""
+    """What a run recorded of its alternating training."""
 
     def __init__(self, folder: Path) -> None:
-        path = folder / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        self._records = [json.loads(line) for line in lines if line.endswith("}")]
+        self._metrics = read_metrics(folder).get(IntactTask.name, {})
 
     def curve(self) -> list[tuple[int, float]]:
-        """Iterations and validation Rank-1 in percent; of a repeated iteration the last."""
-        points = {
-            record["iteration"]: 100 * record["validation/rank1"]
-            for record in self._records
-            if "validation/rank1" in record
-        }
-        return sorted(points.items())
+        """Iterations and validation Rank-1 in percent."""
+        return [(i, 100 * value) for i, value in self._metrics.get("validation/rank1", {}).items()]
 
     def step_ms(self, images: int) -> float | None:
         """Median milliseconds of an iteration."""
-        speeds = [r["img_per_s"] for r in self._records if "img_per_s" in r and r["task"] != "critic"]
+        speeds = list(self._metrics.get("img_per_s", {}).values())
         return 1000 * images / float(np.median(speeds)) if speeds else None
 
     def health(self) -> dict[str, float]:
         """The last figures that tell how association and D were."""
         wanted = ("association/", "validation/r2", "discriminator/", "cosine/", "loss/dis_")
-        last: dict[str, float] = {}
-        for record in self._records:
-            last |= {
-                name: value
-                for name, value in record.items()
-                if name.startswith(wanted) and not math.isnan(value)
-            }
-        return last
+        return {
+            name: list(values.values())[-1]
+            for name, values in self._metrics.items()
+            if name.startswith(wanted)
+        }

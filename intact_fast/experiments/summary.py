@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from intact_fast.evaluation.tables import markdown_lines
 from intact_fast.experiments.paper_tables import Figures, PaperTable
 from intact_fast.experiments.recipes import RECIPES
 from intact_fast.experiments.rows import RowResult
@@ -30,23 +31,26 @@ class Interval:
         return f"[{self.low:.1f}, {self.high:.1f}]"
 
 
-def bootstrap(per_seed: Sequence[Sequence[float]], draws: int = _DRAWS) -> Interval:
+def bootstrap(per_seed: Sequence[tuple[str, Sequence[float]]], draws: int = _DRAWS) -> Interval:
     """95 % interval of a mean over queries, averaged over seeds.
 
-    Queries are drawn with replacement within each seed, so that it tells how much the figure depends on which people
-    were asked for, and not how much on the training: that is the spread over seeds.
+    Queries are drawn with replacement, the same ones for all seeds that share a split, so that it tells how much the
+    figure depends on which people were asked for, and not how much on the training: that is the spread over seeds.
 
     Args:
-        per_seed: A value of each query, 0 to 1 (or -1 to 1 for differences), by seed.
+        per_seed: Of each seed, the hash of its split and a value of each query, 0 to 1 (-1 to 1 for differences).
         draws: How often.
     """
     rng = np.random.default_rng(0)
-    means = np.zeros(draws)
-    for values in per_seed:
-        array = np.asarray(values, dtype=np.float64)
+    by_split: dict[str, list[Sequence[float]]] = {}
+    for split, values in per_seed:
+        by_split.setdefault(split, []).append(values)
+    sums = np.zeros(draws)
+    for values in by_split.values():
+        over_seeds = np.asarray(values, dtype=np.float64).sum(axis=0)
         for draw in range(draws):
-            means[draw] += array[rng.integers(len(array), size=len(array))].mean()
-    low, high = np.percentile(100 * means / len(per_seed), _INTERVAL)
+            sums[draw] += over_seeds[rng.integers(len(over_seeds), size=len(over_seeds))].mean()
+    low, high = np.percentile(100 * sums / len(per_seed), _INTERVAL)
     return Interval(float(low), float(high))
 
 
@@ -78,7 +82,7 @@ class Summary:
 
     def interval(self) -> Interval:
         """Of Rank-1."""
-        return bootstrap([r.rank1 for r in self.results])
+        return bootstrap([(r.manifest, r.rank1) for r in self.results])
 
     def per_r(self) -> dict[int, float]:
         """Rank-1 in percent of the queries of each r, seen and unseen."""
@@ -98,8 +102,8 @@ class Summary:
         if not pairs:
             return None
         assert all(a.manifest == b.manifest for a, b in pairs)
-        differences = [np.subtract(a.rank1, b.rank1).tolist() for a, b in pairs]
-        return 100 * float(np.mean([np.mean(d) for d in differences])), bootstrap(differences)
+        differences = [(a.manifest, np.subtract(a.rank1, b.rank1).tolist()) for a, b in pairs]
+        return 100 * float(np.mean([np.mean(d) for _, d in differences])), bootstrap(differences)
 
 
 def iterations_to_reach(result: RowResult, rank1: float) -> int | None:
@@ -143,14 +147,19 @@ def _main_table(rows: Sequence[Summary]) -> str:
         cells = [_cell(row.column(name), name) for name in _COLUMNS]
         lines.append([f"{row.label} (`{row.recipe}`)", *cells, str(row.interval())])
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    return f"{_table(lines)}\n\n{spread[0].upper()}{spread[1:]}; percent, dB."
+    return f"{markdown_lines(lines)}\n\n{spread[0].upper()}{spread[1:]}; percent, dB."
 
 
 def _upper(rows: Sequence[Summary]) -> str:
     found = []
     for name in ("Rank-1", "mAP", "multi-shot Rank-1"):
-        # the fine-tuned C has an upper bound of its own
-        shared = [row for row in rows if RECIPES[row.recipe].trains != "critic"]
+        # a fine-tuned C, or a gallery that G has changed, has an upper bound of its own
+        shared = [
+            row
+            for row in rows
+            if RECIPES[row.recipe].trains != "critic"
+            and "evaluation.gallery" not in RECIPES[row.recipe].changes
+        ]
         values = {r.seed: r.upper[name] for row in shared for r in row.results if name in r.upper}
         if values:
             found.append(f"{name} {_cell(mean_std(list(values.values())), name)}")
@@ -166,7 +175,7 @@ def _beside_paper(rows: Sequence[Summary]) -> str:
                 digits = 3 if name == "SSIM" else 1
                 cells = [f"{v:.{digits}f}" for v in (found[0], reported)]
                 lines.append([f"{row.label}: {name}", *cells, f"{found[0] - reported:+.{digits}f}"])
-    return "Beside the paper:\n\n" + _table(lines) if len(lines) > 1 else ""
+    return "Beside the paper:\n\n" + markdown_lines(lines) if len(lines) > 1 else ""
 
 
 def _per_r_table(rows: Sequence[Summary]) -> str:
@@ -174,11 +183,11 @@ def _per_r_table(rows: Sequence[Summary]) -> str:
     if not rates:
         return ""
     seen = {value for row in rows for result in row.results for value in result.r}
-    lines = [["Rank-1 at", *(f"r = {r}" + ("" if r in seen else " (unseen)") for r in rates)]]
+    lines = [["Rank-1 at", *(f"r = {r}" + ("" if r in seen else " (not in the split)") for r in rates)]]
     for row in rows:
         found = row.per_r()
         lines.append([row.label, *(f"{found[r]:.1f}" if r in found else "–" for r in rates)])
-    return _table(lines)
+    return markdown_lines(lines)
 
 
 def _gains(rows: Sequence[Summary]) -> str:
@@ -191,7 +200,7 @@ def _gains(rows: Sequence[Summary]) -> str:
             found = row.against(by_name[name])
             if found is not None:
                 lines.append([f"{row.label} over `{name}`", f"{found[0]:+.1f}", str(found[1])])
-    return _table(lines) if len(lines) > 1 else ""
+    return markdown_lines(lines) if len(lines) > 1 else ""
 
 
 def _training_table(rows: Sequence[Summary]) -> str:
@@ -234,7 +243,7 @@ def _training_table(rows: Sequence[Summary]) -> str:
                 r2,
             ]
         )
-    return _table(lines) if len(lines) > 1 else ""
+    return markdown_lines(lines) if len(lines) > 1 else ""
 
 
 def _cell(found: tuple[float, float | None] | None, name: str) -> str:
@@ -243,14 +252,6 @@ def _cell(found: tuple[float, float | None] | None, name: str) -> str:
     mean, deviation = found
     digits = 3 if name == "SSIM" else 1
     return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
-
-
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    header, *body = lines
-    rule = "|---" + "|---:" * (len(header) - 1) + "|"
-    return "\n".join(
-        ["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(line) + " |" for line in body)]
-    )
 
 
 def summaries(
@@ -265,6 +266,7 @@ def summaries(
         dataset: Which of its figures to set beside ours.
     """
     labels = {} if table is None else {recipe: label for label, recipe in table.rows}
+    names = [*labels, *(name for name in names if name not in labels)]
     return [
         Summary(
             labels.get(name, RECIPES[name].description),

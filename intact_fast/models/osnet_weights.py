@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -13,24 +14,36 @@ from intact_fast.models.osnet import OSNet, arch_of, build_osnet
 CLASSIFIER = "classifier."
 
 
-def read_osnet(path: Path, option: str) -> OSNet:
+class StoredOSNet(NamedTuple):
+    """What a file says of an OSNet."""
+
+    arch: str
+    """Its width."""
+    state: dict[str, Tensor]
+    """Its state dict."""
+    enlarge: int | None
+    """How many times it enlarges its pictures; None of a file that does not say, as torchreid's."""
+
+
+def read_osnet(path: Path, option: str, enlarge: int = 1) -> OSNet:
     """Build the OSNet that a file holds, with as many classes as it has.
 
     Args:
         path: The checkpoint.
         option: How the user named the file, for errors.
+        enlarge: How many times it enlarges its pictures where the file does not say.
 
     Raises:
         UserError: The file is no OSNet.
     """
-    arch, state = osnet_state(path, option)
-    critic = build_osnet(arch, state[CLASSIFIER + "weight"].shape[0])
-    load_osnet(critic, state, path, option)
+    stored = osnet_state(path, option)
+    critic = build_osnet(stored.arch, stored.state[CLASSIFIER + "weight"].shape[0], stored.enlarge or enlarge)
+    load_osnet(critic, stored.state, path, option)
     return critic
 
 
-def osnet_state(path: Path, option: str) -> tuple[str, dict[str, Tensor]]:
-    """Name and state dict of the OSNet in a file.
+def osnet_state(path: Path, option: str) -> StoredOSNet:
+    """What a file holds.
 
     Raises:
         UserError: The file is no OSNet.
@@ -44,7 +57,8 @@ def osnet_state(path: Path, option: str) -> tuple[str, dict[str, Tensor]]:
         raise UserError(
             f"{option} {path}: not an OSNet checkpoint; give one of torchreid's or of this project's"
         )
-    return arch, state
+    enlarge = checkpoint.get("enlarge")
+    return StoredOSNet(arch, state, enlarge if isinstance(enlarge, int) else None)
 
 
 def load_osnet(

@@ -144,10 +144,12 @@ class SRReID(nn.Module):
         Raises:
             UserError: A file is missing, broken, or of something else.
         """
-        critic = read_osnet(Path(checkpoint), "checkpoint")
         stored: dict[str, object] = {}
+        enlarge = 1
         if isinstance(generator, str | Path):
-            _, generator, stored = read_pretrained(Path(generator))
+            theirs, generator, stored = read_pretrained(Path(generator))
+            enlarge = theirs.enlarge
+        critic = read_osnet(Path(checkpoint), "checkpoint", enlarge)
         return cls(critic, generator, **(stored | options)).to(device)  # type: ignore[arg-type]
 
     def save_pretrained(self, path: str | Path) -> None:

@@ -95,7 +95,7 @@ def load_critic(
     arch: str,
     num_classes: int | None,
     option: str = "--critic.checkpoint",
-    enlarge: int = 1,
+    enlarge: int | None = None,
 ) -> OSNet:
     """Load a finished critic strictly, ours or torchreid's.
 
@@ -104,19 +104,24 @@ def load_critic(
         arch: The variant that the configuration names.
         num_classes: Number of training identities; None takes the checkpoint's (for evaluation).
         option: How the user named the file, for errors.
-        enlarge: How many times C enlarges its pictures first.
+        enlarge: How many times C enlarges its pictures first; None takes the file's, or 1.
 
     Raises:
-        UserError: The file is no OSNet of that width, or has another number of classes.
+        UserError: The file is no OSNet of that width, has another number of classes, or enlarges otherwise.
     """
-    state = _state_of(path, option, arch)
+    state, stored_enlarge = _state_of(path, option, arch)
+    if None not in (enlarge, stored_enlarge) and enlarge != stored_enlarge:
+        raise UserError(
+            f"{option} {path}: enlarges its pictures {stored_enlarge} times, --critic.enlarge is {enlarge}; set "
+            f"--critic.enlarge {stored_enlarge}"
+        )
     classes = state[CLASSIFIER + "weight"].shape[0]
     if num_classes is not None and classes != num_classes:
         raise UserError(
             f"{option} {path}: its classifier knows {classes} identities, the training split has {num_classes}; "
             "use --critic.init to keep the backbone and train a new classifier"
         )
-    critic = build_osnet(arch, classes, enlarge)
+    critic = build_osnet(arch, classes, enlarge or stored_enlarge or 1)
     load_osnet(critic, state, path, option)
     return critic
 
@@ -128,7 +133,7 @@ def initialise_critic(critic: OSNet, path: Path, arch: str, keep_classifier: boo
         UserError: The file is no OSNet of that width, or its classifier knows another number of identities.
     """
     option = "--critic.init"
-    state = _state_of(path, option, arch)
+    state, _ = _state_of(path, option, arch)
     if keep_classifier:
         classes = state[CLASSIFIER + "weight"].shape[0]
         if classes != critic.num_classes:
@@ -145,12 +150,13 @@ def initialise_critic(critic: OSNet, path: Path, arch: str, keep_classifier: boo
 
 def critic_checkpoint(critic: OSNet, arch: str) -> dict[str, Any]:
     """The file form of a finished critic; ``state_dict`` is where torchreid looks, too."""
-    return {"arch": arch, "state_dict": {k: v.cpu() for k, v in critic.state_dict().items()}}
+    state = {k: v.cpu() for k, v in critic.state_dict().items()}
+    return {"arch": arch, "enlarge": critic.enlarge, "state_dict": state}
 
 
-def _state_of(path: Path, option: str, arch: str) -> dict[str, Tensor]:
-    found, state = osnet_state(path, option)
+def _state_of(path: Path, option: str, arch: str) -> tuple[dict[str, Tensor], int | None]:
+    found, state, enlarge = osnet_state(path, option)
     if found != arch:
         arch_option = "--arch" if option == "--critic" else "--critic.arch"
         raise UserError(f"{option} {path}: holds {found}, {arch_option} is {arch}; set {arch_option} {found}")
-    return state
+    return state, enlarge

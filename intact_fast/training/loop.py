@@ -223,6 +223,11 @@ def _resume(
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"{path}: holds networks of another architecture; use another --name") from error
     iteration, position = checkpoint["iteration"], Position(*checkpoint["position"])
+    if iteration > task.iterations:
+        raise UserError(
+            f"{path}: {task.name} was trained for {iteration} iterations already, {task.iterations} are asked for; "
+            "use another --name"
+        )
     if iteration < task.iterations:
         monitor.say(f"Resuming {task.name} at iteration {iteration} from {path}")
     if checkpoint["world_size"] == process.world_size:

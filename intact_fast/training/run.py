@@ -270,7 +270,8 @@ class Run:
         score = float(ranking.mean_ap)
         self.monitor.store(iteration, {"validation/rank1": float(ranking.cmc[0]), "validation/mAP": score})
         text = f"validation at {iteration}: Rank-1 {100 * ranking.cmc[0]:.1f}, mAP {100 * score:.1f}"
-        r2 = self.process.on_main(lambda: self._held_out_association(model).measure(task.networks, form))
+        # all processes: a D with synchronised batch statistics needs them all
+        r2 = self.process.share(lambda: self._held_out_association(model).measure(task.networks, form))[0]
         if r2 is not None:
             self.monitor.store(iteration, {"validation/r2": r2.phi, "validation/r2_ridge": r2.ridge})
             text += f"; R² of φ {r2.phi:.2f}, of ridge regression {r2.ridge:.2f}"
@@ -283,7 +284,8 @@ class Run:
     def _held_out_association(self, model: SRReID) -> HeldOutAssociation:
         if self._held_out is None:
             source = self._source(model)
-            held_out = self.manifest.split("val_query", "val_gallery")
+            natively_hr = [row for row in self.manifest.split("val_query") if row.r is not None]
+            held_out = [*natively_hr, *self.manifest.split("val_gallery")]
             train, held_out = (
                 spread(rows, _ASSOCIATION_PICTURES) for rows in (self._training_rows(), held_out)
             )

@@ -15,6 +15,7 @@ from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
 from intact_fast.models import build_osnet
+from intact_fast.models.pretrained import read_pretrained
 from intact_fast.models.sr_reid import LR_HEIGHT, SRReID
 from intact_fast.training.networks import AssociationHealth, build_generator, describe_training
 
@@ -85,7 +86,9 @@ def model_of_checkpoint(
 
 
 def served_by(path: Path) -> SRReID:
-    """The module that a training checkpoint serves, with its run's own LR height where the run's split is beside it.
+    """The module that a training checkpoint serves, with its run's own LR height.
+
+    That is the one of the run's finished model, else measured on the run's pictures.
 
     Args:
         path: Below ``checkpoints`` of the run's folder, or anywhere.
@@ -95,7 +98,12 @@ def served_by(path: Path) -> SRReID:
     """
     checkpoint = read_training_checkpoint(path)
     own, data = manifest_beside(path), config_of(checkpoint, path).data
-    height = lr_height(data.root, Manifest.load(own), data.factors) if own.is_file() else LR_HEIGHT
+    finished = own.with_name("model.safetensors")
+    height = LR_HEIGHT
+    if finished.is_file():
+        height = read_pretrained(finished)[2]["lr_height"]
+    elif own.is_file():
+        height = lr_height(data.root, Manifest.load(own), data.factors)
     return model_of_checkpoint(checkpoint, path, lr_height=height)
 
 

@@ -110,3 +110,10 @@ def test_broken_manifest_is_named(tmp_path: Path, text: str) -> None:
         Manifest.load(path)
     with pytest.raises(UserError, match="no such file"):
         Manifest.load(tmp_path / "none.jsonl")
+
+
+def test_a_manifest_of_another_data_set_is_named(tmp_path: Path, picture_folder: Callable[..., Path]) -> None:
+    config = DataConfig(dataset="folder", root=picture_folder())
+    obtain_manifest(config).save(tmp_path / "split.jsonl")
+    with pytest.raises(UserError, match=r"--data\.dataset viper: the manifest .* is of folder; give --data"):
+        obtain_manifest(replace(config, dataset="viper", manifest=tmp_path / "split.jsonl"))

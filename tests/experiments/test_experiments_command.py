@@ -43,7 +43,8 @@ def test_a_table_with_controls(
     assert not trained, "every row takes the shared critic"
     text = (folder / "table5.md").read_text(encoding="utf-8")
     assert "Without (Fig. 5 d) (`no-bridge`)" in text
-    assert "r = 6 (unseen)" in text
+    assert "r = 6 (not in the split)" in text
+    assert text.index("Without (Fig. 5 d)") < text.index("With (Fig. 5 c)"), "in the table's order"
     plain = json.loads((folder / "table5.json").read_text(encoding="utf-8"))
     assert plain.keys() == set(rows)
     assert "validation/r2" in plain["intact"]["health"][0]
@@ -70,6 +71,32 @@ def test_finished_rows_are_kept_and_others_run(
     assert experiments("--recipes", "mse+id", *options, "--training.iterations", 3) == 0
     assert measured == ["sole-sr", "mse+id"]
     assert "Resuming INTACT at iteration 2" in capsys.readouterr().out
+    assert experiments("--recipes", "mse+id", *options, "--training.iterations", 1) == 2
+    assert "INTACT was trained for 3 iterations already, 1 are asked for" in capsys.readouterr().err
+    # another rate is measured, and nothing is trained
+    assert experiments("--recipes", "sole-sr", *options, "--unseen", 6, 8) == 0
+    assert measured == ["sole-sr", "mse+id", "sole-sr"]
+    assert "r = 8 (not in the split)" in (tmp_path / "runs" / "table" / "recipes.md").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_json_is_alone_on_stdout(options: list[object], capsys: pytest.CaptureFixture[str]) -> None:
+    assert experiments("--recipes", "lr", "--json", *options) == 0
+    assert json.loads(capsys.readouterr().out).keys() == {"lr"}
+
+
+def test_a_table_can_be_moved(
+    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert experiments("--recipes", "lr", "mse+id", *options) == 0
+    before = (tmp_path / "runs" / "table" / "mse+id-seed0" / "result.json").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    at = options.index("--runs")
+    relative = [*options[: at + 1], "runs", *options[at + 2 :]]
+    assert experiments("--recipes", "lr", "mse+id", *relative) == 0
+    assert (tmp_path / "runs" / "table" / "mse+id-seed0" / "result.json").read_bytes() == before
+    capsys.readouterr()
 
 
 def test_each_seed_is_another_split_with_another_critic(
@@ -102,6 +129,9 @@ def test_another_split_in_the_same_folder_is_refused(
         (["--table", 1], "--dataset: table 1 has several"),
         (["--table", 3, "--seeds", 0], "--seeds 0: must be 1 or more"),
         (["--recipes", "lr", "--training.batch-size", 1], "--training.batch-size 1"),
+        (["--recipes", "lr", "--unseen", 0], "--unseen (0,): rates must be 1 or more"),
+        (["--recipes", "lr", "--dataset", "viper", "--data.dataset", "caviar"], "give one of the two"),
+        (["--recipes", "lr", "--critic.init", "a", "--critic.checkpoint", "b"], "exclude each other"),
     ],
 )
 def test_mistakes(arguments: list[object], expected: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,27 +8,28 @@ from pathlib import Path
 import pytest
 
 from intact_fast.checks import check_config
-from intact_fast.config import CPU, FAST, PAPER, Config
+from intact_fast.config import CPU, FAST, PAPER
 from intact_fast.configuration import to_dict
 from intact_fast.errors import UserError
 from intact_fast.experiments.paper_tables import TABLES
 from intact_fast.experiments.recipes import CONTROLS, RECIPES, SAME_AS, apply, find_recipe
 
 
-@pytest.mark.parametrize("base", [PAPER, FAST, CPU], ids=lambda base: base.preset)
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_changes_what_it_names_and_can_run(name: str, base: Config) -> None:
-    base = replace(base, critic=replace(base.critic, init=Path("C")))
-    before, after = to_dict(base), to_dict(apply(RECIPES[name], base))
-    changed = {
-        f"{section}.{option}"
-        for section, options in after.items()
-        if isinstance(options, dict)
-        for option, value in options.items()
-        if value != before[section][option]
-    }
-    assert changed <= set(RECIPES[name].changes)
-    check_config(apply(RECIPES[name], base))
+def test_every_recipe_changes_what_it_names_and_can_run(name: str) -> None:
+    changed: set[str] = set()
+    for preset in (PAPER, FAST, CPU):
+        base = replace(preset, critic=replace(preset.critic, init=Path("C")))
+        before, after = to_dict(base), to_dict(apply(RECIPES[name], base))
+        changed |= {
+            f"{section}.{option}"
+            for section, options in after.items()
+            if isinstance(options, dict)
+            for option, value in options.items()
+            if value != before[section][option]
+        }
+        check_config(apply(RECIPES[name], base))
+    assert changed == set(RECIPES[name].changes)
 
 
 def test_the_rows_differ_in_one_loss_after_the_other() -> None:

@@ -25,16 +25,20 @@ def result(recipe: str, seed: int, rank1: list[float], **more: object) -> RowRes
 
 def test_bootstrap_covers_the_standard_error() -> None:
     values = np.random.default_rng(1).random(400)
-    interval = bootstrap([values.tolist()])
+    interval = bootstrap([("split", values.tolist())])
     error = 100 * values.std() / 20
     assert interval.low == pytest.approx(100 * values.mean() - 1.96 * error, abs=0.3 * error)
     assert interval.high == pytest.approx(100 * values.mean() + 1.96 * error, abs=0.3 * error)
-    narrower = bootstrap([values.tolist()] * 4)
-    assert (narrower.high - narrower.low) == pytest.approx((interval.high - interval.low) / 2, rel=0.15)
+    width = interval.high - interval.low
+    # other people in each split tell more, the same people asked again do not
+    others = bootstrap([(str(seed), values.tolist()) for seed in range(4)])
+    assert others.high - others.low == pytest.approx(width / 2, rel=0.15)
+    again = bootstrap([("split", values.tolist())] * 4)
+    assert again.high - again.low == pytest.approx(width)
 
 
 def test_bootstrap_of_a_constant_is_a_point() -> None:
-    interval = bootstrap([[1.0, 1.0], [0.0, 0.0]])
+    interval = bootstrap([("a", [1.0, 1.0]), ("b", [0.0, 0.0])])
     assert (interval.low, interval.high) == (50, 50)
 
 
@@ -80,7 +84,7 @@ def test_document_shows_both_sides_and_the_missing_parts() -> None:
     }
     names = ["lr", "mse+id", "mse+id+gan", "intact"]
     rows = summaries(names, results, TABLES[3], "market1501")
-    assert [row.recipe for row in rows] == ["lr", "mse+id+gan", "intact"]
+    assert [row.recipe for row in rows] == ["mse+id+gan", "intact", "lr"]
     text = markdown("Table 3", TABLES[3], rows, ["a note"])
     assert "| MSE+ID+GAN+Association: Rank-1 | 100.0 | 88.1 | +11.9 |" in text
     assert "| MSE+ID+GAN+Association over `mse+id+gan` | +50.0 |" in text

@@ -344,3 +344,13 @@ def test_a_critic_of_larger_input_comes_back(tmp_path: Path) -> None:
     assert loaded.critic.enlarge == 2
     pictures = torch.rand(2, 3, 48, 32)
     torch.testing.assert_close(loaded(pictures), model(pictures))
+
+
+def test_an_osnet_of_torchreid_behind_a_small_generator_sees_what_that_ones_critic_saw(
+    tmp_path: Path,
+) -> None:
+    theirs = build_osnet("osnet_x0_25", 3, enlarge=2)
+    SRReID(theirs, Generator((4, 4, 4, 4)), (48, 32)).save_pretrained(tmp_path / "model.safetensors")
+    torch.save(build_osnet("osnet_x0_25", 7).state_dict(), tmp_path / "osnet.pth")
+    served = SRReID.from_torchreid(tmp_path / "osnet.pth", generator=tmp_path / "model.safetensors")
+    assert (served.critic.enlarge, served.size) == (2, (48, 32))

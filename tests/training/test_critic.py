@@ -110,3 +110,20 @@ def test_a_share_of_the_pictures_is_degraded(share: float, expected: set[str]) -
         assert torch.equal(row, hr) or torch.equal(row, lr)
         kinds.add("hr" if torch.equal(row, hr) else "lr")
     assert kinds == expected
+
+
+def test_a_file_knows_how_its_critic_enlarges(tmp_path: Path) -> None:
+    path = tmp_path / "critic.pt"
+    torch.save(critic_checkpoint(build_osnet("osnet_x0_25", 7, enlarge=2), "osnet_x0_25"), path)
+    assert load_critic(path, "osnet_x0_25", 7).enlarge == 2
+    with pytest.raises(
+        UserError, match=r"enlarges its pictures 2 times, --critic\.enlarge is 1; set --critic"
+    ):
+        load_critic(path, "osnet_x0_25", 7, enlarge=1)
+
+
+def test_a_file_of_torchreids_enlarges_as_asked(tmp_path: Path) -> None:
+    path = tmp_path / "osnet.pth"
+    torch.save(build_osnet("osnet_x0_25", 7).state_dict(), path)
+    assert load_critic(path, "osnet_x0_25", 7).enlarge == 1
+    assert load_critic(path, "osnet_x0_25", 7, enlarge=2).enlarge == 2

@@ -95,7 +95,7 @@ def _obtain_pictures(root: Path, boxes: CUHK03Boxes, progress: Progress) -> Path
     if pictures is None:
         assert mat is not None
         pictures = mat.parent / name
-    if mat is not None and not record_path(pictures).is_file():
+    if mat is not None and not (record_path(pictures).is_file() and pictures.is_dir()):
         extract_release(mat, pictures, boxes, progress)
     return pictures
 
