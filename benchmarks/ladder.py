@@ -31,7 +31,7 @@ from intact_fast.data.loader import build_loader
 from intact_fast.data.plan import Position
 from intact_fast.models import build_osnet
 from intact_fast.training.distributed import Process
-from intact_fast.training.intact import IntactTask
+from intact_fast.training.intact import IntactTask, computes_bfloat16
 from intact_fast.training.steps import Record, SharedStep
 
 INPUT_SETS, GATE_ITERATIONS = 4, 4
@@ -56,17 +56,21 @@ class Rung:
 
 
 def rungs(device: torch.device, with_compile: bool) -> list[Rung]:
-    """The table from the top; compiling on a CPU takes minutes and is left out unless asked for."""
+    """The table from the top; compiling on a CPU takes minutes and is left out unless asked for.
+
+    Bfloat16 is left out where the processor only emulates it.
+    """
+    sixteen = computes_bfloat16(device)
     plain = {"precision": "fp32", "compile": "off", "kernels": "torch", "f_c_table": False}
-    shared = {**plain, "form": "shared", "precision": "bf16"}
+    shared = {**plain, "form": "shared", "precision": "bf16" if sixteen else "fp32"}
     found = [
         Rung("eager float32 NCHW, naive", {**plain, "form": "naive"}, channels_last=False),
         Rung("+ channels-last", {**plain, "form": "naive"}),
-        Rung("+ bfloat16", {**plain, "form": "naive"}, autocast=True),
+        *([Rung("+ bfloat16", {**plain, "form": "naive"}, autocast=True)] if sixteen else []),
         Rung("+ shared forward passes", shared),
         Rung("+ table of f_c (filled)", {**shared, "f_c_table": True}),
     ]
-    if device.type == "cpu":
+    if device.type == "cpu" and sixteen:
         exact = {**plain, "form": "shared"}
         found.insert(2, Rung("+ shared forward passes, float32", exact))
         found.insert(3, Rung("+ table of f_c (filled), float32", {**exact, "f_c_table": True}))
@@ -167,7 +171,8 @@ def measure_ladder(
     """Every rung's figures; a rung that computes something else ends the run."""
     size = config.training.batch_size
     reference, rows = None, []
-    peaks = {dtype: peak_flops(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    types = (torch.float32, torch.bfloat16) if computes_bfloat16(device) else (torch.float32,)
+    peaks = {dtype: peak_flops(device, dtype) for dtype in types}
     flops = 0
     for rung in rungs(device, with_compile):
         climber = Climber(rung, config, device)

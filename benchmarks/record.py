@@ -1,6 +1,7 @@
 """Dated records of what was measured: ``python -m benchmarks.record RESULT.json COMMAND [NAME]``.
 
-``RESULT.json`` is what pytest-benchmark wrote for ``COMMAND`` (``make bench ARGS="… --benchmark-json=RESULT.json"``).
+``RESULT.json`` is what pytest-benchmark wrote for ``COMMAND`` (``make bench ARGS="… --benchmark-json=RESULT.json"``),
+or a table of ``intact-fast experiments`` (``table3.json``).
 """
 
 from __future__ import annotations
@@ -65,13 +66,13 @@ def figures(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def main(source: str, command: str, name: str | None = None) -> None:
-    """Turn pytest-benchmark's JSON into a record."""
+    """Turn pytest-benchmark's JSON, or a table's, into a record."""
     result = json.loads(Path(source).read_text(encoding="utf-8"))
     record = {
         "command": command,
         "machine": {"cpu": cpu_kind(), "gpu": None},
         "versions": versions("torch", "triton", "nvidia-dali-cuda130", "pillow", "numpy"),
-        "figures": figures(result),
+        "figures": figures(result) if "benchmarks" in result else result,
     }
     print(f"record: {write_record(record, name or f'cpu-{os.cpu_count()}-cores')}")
 

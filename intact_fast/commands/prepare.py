@@ -75,6 +75,8 @@ def _run(options: PrepareOptions) -> int:
 def _data(options: PrepareOptions) -> DataConfig:
     """The data's options, with the data set from whichever place names it."""
     data = options.data
+    if data.manifest is not None and options.dataset is None:
+        return replace(data, dataset=Manifest.load(data.manifest).header.dataset)
     if options.dataset is None:
         return data
     if data.dataset not in (DataConfig.dataset, options.dataset):

@@ -30,6 +30,11 @@ def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
     return None
 
 
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is computed by the hardware; without that it is emulated, and many times slower than float32."""
+    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
 def compiles(training: TrainingConfig, device: torch.device) -> bool:
     """Resolve ``training.compile``: on CUDA unless told otherwise, or batch statistics are synchronised."""
     return training.compile == "on" or (
@@ -108,7 +113,9 @@ class IntactTask:
             return "step: naive reference form, float32, nothing shared or compiled"
         parts = ["shared forward passes"]
         dtype = autocast_type(training.precision, device)
-        parts.append("float32" if dtype is None else str(dtype).removeprefix("torch."))
+        name = "float32" if dtype is None else str(dtype).removeprefix("torch.")
+        emulated = dtype is not None and not computes_bfloat16(device)
+        parts.append(name + (" (emulated on this processor: slower than float32)" if emulated else ""))
         if compiles(training, device):
             parts.append("compiled")
         elif training.compile == "off":

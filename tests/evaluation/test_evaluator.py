@@ -212,7 +212,7 @@ def test_tables_and_report(setting: Setting, tmp_path: Path) -> None:
         "INTACT",
     ]
     assert table.splitlines()[2].count("–") == 2, "HR has no PSNR and SSIM"
-    assert "standard errors" in (gain_sentence(evaluation) or "")
+    assert "INTACT's Rank-1" in (gain_sentence(evaluation) or "")
     report = write_report(evaluation, tmp_path, {"checkpoint": tmp_path / "x.pt"}, ["a note"])
     assert table in report.read_text()
     assert "a note" in report.read_text()
