@@ -13,7 +13,7 @@ from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.evaluation.features import PictureSource, View
 from intact_fast.evaluation.report import CAVEAT, Section, write_report
 from intact_fast.evaluation.tables import describe_protocol, gain_sentence, rich_table, threshold_table
-from intact_fast.evaluation.verification import PairDistances, pair_distances, save_histogram
+from intact_fast.evaluation.verification import RATES, PairDistances, pair_distances, save_histogram
 from intact_fast.visualize import TRIPTYCHS, save_ranked_lists, save_triptychs, spread
 
 _RANKED_QUERIES = 6
@@ -35,7 +35,12 @@ class Presentation:
 
 
 def present(
-    source: PictureSource, evaluation: Evaluation, folder: Path, checkpoint: Path, notes: Sequence[str]
+    source: PictureSource,
+    evaluation: Evaluation,
+    folder: Path,
+    checkpoint: Path,
+    notes: Sequence[str],
+    rates: Sequence[float] = RATES,
 ) -> Presentation:
     """Write ``samples/`` and ``report.md`` of a run's folder.
 
@@ -45,9 +50,10 @@ def present(
         folder: The run's folder.
         checkpoint: File in it whose networks were evaluated.
         notes: Sentences about how the run was made.
+        rates: False-match rates to suggest thresholds for.
     """
     samples = folder / "samples"
-    distances = pair_distances(evaluation)
+    distances = pair_distances(evaluation, rates)
     sections = []
     curves = samples / "curves.png"
     if save_curves(read_metrics(folder), curves):

@@ -92,6 +92,15 @@ def test_report_of_a_run_in_progress_whose_pictures_were_moved(
     assert "missing; check --data.root" in error_of(capsys, run, "--data.root", moved)
 
 
+def test_thresholds_at_rates_of_ones_own(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["report", str(run), "--rates", "0.3", "0.2", "--json"]) == 0
+    for row in json.loads(capsys.readouterr().out)["thresholds"].values():
+        assert [threshold["rate"] for threshold in row] == [0.3, 0.2]
+        assert all(threshold["false_match_rate"] <= threshold["rate"] for threshold in row)
+    assert "each above 0 and below 1" in error_of(capsys, run, "--rates", "0.1", "1")
+
+
 def test_folders_that_give_no_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "it holds no config.yaml; give runs/NAME" in error_of(capsys, run / "samples")
     assert "it holds no config.yaml; give runs/NAME" in error_of(capsys, run / "nowhere")

@@ -19,6 +19,7 @@ from intact_fast.evaluation.evaluator import evaluate
 from intact_fast.evaluation.features import PictureSource
 from intact_fast.evaluation.report import read_notes
 from intact_fast.evaluation.tables import figures, threshold_figures
+from intact_fast.evaluation.verification import RATES
 from intact_fast.presentation import present, tell
 from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.distributed import choose_device
@@ -44,6 +45,8 @@ class ReportOptions:
     """The latest checkpoint, or the one that was best on the validation identities."""
     data_root: Annotated[Path | None, tyro.conf.arg(name="data.root")] = None
     """Where the pictures are now; none takes the run's own."""
+    rates: tuple[float, ...] = RATES
+    """False-match rates to suggest distance thresholds for."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to evaluate on."""
     json: bool = False
@@ -59,6 +62,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(options: ReportOptions) -> int:
     folder = options.run
+    if not options.rates or not all(0 < rate < 1 for rate in options.rates):
+        raise UserError(f"--rates {options.rates}: give one or more, each above 0 and below 1")
     for name in ("config.yaml", "manifest.jsonl"):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: not the folder of a run, it holds no {name}; give runs/NAME")
@@ -82,7 +87,7 @@ def _run(options: ReportOptions) -> int:
     evaluation = evaluate(model, manifest, root, config.evaluation, config.data.threads, progress=shown)
     source = PictureSource(root, manifest.header, model, config.evaluation.batch_size, config.data.threads)
     notes = [*read_notes(folder), describe_checkpoint(checkpoint, path)]
-    presentation = present(source, evaluation, folder, path, notes)
+    presentation = present(source, evaluation, folder, path, notes, options.rates)
     if options.json:
         thresholds = threshold_figures(presentation.distances)
         files = {name: str(file) for name, file in presentation.files.items()}

@@ -47,6 +47,7 @@ class PairDistances:
             views of an evaluation.
         match_counts: B int64, matches per bin.
         other_counts: B int64, non-matches per bin.
+        rates: False-match rates that thresholds are wanted for.
     """
 
     matches: np.ndarray
@@ -55,6 +56,7 @@ class PairDistances:
     edges: np.ndarray
     match_counts: np.ndarray
     other_counts: np.ndarray
+    rates: tuple[float, ...] = RATES
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def pair_distances(evaluation: Evaluation, rates: Sequence[float] = RATES) -> di
         rates: The false-match rates, below 1, that `thresholds` will be asked for.
     """
     greatest = _greatest_distance(evaluation)
-    return {view: _measure(evaluation, view, max(rates), greatest) for view in evaluation.query_features}
+    return {view: _measure(evaluation, view, tuple(rates), greatest) for view in evaluation.query_features}
 
 
 def _greatest_distance(evaluation: Evaluation) -> float:
@@ -97,13 +99,13 @@ def _greatest_distance(evaluation: Evaluation) -> float:
     return 1.001 * greatest or 1.0
 
 
-def _measure(evaluation: Evaluation, view: View, largest_rate: float, greatest: float) -> PairDistances:
+def _measure(evaluation: Evaluation, view: View, rates: tuple[float, ...], greatest: float) -> PairDistances:
     queries = np.flatnonzero(evaluation.rankings[view].valid)
     pids, cameras = _identities(evaluation.query_rows)
     gallery_pids, gallery_cameras = _identities(evaluation.gallery_rows)
     counted = gallery_pids != _JUNK_PID
     total = sum(int((counted & (gallery_pids != pid)).sum()) for pid in pids[queries])
-    nearest = _Nearest(math.floor(largest_rate * total) + 1)
+    nearest = _Nearest(math.floor(max(*rates, SHOWN_RATE) * total) + 1)
     matches: list[np.ndarray] = []
     match_counts, other_counts = np.zeros(_BINS, np.int64), np.zeros(_BINS, np.int64)
     features = evaluation.query_features[view][queries]
@@ -123,6 +125,7 @@ def _measure(evaluation: Evaluation, view: View, largest_rate: float, greatest: 
         np.linspace(0, greatest, _BINS + 1),
         match_counts,
         other_counts,
+        rates,
     )
 
 
@@ -145,17 +148,17 @@ class _Nearest:
             self.values = np.partition(self.values, self._count - 1)[: self._count]
 
 
-def thresholds(distances: PairDistances, rates: Sequence[float] = RATES) -> list[Threshold]:
+def thresholds(distances: PairDistances, rates: Sequence[float] | None = None) -> list[Threshold]:
     """Find the greatest thresholds whose false-match rates are not above those asked for.
 
     Rates at which fewer than `FEWEST_FALSE` false matches are expected are left out.
 
     Args:
         distances: From `pair_distances`, measured for these rates.
-        rates: False-match rates below 1.
+        rates: False-match rates, none above those; None takes those themselves.
     """
     found = []
-    for rate in rates:
+    for rate in distances.rates if rates is None else rates:
         if rate * distances.others < FEWEST_FALSE:
             continue
         # the first non-match that must not be accepted, and none at its distance is
