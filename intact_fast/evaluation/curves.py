@@ -24,7 +24,7 @@ class _Panel:
     """Label by name of the figure; an empty label where the title says it all."""
     scale: float = 1.0
     floor: float | None = None
-    """Values below are cut off."""
+    """Values below are drawn at it."""
     from_zero: bool = False
 
 
@@ -135,7 +135,7 @@ def _draw(ax: Axes, panel: _Panel, curves: dict[str, dict[int, float]]) -> None:
     for name, points in curves.items():
         ax.plot(
             list(points),
-            list(points.values()),
+            [value if panel.floor is None else max(value, panel.floor) for value in points.values()],
             color=colours[name],
             linewidth=1.5,
             marker="o" if len(points) < _MARKED else None,
@@ -149,8 +149,5 @@ def _draw(ax: Axes, panel: _Panel, curves: dict[str, dict[int, float]]) -> None:
     ax.set_xlim(left=0)
     if panel.from_zero:
         ax.set_ylim(bottom=0)
-    lowest = min(min(points.values()) for points in curves.values())
-    if panel.floor is not None and lowest < panel.floor:
-        ax.set_ylim(bottom=panel.floor)
     if any(panel.series[name] for name in curves):
         ax.legend(fontsize=7, edgecolor="none", framealpha=0.8)
