@@ -177,9 +177,8 @@ class NaiveStep:
                 loss = loss + terms["dis"]
                 record |= {"loss/dis_sr": dis.detach(), "association/weight": weight}
             record["loss/generator"] = loss.detach()
-            record["generator/variety"] = variety(fake, batch.x_h)
             if detailed:
-                record |= gradients_at(fake, terms)
+                record |= {"generator/variety": variety(fake, batch.x_h), **gradients_at(fake, terms)}
             self.optimisers.generator.zero_grad()
             loss.backward()
         if detailed:

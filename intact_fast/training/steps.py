@@ -203,9 +203,8 @@ class SharedStep:
             weighted["dis"] = weight * terms.distillation
             record |= {"loss/dis_sr": terms.distillation.detach(), "association/weight": weight}
         record["loss/generator"] = terms.loss.detach()
-        record["generator/variety"] = variety(fake, batch.x_h)
         if detailed:
-            record |= gradients_at(fake, weighted)
+            record |= {"generator/variety": variety(fake, batch.x_h), **gradients_at(fake, weighted)}
         updater = self.updaters["generator"]
         updater.backward(terms.loss, detailed)
         if detailed:
