@@ -59,6 +59,8 @@ def distinct_launches() -> list[Launch]:
             for channels in CHANNELS:
                 _pixel_shuffle(channels, dtype, True)
                 _batch_norm(channels, dtype, True)
+            # as many chunks as there can be
+            _batch_norm(CHANNELS[0], dtype, True, scale=8)
         for batch in BATCHES:
             _layers(batch, torch.float32, True)
         _layers(BATCHES[0], torch.bfloat16, True)
@@ -103,8 +105,8 @@ def _pixel_shuffle(channels: int, dtype: torch.dtype, full: bool) -> None:
         module.backward_triton(out, x, False, bias, None, "relu", 0.2, True)
 
 
-def _batch_norm(channels: int, dtype: torch.dtype, full: bool) -> None:
-    x = _meta(32, channels, 16, 8, dtype=dtype, channels_last=True)
+def _batch_norm(channels: int, dtype: torch.dtype, full: bool, scale: int = 1) -> None:
+    x = _meta(32, channels, 16 * scale, 8 * scale, dtype=dtype, channels_last=True)
     weight, bias = _vectors(channels, full)
     mean, variance = _vectors(channels, True)
     other = x if full else None

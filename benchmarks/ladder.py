@@ -61,7 +61,13 @@ def rungs(device: torch.device, with_compile: bool) -> list[Rung]:
     Bfloat16 is left out where the processor only emulates it.
     """
     sixteen = computes_bfloat16(device)
-    plain = {"precision": "fp32", "compile": "off", "kernels": "torch", "f_c_table": False}
+    plain = {
+        "precision": "fp32",
+        "compile": "off",
+        "cuda_graph": "off",
+        "kernels": "torch",
+        "f_c_table": False,
+    }
     shared = {**plain, "form": "shared", "precision": "bf16" if sixteen else "fp32"}
     found = [
         Rung("eager float32 NCHW, naive", {**plain, "form": "naive"}, channels_last=False),
@@ -77,9 +83,10 @@ def rungs(device: torch.device, with_compile: bool) -> list[Rung]:
     if with_compile:
         found.append(Rung("+ compiled roles", {**shared, "f_c_table": True, "compile": "on"}))
     if device.type == "cuda":
-        last = {**shared, "f_c_table": True, "compile": "on" if with_compile else "off"}
-        found.append(Rung("+ fused operators", {**last, "kernels": "triton"}))
-        found.append(Rung("+ CUDA graph", {**last, "kernels": "triton", "cuda_graph": True}))
+        last = {**shared, "f_c_table": True, "compile": "on" if with_compile else "off", "cuda_graph": "on"}
+        found.append(Rung("+ CUDA graph", last))
+        found.append(Rung("+ fused operators (auto)", {**last, "kernels": "auto"}))
+        found.append(Rung("+ all fused operators", {**last, "kernels": "triton"}))
     return found
 
 
@@ -124,10 +131,12 @@ def losses(climber: Climber) -> Tensor:
 def gate(climber: Climber, reference: Tensor) -> None:
     """Assert that a rung computes what the first one does: to rounding, of 16 bits where it has those.
 
-    After the first iteration rounding comes back amplified, as Adam's first steps follow the sign of any gradient.
+    After the first iteration rounding comes back amplified, as Adam's first steps follow the sign of any gradient. On a
+    GPU, PyTorch's float32 convolutions round their inputs to TF32's 11 bits.
     """
     sixteen = climber.rung.autocast or climber.rung.training["precision"] == "bf16"
-    at_first = {"rtol": 0.1, "atol": 0.05} if sixteen else {"rtol": 1e-3, "atol": 1e-4}
+    exact = {"rtol": 5e-3, "atol": 5e-4} if climber.device.type == "cuda" else {"rtol": 1e-3, "atol": 1e-4}
+    at_first = {"rtol": 0.1, "atol": 0.05} if sixteen else exact
     afterwards = at_first if sixteen else {"rtol": 0.02, "atol": 2e-3}
     found = losses(climber)
     for rows, tolerance in ((slice(0, 1), at_first), (slice(1, None), afterwards)):
@@ -236,6 +245,8 @@ def measure_breakdown(config: Config, device: torch.device, iterations: int) -> 
     within the updates of D, φ/σ and G.
     """
     total: dict[str, float] = {}
+    # a replayed iteration has no parts that the host could time
+    config = replace(config, training=replace(config.training, cuda_graph="off"))
     with TemporaryDirectory() as folder:
         paths = pictures_like_market(Path(folder), PICTURES_READ)
         loader = build_loader(

@@ -7,7 +7,6 @@ forward. The least bytes an operator can move, divided by its time, is compared 
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.association_step import measure_association_step
+from benchmarks.record import versions, write_record
 from benchmarks.setup import captured
 from intact_fast import kernels
 
@@ -267,5 +267,17 @@ def measure_operators(device: torch.device) -> dict[str, Any]:
     return {"copy_gb_per_s": copy / 1e9, "operators": rows, "association_step": step}
 
 
+def main() -> None:
+    """Measure and write a record."""
+    gpu = torch.cuda.get_device_name()
+    record = {
+        "command": "python -m benchmarks.operators",
+        "machine": {"gpu": gpu},
+        "versions": {"cuda": torch.version.cuda, **versions("torch", "triton")},
+        "operators": measure_operators(torch.device("cuda")),
+    }
+    print(f"record: {write_record(record, gpu.replace(' ', '-').lower() + '-operators')}")
+
+
 if __name__ == "__main__":
-    print(json.dumps(measure_operators(torch.device("cuda"))))
+    main()

@@ -16,8 +16,11 @@ from intact_fast.kernels.launch import empty, launch, power_of_two
 from intact_fast.kernels.loading import load_vector
 from intact_fast.kernels.registration import accumulation_type
 
-_TILE, _WARPS = 2048, 8
-_PARTIALS = 512
+_TILE, _WARPS = 4096, 8
+_PROGRAMS = 256
+"""At most, in a pass that looks through all rows: about four for each multiprocessor of an H100."""
+_COMBINED = 8
+"""Channels of which one program combines the chunks' results, all chunks in one tile."""
 
 
 @triton.jit
@@ -92,26 +95,17 @@ def _combine_statistics_kernel(
     BC: tl.constexpr,
 ):
     c = tl.program_id(0) * BC + tl.arange(0, BC)
+    k = tl.arange(0, BP)
+    inside = (k[:, None] < chunks) & (c[None, :] < C)
+    mean = tl.load(mean_partial_ptr + k[:, None] * C + c[None, :], mask=inside, other=0.0)
+    within = tl.load(m2_partial_ptr + k[:, None] * C + c[None, :], mask=inside, other=0.0)
+    count = tl.minimum(M - k.to(tl.int64) * rows, rows).to(tl.float32)
     # differences from one chunk's mean keep the digits that the mean itself would take
     shift = tl.load(mean_partial_ptr + c, mask=c < C, other=0.0)
-    total = tl.zeros((BP, BC), tl.float32)
-    for start in range(0, chunks, BP):
-        k = start + tl.arange(0, BP)
-        inside = (k[:, None] < chunks) & (c[None, :] < C)
-        count = tl.minimum(M - k.to(tl.int64) * rows, rows).to(tl.float32)
-        mean = tl.load(mean_partial_ptr + k[:, None] * C + c[None, :], mask=inside, other=0.0)
-        total += tl.where(inside, (mean - shift[None, :]) * (count[:, None] / M), 0.0)
-    overall = shift + tl.sum(total, axis=0)
-    m2 = tl.zeros((BP, BC), tl.float32)
-    for start in range(0, chunks, BP):
-        k = start + tl.arange(0, BP)
-        inside = (k[:, None] < chunks) & (c[None, :] < C)
-        count = tl.minimum(M - k.to(tl.int64) * rows, rows).to(tl.float32)
-        mean = tl.load(mean_partial_ptr + k[:, None] * C + c[None, :], mask=inside, other=0.0)
-        within = tl.load(m2_partial_ptr + k[:, None] * C + c[None, :], mask=inside, other=0.0)
-        difference = mean - overall[None, :]
-        m2 += tl.where(inside, within + count[:, None] * difference * difference, 0.0)
-    squares = tl.sum(m2, axis=0)
+    parts = tl.where(inside, (mean - shift[None, :]) * (count[:, None] / M), 0.0)
+    overall = shift + tl.sum(parts, axis=0)
+    difference = mean - overall[None, :]
+    squares = tl.sum(tl.where(inside, within + count[:, None] * difference * difference, 0.0), axis=0)
     tl.store(mean_ptr + c, overall, mask=c < C)
     tl.store(scale_ptr + c, 1.0 / tl.sqrt_rn(squares / M + eps), mask=c < C)
     tl.store(variance_ptr + c, squares / tl.maximum(M - 1, 1), mask=c < C)
@@ -214,6 +208,23 @@ def _backward_sums_kernel(
 
 
 @triton.jit
+def _combine_sums_kernel(
+    partial_ptr,  # 2×chunks×C
+    sums_ptr,  # 2×C
+    C,
+    chunks,
+    BP: tl.constexpr,
+    BC: tl.constexpr,
+):
+    which = tl.program_id(1)
+    c = tl.program_id(0) * BC + tl.arange(0, BC)
+    k = tl.arange(0, BP)
+    inside = (k[:, None] < chunks) & (c[None, :] < C)
+    parts = tl.load(partial_ptr + (which * chunks + k[:, None]) * C + c[None, :], mask=inside, other=0.0)
+    tl.store(sums_ptr + which * C + c, tl.sum(parts, axis=0), mask=c < C)
+
+
+@triton.jit
 def _backward_apply_kernel(
     grad_ptr,  # M×C
     x_ptr,  # M×C
@@ -263,10 +274,19 @@ def _tile(channels: int) -> dict[str, int]:
     return {"BC": block, "BM": min(_TILE // block, 128)}
 
 
-def _chunks(positions: int, tile: dict[str, int]) -> tuple[int, int]:
-    """Rows of the matrix per chunk and the number of chunks."""
-    rows = triton.cdiv(triton.cdiv(positions, tile["BM"]), _PARTIALS) * tile["BM"]
+def _chunks(positions: int, channels: int, tile: dict[str, int]) -> tuple[int, int]:
+    """Rows of the matrix per chunk and the number of chunks.
+
+    As many as fill the device: every chunk more is one more for the programs that combine them.
+    """
+    wanted = max(_PROGRAMS // triton.cdiv(channels, tile["BC"]), 1)
+    rows = triton.cdiv(triton.cdiv(positions, tile["BM"]), wanted) * tile["BM"]
     return rows, triton.cdiv(positions, rows)
+
+
+def _combining(chunks: int) -> dict[str, int]:
+    """The configuration of a kernel that combines chunks."""
+    return {"BP": power_of_two(chunks, 16, 1024), "BC": _COMBINED, "warps": 8 if chunks > 128 else 4}
 
 
 def positions_of(x: Tensor) -> int:
@@ -303,7 +323,7 @@ def forward_triton(
     mean, scale, variance = statistics_like(x, training)
     blocks = triton.cdiv(channels, tile["BC"])
     if training:
-        rows, chunks = _chunks(positions, tile)
+        rows, chunks = _chunks(positions, channels, tile)
         mean_partial = empty(chunks, channels, like=x, dtype=torch.float32)
         m2_partial = empty(chunks, channels, like=x, dtype=torch.float32)
         sizes = {"M": positions, "C": channels, "rows": rows}
@@ -312,10 +332,9 @@ def forward_triton(
         vectors = {"mean_ptr": mean, "scale_ptr": scale, "variance_ptr": variance}
         launch(
             _combine_statistics_kernel,
-            (triton.cdiv(channels, 16),),
+            (triton.cdiv(channels, _COMBINED),),
             {**partials, **vectors, **sizes, "chunks": chunks, "eps": eps},
-            BP=32,
-            BC=16,
+            **_combining(chunks),
         )
     launch(
         _apply_kernel,
@@ -371,7 +390,7 @@ def backward_triton(
     constants = {"ACTIVATION": activation, "FROM_VARIANCE": not training, "warps": _WARPS, **tile}
     sums = None
     if training or needs_sums:
-        rows, chunks = _chunks(positions, tile)
+        rows, chunks = _chunks(positions, channels, tile)
         partial = empty(2, chunks, channels, like=x, dtype=torch.float32)
         launch(
             _backward_sums_kernel,
@@ -389,7 +408,13 @@ def backward_triton(
             },
             **constants,
         )
-        sums = partial.sum(dim=1)
+        sums = empty(2, channels, like=x, dtype=torch.float32)
+        launch(
+            _combine_sums_kernel,
+            (triton.cdiv(channels, _COMBINED), 2),
+            {"partial_ptr": partial, "sums_ptr": sums, "C": channels, "chunks": chunks},
+            **_combining(chunks),
+        )
     first_pass_kept_it = sums is not None and grad_y is not None
     if first_pass_kept_it:
         # the second pass reads what the first one wrote instead of two tensors

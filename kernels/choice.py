@@ -15,9 +15,11 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 Operator = Literal["pixel_shuffle_act", "batch_norm_act", "association"]
 """What can be chosen; ``association`` are the layers of φ and σ together with their losses."""
 
-FASTER: frozenset[Operator] = frozenset()
-"""What ``auto`` takes on a GPU: picture operators that a record of ``make gpu`` shows at least as fast as Inductor's
-code for the same expression on every shape of the paper, and ``association`` if its whole step is. None is so far."""
+FASTER: frozenset[Operator] = frozenset({"pixel_shuffle_act", "association"})
+"""What ``auto`` takes on a GPU: picture operators that a record shows at least as fast as Inductor's code for the same
+expression on every shape of the paper, and ``association`` if its whole step is (``benchmarks/records``, operators).
+That is the device's time: where Python launches each operator it costs more than it saves, so that the training asks
+for ``auto`` in iterations that are replayed as CUDA graphs alone."""
 
 
 def uses_operator(kernels: Kernels, operator: Operator, *tensors: Tensor | None) -> bool:

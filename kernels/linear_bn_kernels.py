@@ -2,7 +2,8 @@
 
 `linear_bn_act` ends them in ReLU or nothing, `association_losses` in a squared error. The whole batch stands in one
 tile, so that each program has the statistics of its own outputs at hand. Products are IEEE float32 (TF32 would be
-Triton's default).
+Triton's default). A batch of 32 is little work for a GPU and all of it waiting: so a program has few outputs, and
+sums their products element by element, in few long steps, and across threads once at the end.
 """
 
 from __future__ import annotations
@@ -18,6 +19,15 @@ from intact_fast.kernels.loading import load_vector
 TILE_LIMIT = 256
 """Largest batch of one tile; larger ones are computed by PyTorch's own operators."""
 _PRODUCT = 32
+"""Side of the tiles of the weight's gradient."""
+_OUTPUTS = 4
+"""Outputs of a layer in one program."""
+_COLUMNS = 8
+"""Outputs of a layer in one program of the backward pass through its normalisation."""
+_SUMMANDS = 1 << 14
+"""Most products of one step, over all threads of a program."""
+_ROWS = 32
+"""Pictures of one program in the gradient of a layer's input."""
 
 
 @triton.jit
@@ -46,16 +56,17 @@ def _forward_kernel(
     b = tl.arange(0, BB)
     n = tl.program_id(0) * BN + tl.arange(0, BN)
     inside = (b[:, None] < B) & (n[None, :] < N)
-    z = tl.zeros((BB, BN), tl.float32)
+    products = tl.zeros((BB, BN, BK), tl.float32)
     for start in range(0, K, BK):
         k = start + tl.arange(0, BK)
         x = tl.load(x_ptr + b[:, None] * K + k[None, :], mask=(b[:, None] < B) & (k[None, :] < K), other=0.0)
         w = tl.load(
-            weight_ptr + n.to(tl.int64)[None, :] * K + k[:, None],
-            mask=(n[None, :] < N) & (k[:, None] < K),
+            weight_ptr + n.to(tl.int64)[:, None] * K + k[None, :],
+            mask=(n[:, None] < N) & (k[None, :] < K),
             other=0.0,
         )
-        z = tl.dot(x.to(tl.float32), w.to(tl.float32), z, input_precision="ieee")
+        products += x.to(tl.float32)[:, None, :] * w.to(tl.float32)[None, :, :]
+    z = tl.sum(products, axis=2)
     offsets = b[:, None] * N + n[None, :]
     tl.store(z_ptr + offsets, z, mask=inside)
     if mean_ptr is not None:
@@ -146,14 +157,17 @@ def _products_kernel(
     N,
     weight_tiles,
     T: tl.constexpr,
+    BB: tl.constexpr,
+    BK: tl.constexpr,
+    BN: tl.constexpr,
 ):
-    """The first ``weight_tiles`` programs compute T×T of the weight's gradient each, the others T×T of x's."""
+    """The first ``weight_tiles`` programs compute T×T of the weight's gradient each, the others BB×BK of x's."""
     program = tl.program_id(0)
-    columns = tl.cdiv(K, T)
-    i = tl.arange(0, T)
-    total = tl.zeros((T, T), tl.float32)
     if program < weight_tiles:
         if grad_weight_ptr is not None:
+            columns = tl.cdiv(K, T)
+            i = tl.arange(0, T)
+            total = tl.zeros((T, T), tl.float32)
             n = (program // columns) * T + i
             k = (program % columns) * T + i
             for start in range(0, B, T):
@@ -174,32 +188,34 @@ def _products_kernel(
             )
     else:
         if grad_x_ptr is not None:
-            b = ((program - weight_tiles) // columns) * T + i
-            k = ((program - weight_tiles) % columns) * T + i
-            for start in range(0, N, T):
-                n = start + i
-                grad = tl.load(
-                    grad_z_ptr + b[:, None] * N + n[None, :],
-                    mask=(b[:, None] < B) & (n[None, :] < N),
+            blocks = tl.cdiv(K, BK)
+            row = ((program - weight_tiles) // blocks) * BB + tl.arange(0, BB)
+            column = ((program - weight_tiles) % blocks) * BK + tl.arange(0, BK)
+            products = tl.zeros((BB, BN, BK), tl.float32)
+            for begin in range(0, N, BN):
+                output = begin + tl.arange(0, BN)
+                of_output = tl.load(
+                    grad_z_ptr + row[:, None] * N + output[None, :],
+                    mask=(row[:, None] < B) & (output[None, :] < N),
                     other=0.0,
                 )
                 w = tl.load(
-                    weight_ptr + n.to(tl.int64)[:, None] * K + k[None, :],
-                    mask=(n[:, None] < N) & (k[None, :] < K),
+                    weight_ptr + output.to(tl.int64)[:, None] * K + column[None, :],
+                    mask=(output[:, None] < N) & (column[None, :] < K),
                     other=0.0,
                 )
-                total = tl.dot(grad, w.to(tl.float32), total, input_precision="ieee")
+                products += of_output[:, :, None] * w.to(tl.float32)[None, :, :]
             tl.store(
-                grad_x_ptr + b[:, None] * K + k[None, :],
-                total.to(grad_x_ptr.dtype.element_ty),
-                mask=(b[:, None] < B) & (k[None, :] < K),
+                grad_x_ptr + row[:, None] * K + column[None, :],
+                tl.sum(products, axis=1).to(grad_x_ptr.dtype.element_ty),
+                mask=(row[:, None] < B) & (column[None, :] < K),
             )
 
 
 def _tile(batch: int) -> dict[str, int]:
-    """The configuration of a batch: warps grow with it, so that each thread's part of the tile stays small."""
+    """The configuration of a batch."""
     rows = power_of_two(batch, 16, TILE_LIMIT)
-    return {"BB": rows, "BN": 16, "BK": 32, "warps": power_of_two(rows // 16, 4, 8)}
+    return {"BB": rows, "BN": _OUTPUTS, "BK": min(_SUMMANDS // (rows * _OUTPUTS), 128), "warps": 8}
 
 
 def launch_forward(
@@ -277,7 +293,7 @@ def launch_backward(
     sums = empty(2, outputs, like=x, dtype=torch.float32)
     launch(
         _backward_kernel,
-        (triton.cdiv(outputs, tile["BN"]),),
+        (triton.cdiv(outputs, _COLUMNS),),
         {
             "grad_ptr": grad.contiguous(),
             "target_ptr": None if target is None else target.contiguous(),
@@ -297,12 +313,11 @@ def launch_backward(
         TRAINING=training,
         RELU=relu,
         BB=tile["BB"],
-        BN=tile["BN"],
-        warps=tile["warps"],
+        BN=_COLUMNS,
+        warps=power_of_two(tile["BB"] // 16, 4, 8),
     )
-    columns = triton.cdiv(inputs, _PRODUCT)
-    weight_tiles = columns * triton.cdiv(outputs, _PRODUCT) if needs_weight else 0
-    input_tiles = columns * triton.cdiv(batch, _PRODUCT) if needs_x else 0
+    weight_tiles = triton.cdiv(inputs, _PRODUCT) * triton.cdiv(outputs, _PRODUCT) if needs_weight else 0
+    input_tiles = triton.cdiv(inputs, _OUTPUTS) * triton.cdiv(batch, _ROWS) if needs_x else 0
     grad_x = empty(batch, inputs, like=x) if needs_x else None
     if weight_tiles + input_tiles > 0:
         launch(
@@ -321,6 +336,9 @@ def launch_backward(
             },
             warps=8,
             T=_PRODUCT,
+            BB=_ROWS,
+            BK=_OUTPUTS,
+            BN=_SUMMANDS // (_ROWS * _OUTPUTS),
         )
     return (
         x.new_empty(0) if grad_x is None else grad_x,

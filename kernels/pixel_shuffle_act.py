@@ -24,13 +24,14 @@ from intact_fast.kernels.activations import (
 )
 from intact_fast.kernels.choice import check_tensor, check_vector
 from intact_fast.kernels.launch import empty, launch, power_of_two
+from intact_fast.kernels.loading import load_vector
 from intact_fast.kernels.registration import accumulation_type, register
 
 ShuffleActivation = Literal["none", "relu", "leaky_relu", "prelu"]
 _ACTIVATIONS: tuple[str, ...] = get_args(ShuffleActivation)
 
-_TILE, _WARPS = 2048, 8
-_PARTIALS = 512
+_TILE, _WARPS = 4096, 8
+_PROGRAMS = 512
 
 
 @triton.jit
@@ -123,8 +124,10 @@ def _backward_kernel(
     c4 = tl.program_id(1) * (4 * BC) + tl.arange(0, 4 * BC)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     slope = _load_slope(slope_ptr, negative_slope, c4, C, ACTIVATION, ONE_SLOPE)
-    bias_sum = tl.zeros((4 * BC,), tl.float32)
-    slope_sum = tl.zeros((4 * BC,), tl.float32)
+    bias = load_vector(bias_ptr, c4, 4 * C, 0.0)
+    # summed over pixels once at the end: a reduction in each tile would make the whole program wait for it
+    bias_total = tl.zeros((BP, 4 * BC), tl.float32)
+    slope_total = tl.zeros((BP, 4 * BC), tl.float32)
     for tile in range(tiles):
         begin = (chunk * tiles + tile) * BP
         left = tl.maximum(tl.minimum(pixels - begin, BP), 0).to(tl.int32)
@@ -140,23 +143,23 @@ def _backward_kernel(
         input_offsets = p[:, None] * (4 * C) + c4[None, :]
         if (not FROM_OUTPUT) and ACTIVATION != "none":
             x = tl.load(saved_ptr + start + input_offsets, mask=inside, other=0.0).to(tl.float32)
-            if bias_ptr is not None:
-                x += tl.load(bias_ptr + c4, mask=c4 < 4 * C, other=0.0).to(tl.float32)[None, :]
+            x += bias[None, :]
             if slope_partial_ptr is not None:
-                slope_sum += tl.sum(tl.where(x > 0, 0.0, grad * x), axis=0)
+                slope_total += tl.where(x > 0, 0.0, grad * x)
             grad = activation_gradient(grad, x, slope, ACTIVATION)
         tl.store(grad_x_ptr + start + input_offsets, grad.to(grad_x_ptr.dtype.element_ty), mask=inside)
         if bias_partial_ptr is not None:
-            bias_sum += tl.sum(grad, axis=0)
+            bias_total += grad
     if bias_partial_ptr is not None:
-        tl.store(bias_partial_ptr + chunk * (4 * C) + c4, bias_sum, mask=c4 < 4 * C)
+        tl.store(bias_partial_ptr + chunk * (4 * C) + c4, tl.sum(bias_total, axis=0), mask=c4 < 4 * C)
     if slope_partial_ptr is not None:
-        tl.store(slope_partial_ptr + chunk * (4 * C) + c4, slope_sum, mask=c4 < 4 * C)
+        tl.store(slope_partial_ptr + chunk * (4 * C) + c4, tl.sum(slope_total, axis=0), mask=c4 < 4 * C)
 
 
 def _tile(channels: int) -> dict[str, int]:
     block = power_of_two(channels, 4, 64)
-    return {"BC": block, "BP": _TILE // (4 * block)}
+    # many pixels of few channels would need more registers than there are
+    return {"BC": block, "BP": min(_TILE // (4 * block), 64)}
 
 
 def _one_slope(slope: Tensor | None) -> bool:
@@ -215,7 +218,7 @@ def backward_triton(
     grad_x = empty(n, 4 * channels, height, width, like=grad, channels_last=True)
     pixels, tile = n * height * width, _tile(channels)
     blocks = triton.cdiv(pixels, tile["BP"])
-    tiles = triton.cdiv(blocks, _PARTIALS)
+    tiles = triton.cdiv(blocks, _PROGRAMS)
     chunks = triton.cdiv(blocks, tiles)
 
     def partials(wanted: bool) -> Tensor | None:

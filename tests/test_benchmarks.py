@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks import association_step, ladder, operators
+from benchmarks import association_step, ladder, loss_terms, operators
 from intact_fast.config import Config
 from intact_fast.training.intact import computes_bfloat16
 
@@ -60,3 +60,10 @@ def test_a_rung_that_computes_something_else_is_caught(tiny_config: Config) -> N
         shared.task.networks.discriminator.fc2.bias.add_(0.1)
     with pytest.raises(AssertionError, match="shared forward passes"):
         ladder.gate(shared, reference)
+
+
+def test_the_cost_of_every_term_is_measured(tiny_config: Config) -> None:
+    rows = loss_terms.measure_terms(tiny_config, CPU, repeats=2)
+    assert tuple(rows) == loss_terms.ROWS
+    assert rows["sole-sr"]["ratio"] == 1
+    assert all(0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"] for row in rows.values())

@@ -26,7 +26,7 @@ class Fusable(nn.Module):
         kernels: Which implementation runs, as `uses_operator` documents; set by `select_kernels`.
     """
 
-    kernels: Kernels = "auto"
+    kernels: Kernels = "torch"
 
 
 def select_kernels(module: nn.Module, kernels: Kernels) -> None:

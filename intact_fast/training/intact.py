@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -42,6 +43,12 @@ def compiles(training: TrainingConfig, device: torch.device) -> bool:
     )
 
 
+def replays(training: TrainingConfig, process: Process) -> bool:
+    """Resolve ``training.cuda_graph``: for one process on CUDA unless told otherwise."""
+    possible = process.device.type == "cuda" and process.world_size == 1 and training.form == "shared"
+    return training.cuda_graph == "on" or (training.cuda_graph == "auto" and possible)
+
+
 def synchronises(config: Config, process: Process) -> bool:
     """Whether batch statistics are those of several processes."""
     return config.training.sync_bn and process.world_size > 1
@@ -54,7 +61,7 @@ def _check(config: Config, process: Process) -> None:
         process.world_size > 1
         or training.precision in ("bf16", "fp16")
         or training.compile == "on"
-        or training.cuda_graph
+        or training.cuda_graph == "on"
     ):
         raise UserError("--training.form naive is the plain float32 reference for one process; use shared")
     if training.sync_bn and device != "cuda":
@@ -63,11 +70,13 @@ def _check(config: Config, process: Process) -> None:
         )
     if training.sync_bn and training.compile == "on":
         raise UserError("--training.sync-bn is no part of a compiled graph; use --training.compile off")
-    if training.cuda_graph and device != "cuda":
-        raise UserError(f"--training.cuda-graph: it needs a GPU, training runs on the {device}; leave it out")
-    if training.cuda_graph and process.world_size > 1:
+    if training.cuda_graph == "on" and device != "cuda":
         raise UserError(
-            f"--training.cuda-graph captures one process, there are {process.world_size}; leave it out"
+            f"--training.cuda-graph on: it needs a GPU, training runs on the {device}; leave it out"
+        )
+    if training.cuda_graph == "on" and process.world_size > 1:
+        raise UserError(
+            f"--training.cuda-graph on captures one process, there are {process.world_size}; leave it out"
         )
 
 
@@ -92,8 +101,10 @@ class IntactTask:
         autocast = autocast_type(config.training.precision, process.device)
         _check(config, process)
         self._world_size = process.world_size
+        graphed = self._graphed = replays(config.training, process)
+        if config.training.kernels == "auto" and not graphed:
+            config = replace(config, training=replace(config.training, kernels="torch"))
         self.networks = Networks(config, critic, process.device, synchronises(config, process))
-        graphed = config.training.cuda_graph
         self._optimisers = build_optimisers(self.networks, config.optimiser, capturable=graphed)
         self.step_form: Step
         if config.training.form == "naive":
@@ -122,7 +133,13 @@ class IntactTask:
             parts.append("not compiled (--training.compile off)")
         else:
             parts.append(f"not compiled ({'--training.sync-bn' if training.sync_bn else 'slower on a CPU'})")
-        parts.append("CUDA graphs" if training.cuda_graph else "no CUDA graphs (--training.cuda-graph off)")
+        if self._graphed:
+            parts.append("CUDA graphs")
+        else:
+            reason = (
+                "--training.cuda-graph off" if training.cuda_graph == "off" else "one process on a GPU alone"
+            )
+            parts.append(f"no CUDA graphs ({reason})")
         if training.sync_bn:
             alone = self._world_size == 1
             parts.append("no SyncBN (one process)" if alone else "SyncBN (its layers are not fused)")
@@ -130,10 +147,12 @@ class IntactTask:
             parts.append(
                 "fused operators" + ("" if device.type == "cuda" else " (their PyTorch form, on a CPU)")
             )
-        elif training.kernels == "auto" and FASTER and device.type == "cuda":
+        elif training.kernels == "auto" and self._graphed:
             parts.append(f"fused operators {', '.join(sorted(FASTER))}")
         else:
-            reason = "none measured faster here" if training.kernels == "auto" else "--training.kernels torch"
+            reason = (
+                "faster in CUDA graphs alone" if training.kernels == "auto" else "--training.kernels torch"
+            )
             parts.append(f"no fused operators ({reason})")
         if training.f_c_table:
             parts.append("table of f_c")

@@ -55,7 +55,7 @@ def test_batch_norm_act_modes(affine, training, residual, dtype, device):
 
 @pytest.mark.parametrize("module", ["pixel_shuffle_act", "batch_norm_kernels"])
 def test_many_tiles_in_few_chunks(module, device, monkeypatch):
-    monkeypatch.setattr(import_module(f"intact_fast.kernels.{module}"), "_PARTIALS", 3)
+    monkeypatch.setattr(import_module(f"intact_fast.kernels.{module}"), "_PROGRAMS", 3)
     torch.manual_seed(0)
     make = cases.pixel_shuffle_case if module == "pixel_shuffle_act" else cases.batch_norm_case
     cases.check(make((3, 40, 31, 17), "relu", True), torch.float32, device)

@@ -62,7 +62,9 @@ def test_replayed_graphs_equal_plain_iterations(tiny_config: Config, precision: 
     device = torch.device("cuda", 0)
     records = []
     for graphed in (False, True):
-        step = make_step(replace(config, training=replace(training, cuda_graph=graphed)), device)
+        step = make_step(
+            replace(config, training=replace(training, cuda_graph="on" if graphed else "off")), device
+        )
         batches = [random_batch(config, 8, device, i) for i in range(12)]
         rows = []
         for i, batch in enumerate(batches):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from intact_fast.config import Config
 from intact_fast.data.batches import Batch
 from intact_fast.errors import UserError
 from intact_fast.models import build_osnet
+from intact_fast.models.fused import Fusable
 from intact_fast.training.cuda_graph import GraphedStep
+from intact_fast.training.distributed import Process
 from intact_fast.training.feature_table import FeatureTable
-from intact_fast.training.intact import IntactTask
+from intact_fast.training.intact import IntactTask, replays
 from intact_fast.training.optimisers import build_optimisers
 from intact_fast.training.steps import Record, SharedStep
 from training_cases import ALONE, CPU, batch_of, networks_of, small
@@ -108,12 +111,37 @@ def test_another_batch_size_is_refused(tiny_config: Config) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cuda_graph": True}, r"--training\.cuda-graph: it needs a GPU"),
+        ({"cuda_graph": "on"}, r"--training\.cuda-graph on: it needs a GPU"),
         ({"sync_bn": True}, r"--training\.sync-bn: PyTorch has it on GPUs only"),
-        ({"cuda_graph": True, "form": "naive"}, r"--training\.form naive"),
+        ({"cuda_graph": "on", "form": "naive"}, r"--training\.form naive"),
     ],
 )
 def test_unfit_options_are_named(tiny_config: Config, changes: dict[str, object], message: str) -> None:
     config = replace(tiny_config, training=replace(tiny_config.training, **changes))  # type: ignore[arg-type]
     with pytest.raises(UserError, match=message):
         IntactTask(config, build_osnet("osnet_x0_25", 5), ALONE)
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "changes", "expected"),
+    [
+        ("cuda", 1, {}, True),
+        ("cuda", 1, {"cuda_graph": "off"}, False),
+        ("cuda", 1, {"form": "naive"}, False),
+        ("cuda", 2, {}, False),
+        ("cpu", 1, {}, False),
+    ],
+)
+def test_graphs_are_replayed_where_they_can_be(
+    device: str, processes: int, changes: dict[str, Any], expected: bool
+) -> None:
+    training = replace(Config().training, **changes)
+    assert replays(training, Process(0, processes, torch.device(device), None)) == expected
+
+
+def test_operators_are_not_fused_where_python_launches_them(tiny_config: Config) -> None:
+    config = replace(tiny_config, training=replace(tiny_config.training, kernels="auto"))
+    networks = IntactTask(config, build_osnet("osnet_x0_25", 5), ALONE).networks
+    parts = [*networks.modules(), *networks.frozen_discriminator.modules()]
+    chosen = {part.kernels for part in parts if isinstance(part, Fusable)}
+    assert chosen == {"torch"}

@@ -119,5 +119,5 @@ def test_a_run_says_what_is_active(tiny_config: Config) -> None:
     line = IntactTask(config, build_osnet("osnet_x0_25", 5), ALONE).describe()
     assert line == (
         "step: shared forward passes, float32, not compiled (slower on a CPU), no CUDA graphs "
-        "(--training.cuda-graph off), no fused operators (none measured faster here), Adam of torch, averaged G"
+        "(one process on a GPU alone), no fused operators (faster in CUDA graphs alone), Adam of torch, averaged G"
     )

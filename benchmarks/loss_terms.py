@@ -1,0 +1,83 @@
+"""What each term of G's loss costs per iteration: ``python -m benchmarks.loss_terms [PRESET] [--updates N]``.
+
+The paper says that the association adds little. Recipes of Table 3 take turns in one run, on pictures already on the
+device, past the warm-up of L_dis; ``--updates`` is how often φ and σ are updated in each iteration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from benchmarks.record import cpu_kind, versions, write_record
+from benchmarks.setup import device_of, make_step, random_batch, synchronise
+from intact_fast.config import PRESETS, Config
+from intact_fast.configuration import to_dict
+from intact_fast.experiments.recipes import RECIPES, apply
+
+ROWS = ("sole-sr", "mse+id", "mse+id+gan", "intact")
+INPUT_SETS = 4
+
+
+def measure_terms(config: Config, device: torch.device, repeats: int) -> dict[str, dict[str, float]]:
+    """Milliseconds per iteration of each row: median, least and most, and the ratio of medians to the row before."""
+    association = replace(config.association, dis_warmup=0)
+    configs = {name: replace(apply(RECIPES[name], config), association=association) for name in ROWS}
+    steps = {name: make_step(row, device) for name, row in configs.items()}
+    batches = [random_batch(config, config.training.batch_size, device, seed=i) for i in range(INPUT_SETS)]
+    times: dict[str, list[float]] = {name: [] for name in ROWS}
+    # the first ones compile, tune and capture
+    for number in range(-2 * INPUT_SETS, repeats):
+        for name, step in steps.items():
+            synchronise(device)
+            begin = time.perf_counter()
+            step(batches[number % INPUT_SETS], number + 2 * INPUT_SETS, False)
+            synchronise(device)
+            if number >= 0:
+                times[name].append(1e3 * (time.perf_counter() - begin))
+    medians = {name: statistics.median(row) for name, row in times.items()}
+    before = dict(zip(ROWS, (ROWS[0], *ROWS), strict=False))
+    return {
+        name: {
+            "median_ms": medians[name],
+            "min_ms": min(row),
+            "max_ms": max(row),
+            "ratio": medians[name] / medians[before[name]],
+        }
+        for name, row in times.items()
+    }
+
+
+def main() -> None:
+    """Measure, print and write a record."""
+    parser = argparse.ArgumentParser(description="What each term of G's loss costs per iteration.")
+    parser.add_argument("preset", nargs="?", choices=PRESETS, default="cpu")
+    parser.add_argument("--updates", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=12)
+    options = parser.parse_args()
+    device = device_of()
+    config = PRESETS[options.preset]
+    config = replace(config, association=replace(config.association, updates_per_iteration=options.updates))
+    rows = measure_terms(config, device, options.repeats)
+    for name, row in rows.items():
+        print(f"{name:<14}{row['median_ms']:>10.1f} ms{row['ratio']:>8.2f} times the row before")
+    on_gpu = device.type == "cuda"
+    kind = torch.cuda.get_device_name() if on_gpu else f"cpu {torch.get_num_threads()} cores"
+    machine: dict[str, Any] = {"gpu": kind} if on_gpu else {"cpu": cpu_kind(), "gpu": None}
+    record = {
+        "command": f"python -m benchmarks.loss_terms {options.preset} --updates {options.updates}",
+        "machine": machine,
+        "versions": versions("torch", "triton", "numpy"),
+        "config": to_dict(config),
+        "rows": rows,
+    }
+    print(f"record: {write_record(record, kind.replace(' ', '-').lower() + '-loss-terms')}")
+
+
+if __name__ == "__main__":
+    main()
