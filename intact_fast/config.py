@@ -126,6 +126,8 @@ class AssociationConfig:
     """Through which side of L_dis G is trained; the other side is a constant."""
     predictor: Literal["phi", "mean"] = "phi"
     """What L_dis compares f_d with: φ(f_c), or (a control) the running mean of f_d on HR pictures."""
+    dis_floor: Literal["none", "hr"] = "none"
+    """`hr` lets L_dis train G only while it is larger on G's pictures than recently on HR ones."""
     dis_updates_discriminator: bool = False
     """Let L_dis also update D (the paper's section 3.2; Algorithm 1 does not)."""
 

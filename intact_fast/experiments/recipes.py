@@ -47,6 +47,9 @@ RECIPES: dict[str, Recipe] = {
     ),
     "intact-f_d": Recipe("L_dis trains G through f_d alone", {"association.dis_gradient": "f_d"}),
     "intact-f_c": Recipe("L_dis trains G through f_c alone", {"association.dis_gradient": "f_c"}),
+    "intact+floor": Recipe(
+        "L_dis trains G only while it is larger than on HR pictures", {"association.dis_floor": "hr"}
+    ),
     "intact+skip": Recipe(
         "skip connections and a global residual in G",
         {"generator.skip": "add", "generator.global_residual": True},

@@ -114,7 +114,8 @@ class NaiveStep:
             dis_hr = self._distance(association, f_c, f_d)
             variance = self._variance(association, f_c, f_d)
             r2 = 1.0 - dis_hr / variance
-            association.health.observe(r2)
+            is_mean = self.config.predictor == "mean"
+            association.health.observe(r2, self._distance_to_mean(association, f_d) if is_mean else dis_hr)
         association.phi.train()
         if association.sigma is not None:
             association.sigma.train()
@@ -166,14 +167,14 @@ class NaiveStep:
             if association is not None:
                 f_d = association.scaler(self._discriminator_feature(fake))
                 if self.config.predictor == "mean":
-                    dis = distillation_loss(association.scaler(association.scaler.mean), f_d)
+                    dis = self._distance_to_mean(association, f_d)
                 else:
                     f_c = n.critic.embed(fake)
                     f_c = f_c.detach() if self.config.dis_gradient == "f_d" else f_c
                     f_d = f_d.detach() if self.config.dis_gradient == "f_c" else f_d
                     dis = self._distance(association, f_c, f_d)
                 weight = self._dis_weight(iteration)
-                terms["dis"] = weight * dis
+                terms["dis"] = weight * association.health.acting(dis)
                 loss = loss + terms["dis"]
                 record |= {"loss/dis_sr": dis.detach(), "association/weight": weight}
             record["loss/generator"] = loss.detach()
@@ -203,6 +204,10 @@ class NaiveStep:
         if self.config.form == "d-to-r":
             return distillation_loss(association.phi(f_d).f_d, f_c)
         return distillation_loss(association.phi(f_c).f_d, f_d)
+
+    def _distance_to_mean(self, association: Association, f_d: Tensor) -> Tensor:
+        """The control's L_dis."""
+        return distillation_loss(association.scaler(association.scaler.mean), f_d)
 
     def _variance(self, association: Association, f_c: Tensor, f_d: Tensor) -> Tensor:
         if self.config.form == "common-space":

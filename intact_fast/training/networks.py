@@ -25,14 +25,17 @@ from intact_fast.models.association import fused_distillation_loss
 
 
 class AssociationHealth(nn.Module):
-    """Recent average of φ's R² on HR pictures, and the weight it gives L_dis.
+    """Recent averages of φ's R² and of L_dis on HR pictures, and how much of L_dis they let act.
 
     R² is measured on each new batch before φ is updated with it, by φ in eval mode, which is the φ
     that L_dis uses. A single batch counts between -1 and 1, so that φ's first iterations, when its
     running statistics mean nothing yet, are soon forgotten.
 
+    φ explains a part of f_d alone. What it does not explain is there in HR pictures, too, and G takes it out of its own
+    where L_dis may fall below what it is on HR ones: hence the floor.
+
     Args:
-        config: Warm-up, gate and decay.
+        config: Warm-up, gate, floor and decay.
     """
 
     def __init__(self, config: AssociationConfig) -> None:
@@ -41,11 +44,21 @@ class AssociationHealth(nn.Module):
         self.gate = config.dis_gate
         self.decay = config.gate_decay
         self.register_buffer("r2", torch.zeros(()))
+        self.has_floor = config.dis_floor == "hr"
+        if self.has_floor:
+            self.register_buffer("floor", torch.full((), float("nan")))
 
     @torch.no_grad()
-    def observe(self, r2: Tensor) -> None:
-        """Take in the R² of one batch (a scalar)."""
+    def observe(self, r2: Tensor, dis_hr: Tensor) -> None:
+        """Take in R² and L_dis of one HR batch (scalars)."""
         self.r2.lerp_(r2.to(self.r2.dtype).clamp(-1.0, 1.0), 1.0 - self.decay)
+        if self.has_floor:
+            average = torch.lerp(self.floor, dis_hr.to(self.floor.dtype), 1.0 - self.decay)
+            self.floor.copy_(torch.where(self.floor.isnan(), dis_hr, average))
+
+    def acting(self, dis: Tensor) -> Tensor:
+        """The part of L_dis that trains G: all of it, or what it exceeds the recent one on HR pictures by."""
+        return torch.relu(dis - self.floor) if self.has_floor else dis
 
     def weight(self, iteration: int) -> Tensor:
         """Factor of λ_dis at an iteration: 0 in the warm-up, then 1 or the recent R²."""

@@ -138,7 +138,8 @@ class AssociationTargets(nn.Module):
         variance = networks.association_variance(f_c, f_d)
         dis_hr = networks.l_dis(f_c, f_d)
         r2 = 1.0 - dis_hr / variance
-        association.health.observe(r2)
+        health = association.health
+        health.observe(r2, networks.l_dis_for_generator(f_c, f_d) if health.has_floor else dis_hr)
         return Targets(f_d, variance, dis_hr, r2)
 
 
@@ -228,4 +229,6 @@ class GeneratorObjective(nn.Module):
             with self._autocast():
                 output = networks.discriminator_ema(fake)
         dis = networks.l_dis_for_generator(f_c.float(), networks.f_d(output))
-        return GeneratorTerms(loss + dis_weight * dis, content, adversarial, identity, dis)
+        assert networks.association is not None
+        loss = loss + dis_weight * networks.association.health.acting(dis)
+        return GeneratorTerms(loss, content, adversarial, identity, dis)

@@ -127,7 +127,7 @@ def describe_checkpoint(checkpoint: dict[str, Any], path: Path) -> str:
     health = None
     if r2 is not None:
         health = AssociationHealth(config.association)
-        health.load_state_dict({"r2": r2})
+        health.load_state_dict({"r2": r2}, strict=False)
     return describe_training(health, config.loss.lambda_dis, checkpoint["iteration"])
 
 

@@ -200,7 +200,8 @@ class SharedStep:
             record["loss/gan"] = terms.adversarial.detach()
             weighted["gan"] = self.loss.lambda_g * terms.adversarial
         if weight is not None:
-            weighted["dis"] = weight * terms.distillation
+            assert self.networks.association is not None
+            weighted["dis"] = weight * self.networks.association.health.acting(terms.distillation)
             record |= {"loss/dis_sr": terms.distillation.detach(), "association/weight": weight}
         record["loss/generator"] = terms.loss.detach()
         if detailed:

@@ -28,6 +28,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "no bridge": {"bridge": False},
     "feature matching": {"predictor": "mean", "scale": "standardised", "feature": "pool"},
     "feature matching, raw": {"predictor": "mean"},
+    "floor": {"dis_floor": "hr", "gate_decay": 0.5},
+    "feature matching, floor": {"predictor": "mean", "dis_floor": "hr", "gate_decay": 0.5},
     "gradient f_d": {"dis_gradient": "f_d"},
     "gradient f_c": {"dis_gradient": "f_c"},
 }
@@ -235,13 +237,29 @@ def test_average_of_d_moves_slowly(tiny_config: Config) -> None:
 
 def test_weight_of_l_dis() -> None:
     health = AssociationHealth(AssociationConfig(dis_warmup=10, dis_gate="r2", gate_decay=0.5))
-    health.observe(torch.tensor(-50.0))
+    health.observe(torch.tensor(-50.0), torch.tensor(1.0))
     assert health.r2.item() == -0.5, "one bad batch counts as -1 at most"
     assert health.weight(10).item() == 0.0, "a useless association has no say"
-    health.observe(torch.tensor(0.9))
+    health.observe(torch.tensor(0.9), torch.tensor(1.0))
     assert health.weight(10).item() == pytest.approx(0.2)
     assert health.weight(9).item() == 0.0, "warm-up"
     assert AssociationHealth(AssociationConfig()).weight(0).item() == 1.0
+
+
+def test_floor_of_l_dis() -> None:
+    health = AssociationHealth(AssociationConfig(dis_floor="hr", gate_decay=0.5))
+    for dis_hr in (0.8, 0.4):
+        health.observe(torch.tensor(0.0), torch.tensor(dis_hr))
+    assert health.floor.item() == pytest.approx(0.6), "the first batch counts in full"
+    dis = torch.tensor([0.5, 0.9], requires_grad=True)
+    acting = health.acting(dis)
+    torch.testing.assert_close(acting, torch.tensor([0.0, 0.3]))
+    (gradient,) = torch.autograd.grad(acting.sum(), dis)
+    assert gradient.tolist() == [0.0, 1.0], "no farther down than HR pictures are"
+    plain = AssociationHealth(AssociationConfig())
+    plain.observe(torch.tensor(0.0), torch.tensor(0.8))
+    assert plain.acting(dis) is dis
+    assert plain.state_dict().keys() == {"r2"}, "checkpoints without a floor stay as they are"
 
 
 def test_gradients_of_l_dis_reach_g_alone(tiny_config: Config) -> None:
