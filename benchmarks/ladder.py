@@ -299,7 +299,10 @@ def measure(preset: str, with_compile: bool, repeats: int) -> dict[str, Any]:
             f"{row['rung']:<36}{row['img_per_s']:>9.1f}{row['ratio']:>7.2f}{row['utilisation']:>13.3f}{memory:>10}"
         )
     parts = measure_breakdown(config, device, max(4, repeats // 2))
-    print("one iteration as the preset has it, ms: " + ", ".join(f"{k} {v:.1f}" for k, v in parts.items()))
+    print(
+        "one iteration as the preset has it, launched by Python, ms: "
+        + ", ".join(f"{k} {v:.1f}" for k, v in parts.items())
+    )
     return {
         "preset": preset,
         "threads": torch.get_num_threads(),

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 import tyro
@@ -81,8 +81,19 @@ def _build(kind: type[T], values: dict[str, Any]) -> T:
             value = tuple(value)
         elif value is not None and (hint is Path or Path in get_args(hint)):
             value = Path(value)
+        elif get_origin(hint) is Literal:
+            value = _choice(name, value, get_args(hint))
         arguments[name] = value
     return kind(**arguments)
+
+
+def _choice(name: str, value: object, choices: tuple[object, ...]) -> object:
+    """One of the choices; YAML reads ``on`` and ``off`` as booleans, which some of them once were."""
+    if isinstance(value, bool) and "on" in choices:
+        value = "on" if value else "off"
+    if value not in choices:
+        raise TypeError(f"{name} is {value!r}, not one of {', '.join(map(str, choices))}")
+    return value
 
 
 # options that change neither what is computed nor what a checkpoint means

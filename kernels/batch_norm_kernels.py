@@ -18,7 +18,7 @@ from intact_fast.kernels.registration import accumulation_type
 
 _TILE, _WARPS = 4096, 8
 _PROGRAMS = 256
-"""At most, in a pass that looks through all rows: about four for each multiprocessor of an H100."""
+"""At most, in a pass that looks through all rows: about two for each multiprocessor of an H100."""
 _COMBINED = 8
 """Channels of which one program combines the chunks' results, all chunks in one tile."""
 
@@ -286,6 +286,7 @@ def _chunks(positions: int, channels: int, tile: dict[str, int]) -> tuple[int, i
 
 def _combining(chunks: int) -> dict[str, int]:
     """The configuration of a kernel that combines chunks."""
+    assert chunks <= 1024
     return {"BP": power_of_two(chunks, 16, 1024), "BC": _COMBINED, "warps": 8 if chunks > 128 else 4}
 
 

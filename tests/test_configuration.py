@@ -65,3 +65,13 @@ def test_differences_ignore_what_does_not_matter() -> None:
         data=replace(CPU.data, threads=9),
     )
     assert differences(CPU, other) == ["optimiser.lr_generator"]
+
+
+def test_choices_in_yaml() -> None:
+    """YAML reads on and off as booleans; anything else is refused."""
+    text = to_yaml(CPU)
+    for written, expected in (("on", "on"), ("off", "off"), ("true", "on"), ("auto", "auto")):
+        config = from_yaml(text.replace("cuda_graph: auto", f"cuda_graph: {written}"), "here")
+        assert config.training.cuda_graph == expected
+    with pytest.raises(UserError, match=r"here: .*cuda_graph is 'sometimes', not one of auto, on, off"):
+        from_yaml(text.replace("cuda_graph: auto", "cuda_graph: sometimes"), "here")

@@ -181,4 +181,7 @@ class IntactTask:
         self.networks.load_state_dict(state["networks"])
         for name, optimiser in self._optimisers.named().items():
             optimiser.load_state_dict(state["optimisers"][name])
+            # the checkpoint may be of a run that replayed no graphs, or the other way round
+            for group in optimiser.param_groups:
+                group["capturable"] = self._graphed
         self.step_form.load_state(state["step"])

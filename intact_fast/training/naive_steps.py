@@ -115,7 +115,8 @@ class NaiveStep:
             variance = self._variance(association, f_c, f_d)
             r2 = 1.0 - dis_hr / variance
             is_mean = self.config.predictor == "mean"
-            association.health.observe(r2, self._distance_to_mean(association, f_d) if is_mean else dis_hr)
+            by_phi = torch.minimum(dis_hr, 2.0 * variance)
+            association.health.observe(r2, self._distance_to_mean(association, f_d) if is_mean else by_phi)
         association.phi.train()
         if association.sigma is not None:
             association.sigma.train()
@@ -130,7 +131,7 @@ class NaiveStep:
             "loss/intact": l_intact.detach(),
             "loss/dis_hr": dis_hr,
             "association/r2": r2,
-            "association/r2_recent": association.health.r2.clone(),
+            **association.health.recorded(),
             "association/r2_fit": 1.0 - l_intact.detach() / variance,
             "association/std_f_e": f_e.detach().std(dim=0).mean(),
         }

@@ -32,7 +32,8 @@ class AssociationHealth(nn.Module):
     running statistics mean nothing yet, are soon forgotten.
 
     φ explains a part of f_d alone. What it does not explain is there in HR pictures, too, and G takes it out of its own
-    where L_dis may fall below what it is on HR ones: hence the floor.
+    where L_dis may fall below what it is on HR ones: hence the floor. It is G's: where L_dis also updates D, all of
+    it does.
 
     Args:
         config: Warm-up, gate, floor and decay.
@@ -49,12 +50,17 @@ class AssociationHealth(nn.Module):
             self.register_buffer("floor", torch.full((), float("nan")))
 
     @torch.no_grad()
-    def observe(self, r2: Tensor, dis_hr: Tensor) -> None:
-        """Take in R² and L_dis of one HR batch (scalars)."""
+    def observe(self, r2: Tensor, level: Tensor) -> None:
+        """Take in φ's R² on one HR batch, and what L_dis is on it (scalars)."""
         self.r2.lerp_(r2.to(self.r2.dtype).clamp(-1.0, 1.0), 1.0 - self.decay)
         if self.has_floor:
-            average = torch.lerp(self.floor, dis_hr.to(self.floor.dtype), 1.0 - self.decay)
-            self.floor.copy_(torch.where(self.floor.isnan(), dis_hr, average))
+            average = torch.lerp(self.floor, level.to(self.floor.dtype), 1.0 - self.decay)
+            self.floor.copy_(torch.where(self.floor.isnan(), level, average))
+
+    def recorded(self) -> dict[str, Tensor]:
+        """The averages, for a record."""
+        found = {"association/r2_recent": self.r2.clone()}
+        return {**found, "association/floor": self.floor.clone()} if self.has_floor else found
 
     def acting(self, dis: Tensor) -> Tensor:
         """The part of L_dis that trains G: all of it, or what it exceeds the recent one on HR pictures by."""
@@ -215,14 +221,29 @@ class Networks(nn.Module):
     def l_dis_for_generator(self, f_c: Tensor, f_d: Tensor) -> Tensor:
         """L_dis as G is trained by it: through one side or both, or against a mean instead of φ's prediction."""
         if self._use.predictor == "mean":
-            assert self.association is not None
-            scaler = self.association.scaler
-            return distillation_loss(scaler(scaler.mean).expand_as(f_d), f_d)
+            return self._dis_to_mean(f_d)
         if self._use.dis_gradient == "f_d":
             f_c = f_c.detach()
         elif self._use.dis_gradient == "f_c":
             f_d = f_d.detach()
         return self.l_dis(f_c, f_d)
+
+    def dis_level(self, f_d: Tensor, dis_hr: Tensor, variance: Tensor) -> Tensor:
+        """What G's L_dis is on HR pictures: scalar.
+
+        Args:
+            f_d: N×D, scaled.
+            dis_hr: L_dis by φ; counts as if R² were -1 at least, as there.
+            variance: What it would be if φ knew the means alone.
+        """
+        if self._use.predictor == "phi":
+            return torch.minimum(dis_hr, 2.0 * variance)
+        return self._dis_to_mean(f_d)
+
+    def _dis_to_mean(self, f_d: Tensor) -> Tensor:
+        assert self.association is not None
+        scaler = self.association.scaler
+        return distillation_loss(scaler(scaler.mean).expand_as(f_d), f_d)
 
     def association_variance(self, f_c: Tensor, f_d: Tensor) -> Tensor:
         """What L_dis would be if φ knew the means alone: variance of its target, scalar.

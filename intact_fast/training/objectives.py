@@ -138,8 +138,7 @@ class AssociationTargets(nn.Module):
         variance = networks.association_variance(f_c, f_d)
         dis_hr = networks.l_dis(f_c, f_d)
         r2 = 1.0 - dis_hr / variance
-        health = association.health
-        health.observe(r2, networks.l_dis_for_generator(f_c, f_d) if health.has_floor else dis_hr)
+        association.health.observe(r2, networks.dis_level(f_d, dis_hr, variance))
         return Targets(f_d, variance, dis_hr, r2)
 
 

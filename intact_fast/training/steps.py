@@ -176,7 +176,7 @@ class SharedStep:
             "loss/intact": l_intact.detach(),
             "loss/dis_hr": dis_hr,
             "association/r2": r2,
-            "association/r2_recent": association.health.r2.clone(),
+            **association.health.recorded(),
             "association/r2_fit": 1.0 - l_intact.detach() / variance,
             "association/std_f_e": f_e.detach().std(dim=0).mean(),
         }

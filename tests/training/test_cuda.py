@@ -36,7 +36,7 @@ def test_shared_step_on_cuda_equals_cpu(
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_no_host_synchronisation_between_logs(tiny_config: Config, precision: str) -> None:
-    training = replace(tiny_config.training, precision=precision, compile="off")  # type: ignore[arg-type]
+    training = replace(tiny_config.training, precision=precision, compile="off", cuda_graph="off")  # type: ignore[arg-type]
     device = torch.device("cuda", 0)
     step = make_step(replace(tiny_config, training=training), device)
     batches = [random_batch(tiny_config, 8, device, i) for i in range(2)]
@@ -55,10 +55,9 @@ def test_no_host_synchronisation_between_logs(tiny_config: Config, precision: st
 @pytest.mark.parametrize("compiled", ["off", "on"])
 def test_replayed_graphs_equal_plain_iterations(tiny_config: Config, precision: str, compiled: str) -> None:
     """Detailed iterations between them, the warm-up of L_dis before; replays never make the host wait."""
-    training = replace(tiny_config.training, precision=precision, compile=compiled)  # type: ignore[arg-type]
-    config = replace(
-        tiny_config, training=training, association=replace(tiny_config.association, dis_warmup=6)
-    )
+    training = replace(tiny_config.training, precision=precision, compile=compiled, kernels="torch")  # type: ignore[arg-type]
+    association = replace(tiny_config.association, dis_warmup=6, dis_floor="hr")
+    config = replace(tiny_config, training=training, association=association)
     device = torch.device("cuda", 0)
     records = []
     for graphed in (False, True):
@@ -83,6 +82,23 @@ def test_replayed_graphs_equal_plain_iterations(tiny_config: Config, precision: 
             torch.testing.assert_close(
                 replayed[name], plain[name], **tolerance, msg=lambda m, n=name: f"{n}: {m}"
             )
+
+
+@pytest.mark.parametrize("compiled", ["off", "on"])
+def test_what_auto_fuses_in_graphs_changes_nothing(tiny_config: Config, compiled: str) -> None:
+    training = replace(tiny_config.training, precision="bf16", compile=compiled, cuda_graph="on")  # type: ignore[arg-type]
+    device = torch.device("cuda", 0)
+    batches = [random_batch(tiny_config, 8, device, i) for i in range(6)]
+    losses = []
+    for kernels in ("torch", "auto"):
+        step = make_step(replace(tiny_config, training=replace(training, kernels=kernels)), device)
+        records = [{k: v.clone() for k, v in step(b, i, False).items()} for i, b in enumerate(batches)]
+        losses.append({k: torch.stack([r[k] for r in records]) for k in records[0] if k.startswith("loss/")})
+    plain, fused = losses
+    for name, value in plain.items():
+        torch.testing.assert_close(
+            fused[name], value, rtol=0.05, atol=0.02, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def test_bf16_step_trains(tiny_config: Config) -> None:

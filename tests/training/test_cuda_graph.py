@@ -145,3 +145,20 @@ def test_operators_are_not_fused_where_python_launches_them(tiny_config: Config)
     parts = [*networks.modules(), *networks.frozen_discriminator.modules()]
     chosen = {part.kernels for part in parts if isinstance(part, Fusable)}
     assert chosen == {"torch"}
+
+
+def test_a_checkpoint_without_graphs_is_taken_up_with_them(
+    tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adam's state says whether it can be captured; a checkpoint must not decide that."""
+    before = IntactTask(tiny_config, build_osnet("osnet_x0_25", 5), ALONE)
+    before.step(batch_of(0), 0, detailed=False)
+    after = IntactTask(tiny_config, build_osnet("osnet_x0_25", 5), ALONE)
+    # as on a GPU, but that nothing can be captured here
+    monkeypatch.setattr(after, "_graphed", True)
+    after.load_state(before.state())
+    groups = [group for o in after._optimisers.named().values() for group in o.param_groups]
+    assert groups
+    assert all(group["capturable"] for group in groups)
+    before.load_state(after.state())
+    assert not any(g["capturable"] for o in before._optimisers.named().values() for g in o.param_groups)
