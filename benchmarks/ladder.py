@@ -161,16 +161,24 @@ def seconds_per_iteration(climber: Climber, repeats: int) -> list[float]:
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of a large matrix product, what a device can do at most in this type."""
+    """Operations per second of a large matrix product, what a device can do at most in this type.
+
+    Float32 products may be TF32 where PyTorch's convolutions may.
+    """
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     times = []
-    for _ in range(10):
-        synchronise(device)
-        begin = time.perf_counter()
-        a @ b
-        synchronise(device)
-        times.append(time.perf_counter() - begin)
+    previous = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    try:
+        for _ in range(10):
+            synchronise(device)
+            begin = time.perf_counter()
+            a @ b
+            synchronise(device)
+            times.append(time.perf_counter() - begin)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = previous
     return 2 * size**3 / statistics.median(times)
 
 
