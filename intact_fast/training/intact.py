@@ -183,5 +183,6 @@ class IntactTask:
             optimiser.load_state_dict(state["optimisers"][name])
             # the checkpoint may be of a run that replayed no graphs, or the other way round
             for group in optimiser.param_groups:
-                group["capturable"] = self._graphed
+                if "capturable" in group:  # apex's Adam has it elsewhere
+                    group["capturable"] = self._graphed
         self.step_form.load_state(state["step"])
