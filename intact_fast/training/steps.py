@@ -27,6 +27,7 @@ from intact_fast.training.objectives import (
     DiscriminatorObjective,
     GeneratorForward,
     GeneratorObjective,
+    GeneratorTerms,
 )
 from intact_fast.training.optimisers import Optimisers, Updater, gradient_norm
 
@@ -195,17 +196,17 @@ class SharedStep:
             "loss/mse": terms.content.detach(),
             "loss/id": terms.identity.detach(),
         }
-        weighted = {"mse": terms.content, "id": self.loss.lambda_c * terms.identity}
         if terms.adversarial is not None:
             record["loss/gan"] = terms.adversarial.detach()
-            weighted["gan"] = self.loss.lambda_g * terms.adversarial
         if weight is not None:
-            assert self.networks.association is not None
-            weighted["dis"] = weight * self.networks.association.health.acting(terms.distillation)
+            assert terms.distillation is not None
             record |= {"loss/dis_sr": terms.distillation.detach(), "association/weight": weight}
         record["loss/generator"] = terms.loss.detach()
         if detailed:
-            record |= {"generator/variety": variety(fake, batch.x_h), **gradients_at(fake, weighted)}
+            record |= {
+                "generator/variety": variety(fake, batch.x_h),
+                **gradients_at(fake, self._weighted(terms, weight)),
+            }
         updater = self.updaters["generator"]
         updater.backward(terms.loss, detailed)
         if detailed:
@@ -213,6 +214,17 @@ class SharedStep:
         updater.step()
         self.networks.update_generator_average()
         return record
+
+    def _weighted(self, terms: GeneratorTerms, weight: Tensor | None) -> dict[str, Tensor]:
+        """The terms as they enter G's loss."""
+        weighted = {"mse": terms.content, "id": self.loss.lambda_c * terms.identity}
+        if terms.adversarial is not None:
+            weighted["gan"] = self.loss.lambda_g * terms.adversarial
+        if weight is not None:
+            assert self.networks.association is not None
+            assert terms.distillation is not None
+            weighted["dis"] = weight * self.networks.association.health.acting(terms.distillation)
+        return weighted
 
     def state(self) -> dict[str, Any]:
         """What the step itself carries from one iteration to the next: the loss scales."""
