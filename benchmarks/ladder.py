@@ -86,7 +86,8 @@ def rungs(device: torch.device, with_compile: bool) -> list[Rung]:
         last = {**shared, "f_c_table": True, "compile": "on" if with_compile else "off", "cuda_graph": "on"}
         found.append(Rung("+ CUDA graph", last))
         found.append(Rung("+ fused operators (auto)", {**last, "kernels": "auto"}))
-        found.append(Rung("+ all fused operators", {**last, "kernels": "triton"}))
+        if with_compile:  # else that is what `auto` takes
+            found.append(Rung("+ all fused operators", {**last, "kernels": "triton"}))
     return found
 
 

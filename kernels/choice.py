@@ -19,7 +19,7 @@ FASTER: frozenset[Operator] = frozenset({"pixel_shuffle_act", "association"})
 """What ``auto`` takes on a GPU: picture operators that a record shows at least as fast as Inductor's code for the same
 expression on every shape of the paper, and ``association`` if its whole step is (``benchmarks/records``, operators).
 That is the device's time: where Python launches each operator it costs more than it saves, so that the training asks
-for ``auto`` in iterations that are replayed as CUDA graphs alone."""
+for ``auto`` in compiled iterations that are replayed as CUDA graphs alone."""
 
 
 def uses_operator(kernels: Kernels, operator: Operator, *tensors: Tensor | None) -> bool:

@@ -11,7 +11,7 @@ from torch import nn
 from intact_fast.config import Config, TrainingConfig
 from intact_fast.data.batches import Batch
 from intact_fast.errors import UserError
-from intact_fast.kernels import FASTER
+from intact_fast.kernels import FASTER, Kernels
 from intact_fast.models import OSNet
 from intact_fast.training.cuda_graph import CudaRecorder, GraphedStep
 from intact_fast.training.distributed import Process
@@ -47,6 +47,19 @@ def replays(training: TrainingConfig, process: Process) -> bool:
     """Resolve ``training.cuda_graph``: for one process on CUDA unless told otherwise."""
     possible = process.device.type == "cuda" and process.world_size == 1 and training.form == "shared"
     return training.cuda_graph == "on" or (training.cuda_graph == "auto" and possible)
+
+
+def fused_operators(training: TrainingConfig, process: Process) -> Kernels:
+    """Resolve ``training.kernels``, which `auto` leaves to the form in which an iteration is launched.
+
+    Launched one by one by Python, fused operators cost the host more than they save. In CUDA graphs each is faster than
+    PyTorch's own operators, but not than what Inductor makes of them (``benchmarks/records``, ladder and operators).
+    """
+    if training.kernels != "auto":
+        return training.kernels
+    if not replays(training, process):
+        return "torch"
+    return "auto" if compiles(training, process.device) else "triton"
 
 
 def synchronises(config: Config, process: Process) -> bool:
@@ -102,8 +115,8 @@ class IntactTask:
         _check(config, process)
         self._world_size = process.world_size
         graphed = self._graphed = replays(config.training, process)
-        if config.training.kernels == "auto" and not graphed:
-            config = replace(config, training=replace(config.training, kernels="torch"))
+        self._kernels = fused_operators(config.training, process)
+        config = replace(config, training=replace(config.training, kernels=self._kernels))
         self.networks = Networks(config, critic, process.device, synchronises(config, process))
         self._optimisers = build_optimisers(self.networks, config.optimiser, capturable=graphed)
         self.step_form: Step
@@ -143,11 +156,11 @@ class IntactTask:
         if training.sync_bn:
             alone = self._world_size == 1
             parts.append("no SyncBN (one process)" if alone else "SyncBN (its layers are not fused)")
-        if training.kernels == "triton":
+        if self._kernels == "triton":
             parts.append(
                 "fused operators" + ("" if device.type == "cuda" else " (their PyTorch form, on a CPU)")
             )
-        elif training.kernels == "auto" and self._graphed:
+        elif self._kernels == "auto":
             parts.append(f"fused operators {', '.join(sorted(FASTER))}")
         else:
             reason = (

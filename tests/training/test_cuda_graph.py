@@ -19,7 +19,7 @@ from intact_fast.models.fused import Fusable
 from intact_fast.training.cuda_graph import GraphedStep
 from intact_fast.training.distributed import Process
 from intact_fast.training.feature_table import FeatureTable
-from intact_fast.training.intact import IntactTask, replays
+from intact_fast.training.intact import IntactTask, fused_operators, replays
 from intact_fast.training.optimisers import build_optimisers
 from intact_fast.training.steps import Record, SharedStep
 from training_cases import ALONE, CPU, batch_of, networks_of, small
@@ -137,6 +137,25 @@ def test_graphs_are_replayed_where_they_can_be(
 ) -> None:
     training = replace(Config().training, **changes)
     assert replays(training, Process(0, processes, torch.device(device), None)) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "changes", "expected"),
+    [
+        ("cuda", 1, {"compile": "on"}, "auto"),
+        ("cuda", 1, {"compile": "off"}, "triton"),
+        ("cuda", 1, {"compile": "off", "cuda_graph": "off"}, "torch"),
+        ("cuda", 2, {}, "torch"),
+        ("cpu", 1, {}, "torch"),
+        ("cpu", 1, {"kernels": "triton"}, "triton"),
+        ("cuda", 1, {"kernels": "torch"}, "torch"),
+    ],
+)
+def test_operators_are_fused_where_they_are_faster(
+    device: str, processes: int, changes: dict[str, Any], expected: str
+) -> None:
+    training = replace(Config().training, **changes)
+    assert fused_operators(training, Process(0, processes, torch.device(device), None)) == expected
 
 
 def test_operators_are_not_fused_where_python_launches_them(tiny_config: Config) -> None:
