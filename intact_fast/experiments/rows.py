@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from intact_fast.config import Config
@@ -110,6 +112,7 @@ class Rows:
             if RECIPES[recipe].trains == "critic":
                 critic = run.train_critic()
             model, view = self._without_generator(config, critic), "lr"
+        _release()
         evaluation = self._evaluate(model, manifest, critic, config)
         result = self._result(recipe, seed, config, manifest, evaluation, model, view)
         self._process.on_main(lambda: result.save(path))
@@ -271,6 +274,17 @@ class Rows:
         queries = [replace(row, r=r) for row in evaluation.query_rows]
         features = extract_features(source, queries, view, self._process)
         return self._rank1(features, queries, evaluation, manifest, config.evaluation.protocol)
+
+
+def _release() -> None:
+    """Give back what a finished training held, on the GPU above all: other processes may want to work there.
+
+    Without a collection it can outlive the next row: the frames in which PyTorch first imported its compiler stay alive
+    in a reference cycle, and with them their local variables, networks and CUDA graphs among them.
+    """
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def _read(path: Path, config: Config, unseen: set[str]) -> RowResult | None:

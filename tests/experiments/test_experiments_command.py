@@ -6,14 +6,19 @@ import json
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from intact_fast.cli import main
 from intact_fast.data.manifest import Manifest
+from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.experiments.rows import RowResult, Rows
+from intact_fast.training import run
+from intact_fast.training.intact import IntactTask
 
 TINY = (
     "--preset cpu --device cpu --data.dataset folder --data.backend pillow --data.threads 0 --data.height 48 "
@@ -52,6 +57,31 @@ def test_a_table_with_controls(
     assert plain.keys() == set(rows)
     assert "validation/r2" in plain["intact"]["health"][0]
     capsys.readouterr()
+
+
+def test_a_finished_training_is_given_back_before_the_evaluation(
+    options: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU a second row ended for want of memory, as reference cycles kept the first one's networks and graphs."""
+    trainings: list[weakref.ref[IntactTask]] = []
+
+    class Cyclic(IntactTask):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.myself = self
+            trainings.append(weakref.ref(self))
+
+    alive: list[bool] = []
+    original = Rows._evaluate
+
+    def looking(rows: Rows, *arguments: Any) -> Evaluation:
+        alive.append(trainings[-1]() is not None)
+        return original(rows, *arguments)
+
+    monkeypatch.setattr(run, "IntactTask", Cyclic)
+    monkeypatch.setattr(Rows, "_evaluate", looking)
+    assert experiments("--recipes", "sole-sr", *options) == 0
+    assert alive == [False]
 
 
 def test_finished_rows_are_kept_and_others_run(
