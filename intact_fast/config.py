@@ -213,7 +213,7 @@ class TrainingConfig:
     sync_bn: bool = False
     """Batch statistics of G, D, φ and σ over all processes (several GPUs) instead of each process's own."""
     kernels: Literal["auto", "triton", "torch"] = "auto"
-    """Fused operators of G, D, φ and σ; `auto` takes those that are faster in CUDA graphs, compiled or not."""
+    """Fused operators of G, D, φ and σ; in CUDA graphs `auto` takes all, or when compiling those that beat Inductor."""
     log_every: int = 50
     """Iterations between records of losses, gradient norms and health."""
     checkpoint_every: int = 1000

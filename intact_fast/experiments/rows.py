@@ -105,6 +105,7 @@ class Rows:
         known = self._process.on_main(lambda: _read(path, config, unseen))
         if known is not None:
             return known
+        _release()
         run = Run(config, self._process)
         if RECIPES[recipe].trains == "generator":
             model, view = run.train(), "sr"

@@ -53,7 +53,7 @@ def fused_operators(training: TrainingConfig, process: Process) -> Kernels:
     """Resolve ``training.kernels``, which `auto` leaves to the form in which an iteration is launched.
 
     Launched one by one by Python, fused operators cost the host more than they save. In CUDA graphs each is faster than
-    PyTorch's own operators, but not than what Inductor makes of them (``benchmarks/records``, ladder and operators).
+    PyTorch's own operators, but not each than Inductor's code for it (``benchmarks/records``, ladder and operators).
     """
     if training.kernels != "auto":
         return training.kernels
