@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 
@@ -23,8 +25,35 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
 }
 
 
+_BROKEN_PIPE = 128 + 13
+"""Exit status of a program that SIGPIPE ended, as shells give it."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Dispatch to a command; each has its own ``--help``."""
+    """Run a command, and end without a word where the reader of its output, such as ``head``, has seen enough."""
+    try:
+        status = _dispatch(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _lost_reader():
+            raise
+        return _BROKEN_PIPE
+    return status
+
+
+def _lost_reader() -> bool:
+    """Whether nobody reads standard output any more; nothing is written there again then, at exit neither."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
+
+
+def _dispatch(arguments: Sequence[str] | None) -> int:
+    """Find the command; each has its own ``--help``."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     name = arguments[0] if arguments else "--help"
     if name in COMMANDS:

@@ -1,0 +1,37 @@
+"""The console script as a program among others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from intact_fast import cli
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_ends_silently_when_its_reader_has_gone(unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "intact_fast.cli", "experiments", "--list"]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(
+        command, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_another_broken_pipe_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def command(arguments: Sequence[str]) -> int:
+        raise BrokenPipeError(*arguments)
+
+    monkeypatch.setitem(cli.COMMANDS, "train", (command, ""))
+    with (tmp_path / "output").open("w") as output:
+        monkeypatch.setattr("sys.stdout", output)
+        with pytest.raises(BrokenPipeError, match="a worker's"):
+            cli.main(["train", "a worker's"])
