@@ -120,16 +120,25 @@ _FREE = {
 
 
 def differences(old: Config, new: Config) -> list[str]:
-    """Name the options in which two configurations would train differently; a file may be named by another path."""
-    before, after = (_flat(_absolute(dataclasses.asdict(config))) for config in (old, new))
+    """Name the options in which two configurations would train differently.
+
+    A file may be named by another path, and one below the folder of runs may have moved with it.
+    """
+    before, after = (
+        _flat(_located(dataclasses.asdict(config), config.runs.resolve())) for config in (old, new)
+    )
     names = [name for name in before if before[name] != after[name] and name not in _FREE]
     return [name for name in names if not name.startswith("evaluation.")]
 
 
-def _absolute(value: Any) -> Any:
+def _located(value: Any, runs: Path) -> Any:
+    """Paths as they are found from the folder of runs, or from everywhere."""
     if isinstance(value, dict):
-        return {key: _absolute(item) for key, item in value.items()}
-    return value.resolve() if isinstance(value, Path) else value
+        return {key: _located(item, runs) for key, item in value.items()}
+    if not isinstance(value, Path):
+        return value
+    path = value.resolve()
+    return path.relative_to(runs) if path.is_relative_to(runs) else path
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ import numpy as np
 import torch
 
 from intact_fast.errors import UserError
+
+LOCK = ".lock"
+"""Name of the file by which a process keeps a folder to itself."""
 
 _SCALAR = np.float32(0).__reduce__()[0]
 _NUMPY_NUMBERS = [
@@ -42,6 +46,34 @@ def write_atomically(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def occupied(folder: Path, option: str) -> Iterator[None]:
+    """Keep other processes of ours out of a folder; the system forgets it when this process ends, however it ends.
+
+    Args:
+        folder: Made where it is missing.
+        option: How the user named it, for the error.
+
+    Raises:
+        UserError: Another process is in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # a lock of the process, not of the open file, which forked loader processes would inherit
+    with (folder / LOCK).open("w", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise UserError(
+                f"{option}: another process works in {folder}; wait for it, or use another --name"
+            ) from error
+        yield
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file is one that we leave in a folder besides its contents: a lock, or half of an atomic write."""
+    return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 
 def read_checkpoint(path: Path, option: str) -> dict[str, Any]:

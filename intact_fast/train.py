@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Sequence
 
 from intact_fast.checks import check_config
 from intact_fast.config import Config
 from intact_fast.configuration import parse_config
 from intact_fast.errors import UserError, fail, speaks
-from intact_fast.training.distributed import Interrupted, process_group
+from intact_fast.training.distributed import Interrupted, process_group, terminate_as_interrupt
 from intact_fast.training.run import Run
 
 DESCRIPTION = (
@@ -41,7 +39,7 @@ def main(
     try:
         config = _parse(arguments, program)
         check_config(config)
-        with process_group(config.device) as process, _terminate_as_interrupt():
+        with process_group(config.device) as process, terminate_as_interrupt():
             Run(config, process).execute()
     except Interrupted:
         return 0
@@ -61,20 +59,6 @@ def _parse(arguments: Sequence[str], program: str) -> Config:
     silence = io.StringIO()
     with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
         return parse_config(arguments, program, DESCRIPTION)
-
-
-@contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C outside the training loops, which handle both themselves."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 if __name__ == "__main__":

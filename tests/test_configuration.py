@@ -75,3 +75,13 @@ def test_choices_in_yaml() -> None:
         assert config.training.cuda_graph == expected
     with pytest.raises(UserError, match=r"here: .*cuda_graph is 'sometimes', not one of auto, on, off"):
         from_yaml(text.replace("cuda_graph: auto", "cuda_graph: sometimes"), "here")
+
+
+def test_what_lies_below_the_runs_may_move_with_them(tmp_path: Path) -> None:
+    def at(runs: Path, critic: Path) -> Config:
+        return replace(CPU, runs=runs, critic=replace(CPU.critic, checkpoint=critic))
+
+    here, there, elsewhere = tmp_path / "a" / "table", tmp_path / "b" / "table", tmp_path / "critic.pt"
+    assert differences(at(here, here / "c" / "critic.pt"), at(there, there / "c" / "critic.pt")) == []
+    assert differences(at(here, here / "c.pt"), at(there, here / "c.pt")) == ["critic.checkpoint"]
+    assert differences(at(here, elsewhere), at(there, elsewhere)) == []

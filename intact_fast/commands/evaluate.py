@@ -25,6 +25,7 @@ from intact_fast.evaluation.tables import describe_protocol, figures, gain_sente
 from intact_fast.models.sr_reid import SRReID
 from intact_fast.training.critic import load_critic
 from intact_fast.training.distributed import choose_device
+from intact_fast.training.known_people import refuse_known_people
 from intact_fast.training.monitoring import make_console
 from intact_fast.training.serving import (
     config_of,
@@ -90,6 +91,7 @@ def _run(arguments: list[str]) -> None:
         views: tuple[View, ...] = options.queries
     else:
         assert options.critic is not None
+        refuse_known_people(options.critic, "--critic", manifest)
         critic = load_critic(options.critic, options.arch, num_classes=None, option="--critic")
         model = SRReID(critic, None, (options.data.height, options.data.width), manifest.header.kernel)
         views = tuple(view for view in options.queries if view != "sr")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,13 +17,14 @@ from rich.markdown import Markdown
 from intact_fast.checks import check_config
 from intact_fast.config import Config, DataConfig, DatasetName
 from intact_fast.configuration import parse_config
-from intact_fast.errors import UserError, fail
+from intact_fast.errors import UserError, fail, speaks
 from intact_fast.experiments.paper_tables import TABLES
-from intact_fast.experiments.recipes import CONTROLS, RECIPES, apply, find_recipe
+from intact_fast.experiments.recipes import CONTROLS, RECIPES, SAME_AS, apply, find_recipe
 from intact_fast.experiments.rows import RowResult, Rows
+from intact_fast.experiments.side_by_side import Place, log_file, side_by_side
 from intact_fast.experiments.summary import Summary, as_json, markdown, summaries
-from intact_fast.files import write_atomically
-from intact_fast.training.distributed import Interrupted, process_group
+from intact_fast.files import occupied, write_atomically
+from intact_fast.training.distributed import Interrupted, process_group, terminate_as_interrupt
 from intact_fast.training.monitoring import make_console
 
 _PROGRAM = "intact-fast experiments"
@@ -48,6 +50,8 @@ class ExperimentOptions:
     """Data set, as `--data.dataset`; none takes the table's own."""
     seeds: int = 1
     """Seeds, from 0; of another split each where identities are split at random."""
+    jobs: int = 1
+    """Rows to run at the same time, each in a process of its own; several GPUs are taken in turn."""
     unseen: tuple[int, ...] = (6, 8)
     """Rates r to measure as well with all queries at that r, where the split does not have them."""
     list: bool = False
@@ -62,7 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     options, others = tyro.cli(ExperimentOptions, prog=_PROGRAM, args=arguments, return_unknown_args=True)
     if options.list:
         for name, recipe in RECIPES.items():
-            print(f"{name:<18} {recipe.description}")
+            others = [other for other, meant in SAME_AS.items() if meant == name]
+            print(f"{name:<18} {recipe.description}" + (f" (also: {', '.join(others)})" if others else ""))
         return 0
     try:
         names = _names(options)
@@ -73,10 +78,9 @@ def main(arguments: Sequence[str]) -> int:
             critic = replace(base.critic, checkpoint=None, init=Path("C"))
             check_config(apply(RECIPES[name], replace(base, critic=critic)))
         _run(options, names, base)
-    except Interrupted:
-        return 0
-    except KeyboardInterrupt:
-        print("Interrupted; run the same command to go on.", file=sys.stderr)
+    except (Interrupted, KeyboardInterrupt):
+        if speaks():
+            print("Interrupted; run the same command to go on.", file=sys.stderr)
         return 130
     except UserError as error:
         return fail(error, "--debug" in arguments)
@@ -89,6 +93,12 @@ def _names(options: ExperimentOptions) -> list[str]:
         raise UserError("--table, --recipes: give one of them (--list describes the recipes)")
     if options.seeds < 1:
         raise UserError(f"--seeds {options.seeds}: must be 1 or more")
+    if options.jobs < 1:
+        raise UserError(f"--jobs {options.jobs}: must be 1 or more")
+    if options.jobs > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            f"--jobs {options.jobs}: a group of torchrun runs one row at a time; leave out one of them"
+        )
     if min(options.unseen, default=1) < 1:
         raise UserError(f"--unseen {options.unseen}: rates must be 1 or more")
     rows = [] if options.table is None else [recipe for _, recipe in TABLES[options.table].rows]
@@ -120,15 +130,19 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
     title = f"{table.title} (Table {options.table})" if table else "Recipes"
     title += f": {base.data.dataset}"
     results: dict[str, list[RowResult]] = {name: [] for name in names}
-    aside = contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext()
-    with aside, process_group(base.device) as process:
+    aside = redirect_stdout(sys.stderr) if options.json else nullcontext()
+    # seed by seed, so that a table that is broken off holds whole seeds
+    places = [Place(name, seed) for seed in range(options.seeds) for name in names]
+    with aside, process_group(base.device) as process, terminate_as_interrupt(), ExitStack() as stack:
         rows = Rows(base, process, options.unseen)
-        # seed by seed, so that a table that is broken off holds whole seeds
-        for seed in range(options.seeds):
-            for name in names:
-                results[name].append(rows.obtain(name, seed))
-                shown = summaries(names, results, table, base.data.dataset)
-                process.on_main(lambda shown=shown: _write(rows.folder, title, options, shown))
+        option = f"--name {base.name}"
+        process.on_main(lambda: stack.enter_context(occupied(rows.folder, option)))
+        obtained = _one_by_one(rows, places) if options.jobs == 1 else _at_once(options, rows, base, places)
+        for place, result in obtained:
+            results[place.recipe].append(result)
+            results[place.recipe].sort(key=lambda found: found.seed)
+            shown = summaries(names, results, table, base.data.dataset)
+            process.on_main(lambda shown=shown: _write(rows.folder, title, options, shown))
         if not process.is_main:
             return
     if options.json:
@@ -137,6 +151,30 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
         text = (rows.folder / _file_name(options)).read_text(encoding="utf-8")
         make_console().print(Markdown(text))
         print(rows.folder / _file_name(options))
+
+
+def _one_by_one(rows: Rows, places: Sequence[Place]) -> Iterator[tuple[Place, RowResult]]:
+    for place in places:
+        yield place, rows.obtain(*place)
+
+
+def _at_once(
+    options: ExperimentOptions, rows: Rows, base: Config, places: Sequence[Place]
+) -> Iterator[tuple[Place, RowResult]]:
+    """The rows that are kept, then the others as they are done, which is told as it happens."""
+    for seed in range(options.seeds):
+        rows.prepare(seed)
+    kept = {place: rows.kept(*place) for place in places}
+    yield from ((place, result) for place, result in kept.items() if result is not None)
+    left = [place for place, result in kept.items() if result is None]
+    if not left:
+        return
+    console = make_console()
+    logs = log_file(base, left[0]).parent
+    console.print(f"{len(left)} rows, up to {options.jobs} at a time; {logs} has what they say.")
+    for done, (place, result) in enumerate(side_by_side(base, options.unseen, left, options.jobs), start=1):
+        console.print(f"{place.name}: Rank-1 {result.figures['Rank-1']:.1f} ({done} of {len(left)} rows)")
+        yield place, result
 
 
 def _file_name(options: ExperimentOptions) -> str:

@@ -19,7 +19,7 @@ from intact_fast.commands.serving import progress, run_command
 from intact_fast.config import DataConfig, DatasetName
 from intact_fast.data.manifest import SPLITS, Manifest, Row
 from intact_fast.data.presets import SPLIT_PRESETS, PresetName
-from intact_fast.data.splits import build_manifest, obtain_manifest, read_catalogue
+from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 
 
@@ -56,12 +56,7 @@ def _run(options: PrepareOptions) -> int:
         raise UserError(f"--out {options.out}: exists already; remove it or name another file")
     check_data(data)
     warnings: list[str] = []
-    if data.manifest is None:
-        catalogue = read_catalogue(data, partial(progress, quiet=options.json))
-        manifest = build_manifest(catalogue, data)
-        warnings = catalogue.deviations()
-    else:
-        manifest = obtain_manifest(data)
+    manifest = obtain_manifest(data, partial(progress, quiet=options.json), warnings.append)
     manifest.save(options.out)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

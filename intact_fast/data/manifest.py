@@ -77,6 +77,14 @@ class Manifest:
             digest.update(json.dumps(line, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
 
+    @cached_property
+    def data(self) -> str:
+        """Which data this is a split of: the data set, and of a user's folder what pictures it has."""
+        if self.header.dataset != "folder":
+            return self.header.dataset
+        paths = "\n".join(sorted(row.path for row in self.rows))
+        return f"folder {hashlib.sha256(paths.encode()).hexdigest()}"
+
     def split(self, *names: Split) -> list[Row]:
         """Rows of the named splits, in the manifest's order."""
         return [row for row in self.rows if row.split in names]

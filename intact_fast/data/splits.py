@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -29,8 +29,34 @@ def read_catalogue(config: DataConfig, progress: Progress = silent) -> Catalogue
     return READERS[config.dataset](config, progress)
 
 
-def obtain_manifest(config: DataConfig) -> Manifest:
+def _ignore(warning: str) -> None:
+    """Nobody listens."""
+
+
+def splits_at_random(config: DataConfig) -> bool:
+    """Whether ``config.split_seed`` decides who is tested, so that another seed is another split.
+
+    Raises:
+        UserError: The data is missing or wrong.
+    """
+    if config.manifest is not None:
+        return False
+    if config.dataset == "cuhk03":
+        return config.cuhk03_protocol == "classic"
+    if config.dataset == "folder":
+        return any(picture.subset == "all" for picture in read_catalogue(config).pictures)
+    return config.dataset in ("viper", "caviar")
+
+
+def obtain_manifest(
+    config: DataConfig, progress: Progress = silent, warn: Callable[[str], None] = _ignore
+) -> Manifest:
     """Load ``config.manifest``, or build a manifest from ``config.root``.
+
+    Args:
+        config: Where and what.
+        progress: Told how far a slow reader is.
+        warn: Told what the user should know of the data: an incomplete copy, or people who train and are tested.
 
     Raises:
         UserError: The data or the manifest is missing or wrong.
@@ -51,7 +77,24 @@ def obtain_manifest(config: DataConfig) -> Manifest:
                     "give the same value"
                 )
         return manifest
-    return build_manifest(read_catalogue(config), config)
+    catalogue = read_catalogue(config, progress)
+    manifest = build_manifest(catalogue, config)
+    for warning in [*catalogue.deviations(), *_on_both_sides(manifest)]:
+        warn(warning)
+    return manifest
+
+
+def _on_both_sides(manifest: Manifest) -> list[str]:
+    """Say where a user's own roles let people train who are tested; other data sets number both sides apart."""
+    if manifest.header.dataset != "folder":
+        return []
+    shared = manifest.labels.keys() & {row.pid for row in manifest.split("query", "gallery")}
+    if not shared:
+        return []
+    return [
+        f"folder: {len(shared)} identities are in training and in test pictures, {min(shared)} for one; where they are "
+        "the same people, the test tells nothing"
+    ]
 
 
 def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:

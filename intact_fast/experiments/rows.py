@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch import Tensor
 from intact_fast.config import Config
 from intact_fast.configuration import differences, from_yaml, to_yaml
 from intact_fast.data.manifest import Manifest, Row
-from intact_fast.data.splits import obtain_manifest
+from intact_fast.data.splits import obtain_manifest, splits_at_random
 from intact_fast.errors import UserError
 from intact_fast.evaluation.curves import read_metrics
 from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate, rank
@@ -29,10 +31,8 @@ from intact_fast.models.sr_reid import SRReID
 from intact_fast.training.critic import load_critic
 from intact_fast.training.distributed import Process
 from intact_fast.training.intact import IntactTask
-from intact_fast.training.run import Run
-
-RANDOM_SPLITS = frozenset({"viper", "caviar", "cuhk03", "folder"})
-"""Data sets whose identities are split by ``data.split_seed``: each seed is another split and another C."""
+from intact_fast.training.known_people import refuse_known_people
+from intact_fast.training.run import Run, finished_critic
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,11 @@ class RowResult:
         upper: The same of HR queries; empty where there are none.
         rank1: Rank-1 of each valid query, 0 to 1.
         r: Each valid query's r, 0 where it is natively LR.
+        pid: Each valid query's identity.
         unseen: Rank-1 in percent with all queries at an r that the split does not have.
         curve: Iterations and validation Rank-1 in percent.
-        step_ms: Milliseconds per iteration, median over the records; None without a training.
+        step_ms: Milliseconds per iteration, median over the records; None without a training, or where others ran
+            beside it.
         health: The last recorded figures of the association and of D.
     """
 
@@ -62,6 +64,7 @@ class RowResult:
     upper: dict[str, float]
     rank1: list[float]
     r: list[int]
+    pid: list[int]
     unseen: dict[str, float] = field(default_factory=dict)
     curve: list[tuple[int, float]] = field(default_factory=list)
     step_ms: float | None = None
@@ -80,14 +83,31 @@ class Rows:
         base: Configuration that recipes change; its run is the folder.
         process: This process among its peers.
         unseen: Rates r that the split does not have, to measure as well.
+        beside: Other processes run rows of the same folder at the same time. What rows share is there then, and times
+            do not tell what an iteration costs.
     """
 
-    def __init__(self, base: Config, process: Process, unseen: Sequence[int]) -> None:
+    def __init__(self, base: Config, process: Process, unseen: Sequence[int], beside: bool = False) -> None:
         self._base = base
         self._process = process
         self._unseen = tuple(unseen)
+        self._beside = beside
         self._shared: dict[Path, SharedFeatures] = {}
+        self._manifests: dict[int, Manifest] = {}
         self.folder = base.runs / base.name
+
+    def prepare(self, seed: int) -> None:
+        """Make what the rows of a seed share: the split and C."""
+        self._manifest(seed)
+        self._critic(seed)
+        _release()
+
+    def kept(self, recipe: str, seed: int) -> RowResult | None:
+        """A row's result from its file, where the same was measured before."""
+        manifest = self._manifest(seed)
+        unseen = {str(r) for r in self._unseen_of(manifest)}
+        config = self._config(recipe, seed, self._critic(seed))
+        return self._process.on_main(lambda: _read(self._path(config), config, unseen, manifest.hash))
 
     def obtain(self, recipe: str, seed: int) -> RowResult:
         """Give a row's result, from its file where the same was measured before.
@@ -97,14 +117,12 @@ class Rows:
         Raises:
             UserError: As a training or an evaluation does.
         """
+        known = self.kept(recipe, seed)
+        if known is not None:
+            return known
         manifest = self._manifest(seed)
         critic = self._critic(seed)
         config = self._config(recipe, seed, critic)
-        path = self.folder / config.name / "result.json"
-        unseen = {str(r) for r in self._unseen_of(manifest)}
-        known = self._process.on_main(lambda: _read(path, config, unseen))
-        if known is not None:
-            return known
         _release()
         run = Run(config, self._process)
         if RECIPES[recipe].trains == "generator":
@@ -116,8 +134,11 @@ class Rows:
         _release()
         evaluation = self._evaluate(model, manifest, critic, config)
         result = self._result(recipe, seed, config, manifest, evaluation, model, view)
-        self._process.on_main(lambda: result.save(path))
+        self._process.on_main(lambda: result.save(self._path(config)))
         return result
+
+    def _path(self, config: Config) -> Path:
+        return self.folder / config.name / "result.json"
 
     def _config(self, recipe: str, seed: int, critic: Path) -> Config:
         """A row's own configuration."""
@@ -126,6 +147,8 @@ class Rows:
         config = replace(config, runs=self.folder, name=f"{recipe}-seed{seed}")
         if chosen.trains == "critic":
             training = config.training
+            # its learning rate runs through one cycle, so that a longer training is another one and no continuation
+            config = replace(config, name=f"{recipe}-{training.iterations}-seed{seed}")
             settings = replace(
                 config.critic,
                 init=critic,
@@ -138,10 +161,15 @@ class Rows:
             settings = replace(config.critic, checkpoint=critic, init=None)
         return replace(config, critic=settings)
 
+    @cached_property
+    def _at_random(self) -> bool:
+        """Whether each seed is another split, with another C."""
+        return self._process.on_main(lambda: splits_at_random(self._base.data))
+
     def _seeded(self, seed: int) -> Config:
         config = replace(self._base, seed=self._base.seed + seed)
         data = config.data
-        if data.manifest is None and data.dataset in RANDOM_SPLITS:
+        if self._at_random:
             data = replace(data, split_seed=data.split_seed + seed)
         return replace(config, data=data)
 
@@ -154,14 +182,19 @@ class Rows:
 
     def _critic(self, seed: int) -> Path:
         """The frozen C that rows share: the user's, or one trained once for each split."""
-        if self._base.critic.checkpoint is not None:
-            return self._base.critic.checkpoint
-        config = self._seeded(seed)
-        if config.data.manifest is not None or config.data.dataset not in RANDOM_SPLITS:
+        given = self._base.critic.checkpoint
+        if given is not None:
+            manifest = self._manifest(seed)
+            # rows that train G use its classes, which is looked at when they do
+            self._process.on_main(lambda: refuse_known_people(given, "--critic.checkpoint", manifest))
+            return given
+        if not self._at_random:
             seed = 0
-            config = self._seeded(seed)
-            self._manifest(seed)
+        config = self._seeded(seed)
+        self._manifest(seed)
         config = replace(self._on_split(config, seed), runs=self.folder, name=f"critic-seed{seed}")
+        if self._beside:
+            return finished_critic(config)
         return Run(config, self._process).train_critic()
 
     def _manifest(self, seed: int) -> Manifest:
@@ -170,10 +203,16 @@ class Rows:
         Raises:
             UserError: The folder holds another split of that seed.
         """
+        if seed in self._manifests:
+            return self._manifests[seed]
         path = self._manifest_path(seed)
+        # each seed of the same people has the same to say
+        warn = _warn if seed == 0 and not self._beside else _say_nothing
+
+        data = self._seeded(seed).data
 
         def obtain() -> Manifest:
-            manifest = obtain_manifest(self._seeded(seed).data)
+            manifest = obtain_manifest(data, warn=warn)
             if not path.is_file():
                 manifest.save(path)
             elif Manifest.load(path).hash != manifest.hash:
@@ -182,7 +221,8 @@ class Rows:
                 )
             return manifest
 
-        return self._process.on_main(obtain)
+        self._manifests[seed] = self._process.on_main(obtain)
+        return self._manifests[seed]
 
     def _without_generator(self, config: Config, critic: Path) -> SRReID:
         data, settings = config.data, config.critic
@@ -230,12 +270,13 @@ class Rows:
             self._figures(evaluation, "hr", manifest) if "hr" in evaluation.rankings else {},
             ranking.rank1_per_query.tolist(),
             [row.r or 0 for row in rows],
+            [row.pid for row in rows],
             {
                 str(r): self._at(r, evaluation, model, manifest, config, view)
                 for r in self._unseen_of(manifest)
             },
             history.curve(),
-            history.step_ms(config.training.batch_size * self._process.world_size),
+            None if self._beside else history.step_ms(config.training.batch_size * self._process.world_size),
             history.health(),
         )
 
@@ -277,6 +318,14 @@ class Rows:
         return self._rank1(features, queries, evaluation, manifest, config.evaluation.protocol)
 
 
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def _say_nothing(text: str) -> None:
+    """Somebody has said it."""
+
+
 def _release() -> None:
     """Give back what a finished training held, on the GPU above all: other processes may want to work there.
 
@@ -288,8 +337,8 @@ def _release() -> None:
         torch.cuda.empty_cache()
 
 
-def _read(path: Path, config: Config, unseen: set[str]) -> RowResult | None:
-    """A kept result, where it is of this very configuration; one of another version is measured again."""
+def _read(path: Path, config: Config, unseen: set[str], manifest: str) -> RowResult | None:
+    """A kept result, where it is of this very configuration and split; one of another version is measured again."""
     if not path.is_file():
         return None
     try:
@@ -304,6 +353,7 @@ def _read(path: Path, config: Config, unseen: set[str]) -> RowResult | None:
         and old.training.iterations == config.training.iterations
         and old.evaluation == config.evaluation
         and result.unseen.keys() == unseen
+        and result.manifest == manifest
     )
     return result if same else None
 

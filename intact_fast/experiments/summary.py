@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,14 @@ from intact_fast.experiments.rows import RowResult
 _DRAWS = 2000
 _INTERVAL = (2.5, 97.5)
 _COLUMNS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "multi-shot Rank-1", "PSNR (dB)", "SSIM")
+_UPPER = ("Rank-1", "mAP", "multi-shot Rank-1")
 REFERENCES = ("mse+id+gan", "feature-matching")
 """What INTACT's gain is measured against."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A bootstrap interval over queries, in points of Rank-1."""
+    """A bootstrap interval over the people who are asked for, in points of Rank-1."""
 
     low: float
     high: float
@@ -31,26 +32,28 @@ class Interval:
         return f"[{self.low:.1f}, {self.high:.1f}]"
 
 
-def bootstrap(per_seed: Sequence[tuple[str, Sequence[float]]], draws: int = _DRAWS) -> Interval:
+def bootstrap(per_seed: Sequence[tuple[Sequence[int], Sequence[float]]], draws: int = _DRAWS) -> Interval:
     """95 % interval of a mean over queries, averaged over seeds.
 
-    Queries are drawn with replacement, the same ones for all seeds that share a split, so that it tells how much the
-    figure depends on which people were asked for, and not how much on the training: that is the spread over seeds.
+    People are drawn with replacement, each with all of its queries, which succeed and fail together, and the same
+    people for all seeds, whether these share a split or split the same people otherwise. So it tells how much the
+    figure depends on who was asked for, and not how much on the training: that is the spread over seeds.
 
     Args:
-        per_seed: Of each seed, the hash of its split and a value of each query, 0 to 1 (-1 to 1 for differences).
+        per_seed: Of each seed, the identity and a value of each query, 0 to 1 (-1 to 1 for differences).
         draws: How often.
     """
-    rng = np.random.default_rng(0)
-    by_split: dict[str, list[Sequence[float]]] = {}
-    for split, values in per_seed:
-        by_split.setdefault(split, []).append(values)
-    sums = np.zeros(draws)
-    for values in by_split.values():
-        over_seeds = np.asarray(values, dtype=np.float64).sum(axis=0)
-        for draw in range(draws):
-            sums[draw] += over_seeds[rng.integers(len(over_seeds), size=len(over_seeds))].mean()
-    low, high = np.percentile(100 * sums / len(per_seed), _INTERVAL)
+    people = sorted({pid for pids, _ in per_seed for pid in pids})
+    even = np.full(len(people), 1 / len(people))
+    # times that each person is drawn, draws×people
+    drawn = np.random.default_rng(0).multinomial(len(people), even, size=draws).astype(np.float64)
+    means = np.zeros(draws)
+    for pids, values in per_seed:
+        place = np.searchsorted(people, pids)
+        sums, counts = np.bincount(place, values, len(people)), np.bincount(place, minlength=len(people))
+        asked = drawn @ counts
+        means += np.divide(drawn @ sums, asked, out=np.full(draws, np.mean(values)), where=asked > 0)
+    low, high = np.percentile(100 * means / len(per_seed), _INTERVAL)
     return Interval(float(low), float(high))
 
 
@@ -82,7 +85,7 @@ class Summary:
 
     def interval(self) -> Interval:
         """Of Rank-1."""
-        return bootstrap([(r.manifest, r.rank1) for r in self.results])
+        return bootstrap([(r.pid, r.rank1) for r in self.results])
 
     def per_r(self) -> dict[int, float]:
         """Rank-1 in percent of the queries of each r, seen and unseen."""
@@ -102,7 +105,8 @@ class Summary:
         if not pairs:
             return None
         assert all(a.manifest == b.manifest for a, b in pairs)
-        differences = [(a.manifest, np.subtract(a.rank1, b.rank1).tolist()) for a, b in pairs]
+        assert all(a.pid == b.pid for a, b in pairs)
+        differences = [(a.pid, np.subtract(a.rank1, b.rank1).tolist()) for a, b in pairs]
         return 100 * float(np.mean([np.mean(d) for _, d in differences])), bootstrap(differences)
 
 
@@ -115,7 +119,7 @@ def markdown(title: str, table: PaperTable | None, rows: Sequence[Summary], note
     """The table as a document."""
     parts = [f"# {title}", _main_table(rows), _upper(rows)]
     if table is not None:
-        parts.append(_beside_paper(rows))
+        parts.append(_beside_paper(table, rows))
     parts += [_per_r_table(rows), _gains(rows), _training_table(rows), "\n".join(f"- {n}" for n in notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -132,6 +136,14 @@ def as_json(rows: Sequence[Summary]) -> dict[str, Any]:
             "figures": {k: {"mean": v[0], "std": v[1]} for k, v in columns.items() if v is not None},
             "rank1_interval": [interval.low, interval.high],
             "per_r": row.per_r(),
+            "upper": {
+                name: v for name in _UPPER if (v := _mean(r.upper.get(name) for r in row.results)) is not None
+            },
+            "gains": {
+                name: {"points": points, "interval": [interval.low, interval.high]}
+                for name, (points, interval) in gains(row, rows).items()
+            },
+            "reached": list(reached(row, rows).values()),
             "paper": dict(row.paper),
             "health": [r.health for r in row.results],
             "step_ms": [r.step_ms for r in row.results],
@@ -139,9 +151,15 @@ def as_json(rows: Sequence[Summary]) -> dict[str, Any]:
     return plain
 
 
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Over the seeds that have one."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
 def _main_table(rows: Sequence[Summary]) -> str:
     seeds = len({r.seed for row in rows for r in row.results})
-    header = ["", *_COLUMNS, "Rank-1, 95 % over queries"]
+    header = ["", *_COLUMNS, "Rank-1, 95 % over people"]
     lines = [header]
     for row in rows:
         cells = [_cell(row.column(name), name) for name in _COLUMNS]
@@ -152,7 +170,7 @@ def _main_table(rows: Sequence[Summary]) -> str:
 
 def _upper(rows: Sequence[Summary]) -> str:
     found = []
-    for name in ("Rank-1", "mAP", "multi-shot Rank-1"):
+    for name in _UPPER:
         # a fine-tuned C, or a gallery that G has changed, has an upper bound of its own
         shared = [
             row
@@ -166,7 +184,7 @@ def _upper(rows: Sequence[Summary]) -> str:
     return f"HR queries through the same C (upper bound): {', '.join(found)}." if found else ""
 
 
-def _beside_paper(rows: Sequence[Summary]) -> str:
+def _beside_paper(table: PaperTable, rows: Sequence[Summary]) -> str:
     lines = [["", "ours", "the paper's", "difference"]]
     for row in rows:
         for name, reported in row.paper.items():
@@ -175,7 +193,10 @@ def _beside_paper(rows: Sequence[Summary]) -> str:
                 digits = 3 if name == "SSIM" else 1
                 cells = [f"{v:.{digits}f}" for v in (found[0], reported)]
                 lines.append([f"{row.label}: {name}", *cells, f"{found[0] - reported:+.{digits}f}"])
-    return "Beside the paper:\n\n" + markdown_lines(lines) if len(lines) > 1 else ""
+    parts = ["Beside the paper:\n\n" + markdown_lines(lines)] if len(lines) > 1 else []
+    if not any(row.paper for row in rows if row.recipe != "intact") and table.dataset is not None:
+        parts.append(f"The paper has the other rows of this table on {table.dataset} alone.")
+    return "\n\n".join(parts)
 
 
 def _per_r_table(rows: Sequence[Summary]) -> str:
@@ -183,31 +204,49 @@ def _per_r_table(rows: Sequence[Summary]) -> str:
     if not rates:
         return ""
     seen = {value for row in rows for result in row.results for value in result.r}
-    lines = [["Rank-1 at", *(f"r = {r}" + ("" if r in seen else " (not in the split)") for r in rates)]]
+    heads = (f"r = {r}" + ("" if r in seen else " (not in the split: all queries)") for r in rates)
+    lines = [["Rank-1 at", *heads]]
     for row in rows:
         found = row.per_r()
         lines.append([row.label, *(f"{found[r]:.1f}" if r in found else "–" for r in rates)])
     return markdown_lines(lines)
 
 
+def gains(row: Summary, rows: Sequence[Summary]) -> dict[str, tuple[float, Interval]]:
+    """A row's gain in Rank-1 over each reference that is there; empty where it trains no G."""
+    if RECIPES[row.recipe].trains != "generator":
+        return {}
+    references = {other.recipe: other for other in rows if other.recipe in REFERENCES and other is not row}
+    found = {name: row.against(references[name]) for name in REFERENCES if name in references}
+    return {name: gain for name, gain in found.items() if gain is not None}
+
+
 def _gains(rows: Sequence[Summary]) -> str:
-    by_name = {row.recipe: row for row in rows}
-    lines = [["gain in Rank-1, paired by query", "points", "95 % over queries"]]
+    lines = [["gain in Rank-1, paired by query", "points", "95 % over people"]]
     for row in rows:
-        for name in REFERENCES:
-            if RECIPES[row.recipe].trains != "generator" or name not in by_name or name == row.recipe:
-                continue
-            found = row.against(by_name[name])
-            if found is not None:
-                lines.append([f"{row.label} over `{name}`", f"{found[0]:+.1f}", str(found[1])])
+        for name, (points, interval) in gains(row, rows).items():
+            lines.append([f"{row.label} over `{name}`", f"{points:+.1f}", str(interval)])
     return markdown_lines(lines) if len(lines) > 1 else ""
+
+
+def reached(row: Summary, rows: Sequence[Summary]) -> dict[int, int | None]:
+    """By seed, the first validated iteration at which a row is as good as ``mse+id+gan`` in the end; None if never."""
+    baseline = {
+        r.seed: r.curve[-1][1]
+        for other in rows
+        if other.recipe == "mse+id+gan"
+        for r in other.results
+        if r.curve
+    }
+    return {
+        r.seed: iterations_to_reach(r, baseline[r.seed])
+        for r in row.results
+        if r.curve and r.seed in baseline
+    }
 
 
 def _training_table(rows: Sequence[Summary]) -> str:
     """What a row costs, how soon it is as good as the baseline in the end, and whether φ learned anything."""
-    baseline = {
-        r.seed: r.curve[-1][1] for row in rows if row.recipe == "mse+id+gan" for r in row.results if r.curve
-    }
     lines = [
         [
             "training",
@@ -218,13 +257,10 @@ def _training_table(rows: Sequence[Summary]) -> str:
         ]
     ]
     for row in rows:
-        steps = [r.step_ms for r in row.results if r.step_ms is not None]
-        if not steps:
+        if RECIPES[row.recipe].trains != "generator":
             continue
+        steps = [r.step_ms for r in row.results if r.step_ms is not None]
         last = [r.curve[-1][1] for r in row.results if r.curve]
-        reached = [
-            iterations_to_reach(r, baseline[r.seed]) for r in row.results if r.curve and r.seed in baseline
-        ]
         health = [r.health for r in row.results if "validation/r2" in r.health]
         r2 = (
             " / ".join(
@@ -237,9 +273,9 @@ def _training_table(rows: Sequence[Summary]) -> str:
         lines.append(
             [
                 row.label,
-                f"{np.mean(steps):.0f}",
+                f"{np.mean(steps):.0f}" if steps else "–",
                 _cell(mean_std(last), "") if last else "–",
-                ", ".join("never" if n is None else str(n) for n in reached) or "–",
+                ", ".join("never" if n is None else str(n) for n in reached(row, rows).values()) or "–",
                 r2,
             ]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from intact_fast.losses import identity_loss
 from intact_fast.models import OSNet, build_osnet
 from intact_fast.models.osnet_weights import CLASSIFIER, load_osnet, osnet_state
 from intact_fast.training.distributed import Process
+from intact_fast.training.known_people import KnownPeople, stored
 from intact_fast.training.optimisers import Updater, gradient_norm
 from intact_fast.training.steps import Record
 
@@ -148,10 +150,16 @@ def initialise_critic(critic: OSNet, path: Path, arch: str, keep_classifier: boo
     load_osnet(critic, backbone, path, option, missing_allowed=classifier)
 
 
-def critic_checkpoint(critic: OSNet, arch: str) -> dict[str, Any]:
-    """The file form of a finished critic; ``state_dict`` is where torchreid looks, too."""
+def critic_checkpoint(critic: OSNet, arch: str, known: Sequence[KnownPeople] = ()) -> dict[str, Any]:
+    """The file form of a finished critic; ``state_dict`` is where torchreid looks, too.
+
+    Args:
+        critic: The network.
+        arch: Its variant.
+        known: Whom it was trained on, training by training.
+    """
     state = {k: v.cpu() for k, v in critic.state_dict().items()}
-    return {"arch": arch, "enlarge": critic.enlarge, "state_dict": state}
+    return {"arch": arch, "enlarge": critic.enlarge, "trained_on": stored(known), "state_dict": state}
 
 
 def _state_of(path: Path, option: str, arch: str) -> tuple[dict[str, Tensor], int | None]:

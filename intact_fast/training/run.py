@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -17,6 +19,7 @@ from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.features import PictureSource
 from intact_fast.evaluation.report import save_notes
+from intact_fast.files import is_leftover, occupied
 from intact_fast.models import OSNet, build_osnet
 from intact_fast.models.sr_reid import SRReID
 from intact_fast.presentation import present, tell
@@ -25,6 +28,7 @@ from intact_fast.training.critic import CriticTask, critic_checkpoint, initialis
 from intact_fast.training.distributed import Process
 from intact_fast.training.held_out import HeldOutAssociation
 from intact_fast.training.intact import IntactTask, autocast_type
+from intact_fast.training.known_people import people_of, read_known_people, refuse_known_people
 from intact_fast.training.loop import Cadence, Fingerprint, run_task
 from intact_fast.training.monitoring import Monitor
 from intact_fast.training.networks import describe_training
@@ -57,23 +61,28 @@ class Run:
 
     def execute(self) -> Evaluation:
         """Train and evaluate; every process gets the same evaluation."""
-        with self.monitor:
+        with self._folder_to_itself(), self.monitor:
             return self._finish(self._train())
 
     def train(self) -> SRReID:
         """Train without the evaluation; every process gets what would be evaluated."""
-        with self.monitor:
+        with self._folder_to_itself(), self.monitor:
             return self._model(self._train())
 
     def train_critic(self) -> Path:
         """Train C alone, or take up the one that is there; the file that holds it."""
-        with self.monitor:
+        with self._folder_to_itself(), self.monitor:
             self._obtain_critic(self._begin())
-        return self._finished_critic
+        return finished_critic(self.config)
 
-    @property
-    def _finished_critic(self) -> Path:
-        return self.folder / "checkpoints" / "critic.pt"
+    @contextmanager
+    def _folder_to_itself(self) -> Iterator[None]:
+        """Keep other runs out of the folder, after a look at whose it is."""
+        option = f"--name {self.config.name}"
+        self.process.on_main(lambda: _check_claim(self.folder, self.config))
+        with ExitStack() as stack:
+            self.process.on_main(lambda: stack.enter_context(occupied(self.folder, option)))
+            yield
 
     def _begin(self) -> Fingerprint:
         self._claim_folder()
@@ -101,8 +110,7 @@ class Run:
         self.monitor.say(text[0].upper() + text[1:] + ".")
 
     def _claim_folder(self) -> None:
-        """Write config.yaml, or check that the folder's own asks for the same training."""
-        self.process.on_main(lambda: _check_claim(self.folder, self.config))
+        """Write config.yaml, which tells whose the folder is."""
         if self.process.is_main:
             save_config(self.config, self.folder / "config.yaml")
         self.monitor.say(to_yaml(self.config).rstrip())
@@ -120,7 +128,9 @@ class Run:
         def obtain() -> Manifest:
             if path.is_file() and _has_trained(self.folder):
                 return Manifest.load(path)
-            manifest = obtain_manifest(self.config.data)
+            manifest = obtain_manifest(
+                self.config.data, warn=lambda text: self.monitor.say(f"warning: {text}")
+            )
             manifest.save(path)
             return manifest
 
@@ -167,6 +177,7 @@ class Run:
     def _obtain_critic(self, fingerprint: Fingerprint) -> OSNet:
         config = self.config.critic
         classes = len(self.manifest.labels)
+        self.process.on_main(self._refuse_known_people)
         if config.checkpoint is not None:
             critic = load_critic(config.checkpoint, config.arch, classes, enlarge=config.enlarge)
             self._note(f"critic {config.arch} loaded from {config.checkpoint}")
@@ -174,7 +185,7 @@ class Run:
         if config.init is not None:
             classifier = "is kept" if config.keep_classifier else f"starts fresh with {classes} identities"
             self._note(f"critic's backbone from {config.init}; its classifier {classifier}")
-        finished = self._finished_critic
+        finished = finished_critic(self.config)
         if self.process.on_main(finished.is_file):
             self.monitor.say(f"Critic already trained: {finished}")
             return load_critic(finished, config.arch, classes, enlarge=config.enlarge)
@@ -200,9 +211,19 @@ class Run:
         # every process goes on with rank 0's critic, batch statistics included
         critic.load_state_dict(self.process.broadcast(critic_checkpoint(critic, config.arch)["state_dict"]))
         if self.process.is_main:
-            write_checkpoint(critic_checkpoint(critic, config.arch), finished)
+            known = [] if config.init is None else read_known_people(config.init, "--critic.init")
+            known.append(people_of(self.manifest))
+            write_checkpoint(critic_checkpoint(critic, config.arch, known), finished)
         self.process.barrier()
         return critic
+
+    def _refuse_known_people(self) -> None:
+        """See that the C that is given does not know the test identities."""
+        config = self.config.critic
+        if config.checkpoint is not None:
+            refuse_known_people(config.checkpoint, "--critic.checkpoint", self.manifest, keeps_classes=True)
+        elif config.init is not None:
+            refuse_known_people(config.init, "--critic.init", self.manifest, config.keep_classifier)
 
     def _train_intact(self, critic: OSNet, fingerprint: Fingerprint) -> IntactTask:
         training = self.config.training
@@ -323,6 +344,11 @@ class Run:
         tell(present(self._source(model), result, self.folder, checkpoint, notes), self.monitor.console)
 
 
+def finished_critic(config: Config) -> Path:
+    """Where a run keeps its C when it is trained."""
+    return config.runs / config.name / "checkpoints" / "critic.pt"
+
+
 def _has_trained(folder: Path) -> bool:
     """Whether a run's folder holds anything that its settings bind."""
     return any((folder / "checkpoints").rglob("*.pt"))
@@ -332,7 +358,7 @@ def _check_claim(folder: Path, config: Config) -> None:
     """Raise UserError unless the folder is free, or holds this very run."""
     path = folder / "config.yaml"
     if not path.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not (folder.is_dir() and all(map(is_leftover, folder.iterdir()))):
             raise UserError(
                 f"--name {config.name}: {folder} exists and is no run of ours; use another --name"
             )

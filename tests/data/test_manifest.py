@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from conftest import write_picture
 from intact_fast.config import DataConfig
 from intact_fast.data.catalogue import Catalogue, Picture
 from intact_fast.data.manifest import Manifest
-from intact_fast.data.splits import build_manifest, obtain_manifest
+from intact_fast.data.splits import build_manifest, obtain_manifest, splits_at_random
 from intact_fast.errors import UserError
 
 
@@ -117,3 +118,24 @@ def test_a_manifest_of_another_data_set_is_named(tmp_path: Path, picture_folder:
     obtain_manifest(config).save(tmp_path / "split.jsonl")
     with pytest.raises(UserError, match=r"--data\.dataset viper: the manifest .* is of folder; give --data"):
         obtain_manifest(replace(config, dataset="viper", manifest=tmp_path / "split.jsonl"))
+
+
+def test_people_who_train_and_are_tested_are_told(tmp_path: Path) -> None:
+    for role, pids in (("train", (1, 2, 3)), ("query", (3, 4)), ("gallery", (3, 4))):
+        for pid in pids:
+            for camera in (1, 2):
+                write_picture(tmp_path / role / f"{pid}_cam{camera}.jpg", pid)
+    warnings: list[str] = []
+    config = DataConfig(dataset="folder", root=tmp_path)
+    obtain_manifest(config, warn=warnings.append)
+    (warning,) = warnings
+    assert "1 identities are in training and in test pictures, 3 for one" in warning
+    assert not splits_at_random(config)
+
+
+def test_what_is_split_at_random(picture_folder: Callable[..., Path]) -> None:
+    assert splits_at_random(DataConfig(dataset="folder", root=picture_folder()))
+    assert splits_at_random(DataConfig(dataset="cuhk03"))
+    assert not splits_at_random(DataConfig(dataset="cuhk03", cuhk03_protocol="new"))
+    assert not splits_at_random(DataConfig(dataset="market1501"))
+    assert not splits_at_random(DataConfig(dataset="viper", manifest=Path("split.jsonl")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import weakref
@@ -18,6 +19,7 @@ from intact_fast.data.manifest import Manifest
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.experiments.rows import RowResult, Rows
 from intact_fast.training import run
+from intact_fast.training.distributed import Interrupted
 from intact_fast.training.intact import IntactTask
 
 TINY = (
@@ -45,13 +47,13 @@ def test_a_table_with_controls(
     folder = tmp_path / "runs" / "table"
     names = {path.parent.name for path in folder.glob("*/result.json")}
     rows = ("intact", "no-bridge", "lr", "critic-mlr", "mse+id+gan", "feature-matching")
-    assert names == {f"{row}-seed0" for row in rows}
+    assert names == {f"{row}-2-seed0" if row == "critic-mlr" else f"{row}-seed0" for row in rows}
     assert (folder / "critic-seed0" / "checkpoints" / "critic.pt").is_file()
     trained = [p for p in folder.glob("*/checkpoints/critic.pt") if "critic" not in p.parts[-3]]
     assert not trained, "every row takes the shared critic"
     text = (folder / "table5.md").read_text(encoding="utf-8")
     assert "Without (Fig. 5 d) (`no-bridge`)" in text
-    assert "r = 6 (not in the split)" in text
+    assert "r = 6 (not in the split: all queries)" in text
     assert text.index("Without (Fig. 5 d)") < text.index("With (Fig. 5 c)"), "in the table's order"
     plain = json.loads((folder / "table5.json").read_text(encoding="utf-8"))
     assert plain.keys() == set(rows)
@@ -109,7 +111,7 @@ def test_finished_rows_are_kept_and_others_run(
     # another rate is measured, and nothing is trained
     assert experiments("--recipes", "sole-sr", *options, "--unseen", 6, 8) == 0
     assert measured == ["sole-sr", "mse+id", "sole-sr"]
-    assert "r = 8 (not in the split)" in (tmp_path / "runs" / "table" / "recipes.md").read_text(
+    assert "r = 8 (not in the split: all queries)" in (tmp_path / "runs" / "table" / "recipes.md").read_text(
         encoding="utf-8"
     )
 
@@ -128,7 +130,65 @@ def test_a_table_can_be_moved(
     at = options.index("--runs")
     relative = [*options[: at + 1], "runs", *options[at + 2 :]]
     assert experiments("--recipes", "lr", "mse+id", *relative) == 0
-    assert (tmp_path / "runs" / "table" / "mse+id-seed0" / "result.json").read_bytes() == before
+    moved = tmp_path / "elsewhere" / "runs"
+    moved.parent.mkdir()
+    (tmp_path / "runs").rename(moved)
+    assert experiments("--recipes", "lr", "mse+id", *options[: at + 1], moved, *options[at + 2 :]) == 0
+    assert (moved / "table" / "mse+id-seed0" / "result.json").read_bytes() == before
+    # and a training goes on there
+    longer = [*options[: at + 1], moved, *options[at + 2 :], "--training.iterations", 3]
+    assert experiments("--recipes", "critic-mlr", "mse+id", *longer) == 0
+    capsys.readouterr()
+
+
+def test_a_table_can_be_made_longer(options: list[object], tmp_path: Path) -> None:
+    """C's learning rate runs through one cycle, so that a longer `critic-mlr` is another training."""
+    recipes = ("--recipes", "critic-mlr", "mse+id")
+    assert experiments(*recipes, *options) == 0
+    assert experiments(*recipes, *options, "--training.iterations", 3) == 0
+    names = {path.name for path in (tmp_path / "runs" / "table").glob("critic-mlr*")}
+    assert names == {"critic-mlr-2-seed0", "critic-mlr-3-seed0"}
+
+
+def test_a_critic_of_another_split_is_refused(
+    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert experiments("--recipes", "lr", *options) == 0
+    critic = tmp_path / "runs" / "table" / "critic-seed0" / "checkpoints" / "critic.pt"
+    own = [*options, "--name", "own", "--critic.checkpoint", critic]
+    assert experiments("--recipes", "lr", *own) == 0
+    capsys.readouterr()
+    assert experiments("--recipes", "lr", *own, "--seeds", 2) == 2
+    assert re.search(
+        r"--critic\.checkpoint .* was trained on \d of the 6 test identities", capsys.readouterr().err
+    )
+    root = options[options.index("--data.root") + 1]
+    folder = ("--data.dataset", "folder", "--data.root", root, "--data.val-fraction", 0.4)
+    size = ("--data.height", 48, "--data.width", 32, "--arch", "osnet_x0_25")
+    evaluate = ["evaluate", "--critic", critic, *folder, *size]
+    assert main([str(a) for a in evaluate]) == 0
+    assert main([str(a) for a in [*evaluate, "--data.split-seed", 1]]) == 2
+    assert "--critic " in capsys.readouterr().err
+
+
+def test_results_of_another_split_are_not_taken(
+    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert experiments("--recipes", "lr", *options) == 0
+    folder = tmp_path / "runs" / "table"
+    (folder / "splits" / "seed0.jsonl").unlink()
+    result = folder / "lr-seed0" / "result.json"
+    before = json.loads(result.read_text())["manifest"]
+    other = (
+        "--name",
+        "table",
+        "--data.factors",
+        3,
+        "--critic.checkpoint",
+        folder / "critic-seed0/checkpoints/critic.pt",
+    )
+    assert experiments("--recipes", "lr", *options, *other) == 0
+    assert json.loads(result.read_text())["manifest"] != before
     capsys.readouterr()
 
 
@@ -154,6 +214,17 @@ def test_another_split_in_the_same_folder_is_refused(
     assert "is another split than now; use another --name" in capsys.readouterr().err
 
 
+def test_an_interrupted_table_is_no_success(
+    options: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*arguments: object) -> RowResult:
+        raise Interrupted
+
+    monkeypatch.setattr(Rows, "obtain", stopped)
+    assert experiments("--recipes", "lr", *options) == 130
+    assert "run the same command to go on" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -174,7 +245,9 @@ def test_mistakes(arguments: list[object], expected: str, capsys: pytest.Capture
 
 def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert experiments("--list") == 0
-    assert "feature-matching" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "feature-matching" in listed
+    assert "(also: sr+id)" in listed
 
 
 def test_two_processes_share_a_table(

@@ -8,6 +8,7 @@ import pytest
 from intact_fast.experiments.paper_tables import TABLES
 from intact_fast.experiments.rows import RowResult
 from intact_fast.experiments.summary import (
+    Interval,
     as_json,
     bootstrap,
     iterations_to_reach,
@@ -20,25 +21,50 @@ from intact_fast.experiments.summary import (
 def result(recipe: str, seed: int, rank1: list[float], **more: object) -> RowResult:
     figures = {"Rank-1": 100 * float(np.mean(rank1)), "mAP": 50.0}
     r = [2 if i % 2 else 4 for i in range(len(rank1))]
-    return RowResult(recipe, seed, "", "manifest", figures, {"Rank-1": 90.0}, rank1, r, **more)  # type: ignore[arg-type]
+    pid = list(range(len(rank1)))
+    return RowResult(recipe, seed, "", "manifest", figures, {"Rank-1": 90.0}, rank1, r, pid, **more)  # type: ignore[arg-type]
+
+
+def width(interval: Interval) -> float:
+    return interval.high - interval.low
 
 
 def test_bootstrap_covers_the_standard_error() -> None:
     values = np.random.default_rng(1).random(400)
-    interval = bootstrap([("split", values.tolist())])
+    people = list(range(400))
+    interval = bootstrap([(people, values.tolist())])
     error = 100 * values.std() / 20
     assert interval.low == pytest.approx(100 * values.mean() - 1.96 * error, abs=0.3 * error)
     assert interval.high == pytest.approx(100 * values.mean() + 1.96 * error, abs=0.3 * error)
-    width = interval.high - interval.low
-    # other people in each split tell more, the same people asked again do not
-    others = bootstrap([(str(seed), values.tolist()) for seed in range(4)])
-    assert others.high - others.low == pytest.approx(width / 2, rel=0.15)
-    again = bootstrap([("split", values.tolist())] * 4)
-    assert again.high - again.low == pytest.approx(width)
+    again = bootstrap([(people, values.tolist())] * 4)
+    assert width(again) == pytest.approx(width(interval))
+
+
+def test_more_queries_of_the_same_people_tell_no_more() -> None:
+    """A person's queries succeed and fail together; over queries the interval would be half as wide."""
+    values = np.random.default_rng(1).random(400)
+    once = bootstrap([(list(range(400)), values.tolist())])
+    four_times = bootstrap([(np.repeat(np.arange(400), 4).tolist(), np.repeat(values, 4).tolist())])
+    assert width(four_times) == pytest.approx(width(once))
+
+
+def test_the_same_people_split_otherwise_are_not_others() -> None:
+    """Random halves of 800 people, as easy to find in each: ten splits are not ten times as many people."""
+    rng = np.random.default_rng(1)
+    values = rng.random(800)
+    halves = [rng.permutation(800)[:400] for _ in range(10)]
+    interval = bootstrap([(half.tolist(), values[half].tolist()) for half in halves])
+    error = 100 * values.std() / 800**0.5
+    assert width(interval) == pytest.approx(2 * 1.96 * error, rel=0.15)
 
 
 def test_bootstrap_of_a_constant_is_a_point() -> None:
-    interval = bootstrap([("a", [1.0, 1.0]), ("b", [0.0, 0.0])])
+    interval = bootstrap([([0, 1], [1.0, 1.0]), ([0, 1], [0.0, 0.0])])
+    assert (interval.low, interval.high) == (50, 50)
+
+
+def test_a_draw_without_anyone_of_a_seed_counts_as_its_mean() -> None:
+    interval = bootstrap([([0], [1.0]), ([1], [0.0])])
     assert (interval.low, interval.high) == (50, 50)
 
 
@@ -95,3 +121,17 @@ def test_document_shows_both_sides_and_the_missing_parts() -> None:
     plain = as_json(rows)
     assert plain["intact"]["figures"]["Rank-1"] == {"mean": 100.0, "std": None}
     assert plain["lr"]["paper"] == {}
+    assert plain["lr"]["gains"] == {}
+    assert plain["intact"]["gains"]["mse+id+gan"]["points"] == 50
+    assert plain["intact"]["reached"] == [10]
+    assert plain["intact"]["upper"] == {"Rank-1": 90.0}
+
+
+def test_a_table_of_another_data_set_says_what_the_paper_has() -> None:
+    results = {"intact": [result("intact", 0, [1.0])], "mse+id": [result("mse+id", 0, [1.0])]}
+    rows = summaries(["mse+id", "intact"], results, TABLES[3], "viper")
+    text = markdown("Table 3", TABLES[3], rows, [])
+    assert "| MSE+ID+GAN+Association: Rank-1 | 100.0 | 46.2 | +53.8 |" in text
+    assert "The paper has the other rows of this table on market1501 alone." in text
+    rows = summaries(["mse+id", "intact"], results, TABLES[3], "market1501")
+    assert "alone" not in markdown("Table 3", TABLES[3], rows, [])

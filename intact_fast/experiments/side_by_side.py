@@ -1,0 +1,154 @@
+"""Rows of a table at the same time, each in a process of its own, on the machine's GPUs in turn or on its cores."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from intact_fast.config import Config
+from intact_fast.errors import UserError
+from intact_fast.experiments.rows import RowResult, Rows
+from intact_fast.training.distributed import Interrupted, process_group
+
+
+class Place(NamedTuple):
+    """A row and its seed."""
+
+    recipe: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """As the row's folder has it."""
+        return f"{self.recipe}-seed{self.seed}"
+
+
+@dataclass
+class _Worker:
+    """One of the processes, and what it is at."""
+
+    process: SpawnProcess
+    connection: Connection
+    place: Place | None = None
+
+
+def side_by_side(
+    base: Config, unseen: Sequence[int], places: Sequence[Place], jobs: int
+) -> Iterator[tuple[Place, RowResult]]:
+    """Run rows, several at a time, and give each as it is done.
+
+    What rows share must be there (:meth:`Rows.prepare`). What a row prints goes to ``logs/`` in the table's folder.
+    Stopping, for whatever reason, asks the processes to save what they train and to end.
+
+    Args:
+        base: Configuration that recipes change.
+        unseen: Rates r that the split does not have, to measure as well.
+        places: Which rows, in the order in which they are begun.
+        jobs: How many at a time.
+
+    Raises:
+        UserError: A row cannot be run, or its process died.
+        Interrupted: Its process was asked to stop.
+    """
+    left = list(reversed(places))
+    workers = [_start(base, unseen, number, jobs) for number in range(min(jobs, len(places)))]
+    try:
+        for worker in workers:
+            _give(worker, left.pop())
+        while busy := {w.connection: w for w in workers if w.place is not None}:
+            for connection in wait(list(busy)):
+                assert isinstance(connection, Connection)
+                worker = busy[connection]
+                place, result = worker.place, _take(worker, base)
+                assert place is not None
+                if left:
+                    _give(worker, left.pop())
+                yield place, result
+    finally:
+        for worker in workers:
+            if worker.place is not None:
+                worker.process.terminate()
+            worker.connection.close()
+        for worker in workers:
+            worker.process.join()
+
+
+def log_file(base: Config, place: Place) -> Path:
+    """Where a row's process writes what it says."""
+    return base.runs / base.name / "logs" / f"{place.name}.log"
+
+
+def _start(base: Config, unseen: Sequence[int], number: int, jobs: int) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, base, tuple(unseen), number, jobs))
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _give(worker: _Worker, place: Place) -> None:
+    worker.place = place
+    # one that died is noticed when its answer is taken
+    with contextlib.suppress(ConnectionError):
+        worker.connection.send(place)
+
+
+def _take(worker: _Worker, base: Config) -> RowResult:
+    place = worker.place
+    assert place is not None
+    try:
+        outcome = worker.connection.recv()
+    except (EOFError, ConnectionError):
+        worker.process.join()
+        raise UserError(
+            f"{place.name}: its process ended with exit status {worker.process.exitcode}; {log_file(base, place)} "
+            "says more (where memory was short, use fewer --jobs)"
+        ) from None
+    worker.place = None
+    if isinstance(outcome, BaseException):
+        raise outcome
+    assert isinstance(outcome, RowResult)
+    return outcome
+
+
+def _work(connection: Connection, base: Config, unseen: Sequence[int], number: int, jobs: int) -> None:
+    """Run the rows that come through the connection, until it is closed."""
+    # a Ctrl-C reaches the parent as well, which asks whoever is at something to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if torch.cuda.is_available():
+        os.environ["LOCAL_RANK"] = str(number % torch.cuda.device_count())
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    with process_group(base.device) as process:
+        rows = Rows(base, process, unseen, beside=True)
+        while True:
+            try:
+                place = connection.recv()
+            except EOFError:
+                return
+            _write_to(log_file(base, place))
+            try:
+                outcome: RowResult | BaseException = rows.obtain(*place)
+            except (UserError, Interrupted) as error:
+                outcome = error
+            with contextlib.suppress(ConnectionError):
+                connection.send(outcome)
+
+
+def _write_to(path: Path) -> None:
+    """Let this process and its children write to a file what they would print."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for output in (1, 2):
+        os.dup2(file, output)
+    os.close(file)

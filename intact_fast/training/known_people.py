@@ -1,0 +1,74 @@
+"""Whom a C was trained on, kept in its file, so that it is not tested on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from intact_fast.data.manifest import Manifest
+from intact_fast.errors import UserError
+from intact_fast.files import read_checkpoint
+
+
+@dataclass(frozen=True)
+class KnownPeople:
+    """The identities of one training of C.
+
+    Attributes:
+        data: Which data they are of (:attr:`Manifest.data`).
+        trained: Those with pictures among the training pictures, in order.
+        classes: Those that the classifier has a class for, in its order; held-out ones are there, too.
+    """
+
+    data: str
+    trained: list[int]
+    classes: list[int]
+
+
+def people_of(manifest: Manifest) -> KnownPeople:
+    """Whom a training on a split gets to know."""
+    trained = sorted({row.pid for row in manifest.split("train")})
+    return KnownPeople(manifest.data, trained, list(manifest.labels))
+
+
+def stored(known: Sequence[KnownPeople]) -> list[dict[str, Any]]:
+    """The plain form for C's file: of each training that led to it, the last one last."""
+    return [asdict(people) for people in known]
+
+
+def read_known_people(path: Path, option: str) -> list[KnownPeople]:
+    """What C's file says; nothing where it does not say, as torchreid's.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    return [KnownPeople(**people) for people in read_checkpoint(path, option).get("trained_on", [])]
+
+
+def refuse_known_people(path: Path, option: str, manifest: Manifest, keeps_classes: bool = False) -> None:
+    """See that a C was not trained on a split's test identities.
+
+    Args:
+        path: C's file.
+        option: How the user named it, for errors.
+        manifest: The split.
+        keeps_classes: Its classifier is used as it is, for this split's training identities.
+
+    Raises:
+        UserError: It was, or its classes are of other people.
+    """
+    same = [people for people in read_known_people(path, option) if people.data == manifest.data]
+    test = {row.pid for row in manifest.split("query", "gallery")} - {manifest.header.distractor_pid}
+    seen = test & {pid for people in same for pid in people.trained}
+    if seen:
+        raise UserError(
+            f"{option} {path}: was trained on {len(seen)} of the {len(test)} test identities of this split; train C on "
+            "this split's own training identities, or give the split that it was trained on (--data.manifest)"
+        )
+    if keeps_classes and same and same[-1].classes != list(manifest.labels):
+        raise UserError(
+            f"{option} {path}: its classes are other people than this split's training identities; use --critic.init, "
+            "without --critic.keep-classifier, to keep the backbone alone"
+        )

@@ -1,0 +1,142 @@
+"""``intact-fast experiments --jobs``: several rows at a time find what one after the other does."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from intact_fast.cli import main
+from intact_fast.commands import experiments
+
+TINY = (
+    "--preset cpu --device cpu --data.dataset folder --data.backend pillow --data.threads 0 --data.height 48 "
+    "--data.width 32 --data.val-fraction 0.4 --generator.widths 4 4 6 6 --discriminator.widths 4 4 6 8 "
+    "--discriminator.hidden 10 --association.hidden 12 10 --association.latent 8 --association.dis-warmup 0 "
+    "--critic.iterations 1 --critic.batch-size 4 --training.iterations 2 --training.batch-size 4 "
+    "--training.log-every 1 --training.validate-every 1 --unseen"
+).split()
+
+
+@pytest.fixture
+def command(picture_folder: Callable[..., Path], tmp_path: Path) -> Callable[..., list[str]]:
+    root = picture_folder()
+
+    def command(*arguments: object) -> list[str]:
+        folders = ["--data.root", root, "--runs", tmp_path / "runs"]
+        return ["experiments", *map(str, [*TINY, *folders, *arguments])]
+
+    return command
+
+
+def results(folder: Path) -> dict[str, dict[str, Any]]:
+    """What each row found, but for what depends on time and place."""
+    found = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/result.json")}
+    for result in found.values():
+        del result["config"], result["step_ms"]
+    return found
+
+
+def test_rows_find_what_they_find_alone(
+    command: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipes = ("--recipes", "lr", "mse+id", "intact", "--seeds", 2)
+    assert main(command(*recipes, "--name", "alone")) == 0
+    capsys.readouterr()
+    assert main(command(*recipes, "--name", "beside", "--jobs", 2)) == 0
+    runs = tmp_path / "runs"
+    alone, beside = results(runs / "alone"), results(runs / "beside")
+    assert alone.keys() == beside.keys()
+    for row, result in alone.items():
+        assert beside[row]["manifest"] == result["manifest"]
+        assert beside[row]["figures"] == pytest.approx(result["figures"], rel=1e-3)
+        assert beside[row]["curve"] == result["curve"]
+    assert json.loads((runs / "beside" / "recipes.json").read_text())["intact"]["step_ms"] == [None, None]
+    said = capsys.readouterr().out
+    assert "6 rows, up to 2 at a time" in said
+    assert "(6 of 6 rows)" in said
+    assert "INTACT 1/2" not in said
+    assert "INTACT 1/2" in (runs / "beside" / "logs" / "intact-seed1.log").read_text()
+
+    monkeypatch.setattr(experiments, "side_by_side", lambda *_: pytest.fail("all rows are kept"))
+    assert main(command(*recipes, "--name", "beside", "--jobs", 2)) == 0
+
+
+def test_a_mistake_ends_the_others(
+    command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command("--recipes", "mse+id")) == 0
+    assert main(command("--recipes", "mse+id", "sole-sr", "--jobs", 2, "--loss.lambda-c", 0.5)) == 2
+    assert "holds a run with other settings (--loss.lambda-c)" in capsys.readouterr().err
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_that_dies_is_told(
+    command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def kill_one() -> None:
+        while not multiprocessing.active_children():
+            time.sleep(0.05)
+        multiprocessing.active_children()[0].kill()
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    assert main(command("--recipes", "mse+id", "sole-sr", "--jobs", 2)) == 2
+    killer.join()
+    error = capsys.readouterr().err
+    assert "its process ended with exit status -9" in error
+    assert "fewer --jobs" in error
+    assert not multiprocessing.active_children()
+
+
+def test_an_interruption_saves_what_is_trained(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    long = command("--recipes", "mse+id", "sole-sr", "--jobs", 2, "--training.validate-every", 0)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "intact_fast.cli", *long, "--training.iterations", "100000"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    logs = [tmp_path / "runs" / "experiments" / "logs" / f"{row}-seed0.log" for row in ("mse+id", "sole-sr")]
+    try:
+        while run.poll() is None and not all(p.is_file() and "INTACT 1/" in p.read_text() for p in logs):
+            time.sleep(0.1)
+        run.send_signal(signal.SIGTERM)
+        _, error = run.communicate(timeout=120)
+    finally:
+        run.kill()
+    assert run.returncode == 130, error
+    assert "run the same command to go on" in error
+    for log in logs:
+        assert "state saved" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "processes", "expected"),
+    [(0, 1, "--jobs 0: must be 1 or more"), (2, 2, "a group of torchrun runs one row at a time")],
+)
+def test_mistakes(
+    command: Callable[..., list[str]],
+    jobs: int,
+    processes: int,
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    assert main(command("--recipes", "lr", "--jobs", jobs)) == 2
+    assert expected in capsys.readouterr().err

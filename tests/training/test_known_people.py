@@ -1,0 +1,85 @@
+"""A C is not tested on people it was trained on, and its classes are not taken for other people."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from intact_fast.config import DataConfig
+from intact_fast.data.catalogue import Catalogue, Picture
+from intact_fast.data.manifest import Manifest
+from intact_fast.data.splits import build_manifest
+from intact_fast.errors import UserError
+from intact_fast.models import build_osnet
+from intact_fast.training.critic import critic_checkpoint
+from intact_fast.training.known_people import people_of, read_known_people, refuse_known_people
+
+
+def split(seed: int, dataset: str = "viper", prefix: str = "") -> Manifest:
+    pictures = tuple(
+        Picture(f"{prefix}{pid}_{camera}.jpg", pid, camera, "all") for pid in range(20) for camera in (1, 2)
+    )
+    catalogue = Catalogue(dataset, pictures, default_lr_camera=1)
+    return build_manifest(catalogue, DataConfig(val_fraction=0.3, split_seed=seed))
+
+
+def critic_of(folder: Path, *trainings: Manifest) -> Path:
+    path = folder / "critic.pt"
+    known = [people_of(manifest) for manifest in trainings]
+    torch.save(critic_checkpoint(build_osnet("osnet_x0_25", 10), "osnet_x0_25", known), path)
+    return path
+
+
+def test_its_own_split_is_fine(tmp_path: Path) -> None:
+    path = critic_of(tmp_path, split(0))
+    refuse_known_people(path, "--critic.checkpoint", split(0), keeps_classes=True)
+    (people,) = read_known_people(path, "--critic.checkpoint")
+    held_out = {row.pid for row in split(0).split("val_query")}
+    assert len(held_out) == 3
+    assert set(people.classes) - set(people.trained) == held_out
+
+
+@pytest.mark.parametrize("dataset", ["viper", "folder"])
+def test_another_split_of_the_same_people_is_refused(tmp_path: Path, dataset: str) -> None:
+    path = critic_of(tmp_path, split(0, dataset))
+    other = split(1, dataset)
+    seen = {row.pid for row in split(0, dataset).split("train")} & {row.pid for row in other.split("query")}
+    with pytest.raises(UserError, match=rf"--critic .*critic\.pt: was trained on {len(seen)} of the 10 test"):
+        refuse_known_people(path, "--critic", other)
+
+
+def test_an_earlier_training_counts(tmp_path: Path) -> None:
+    path = critic_of(tmp_path, split(0), split(0, "market1501"))
+    with pytest.raises(UserError, match="was trained on"):
+        refuse_known_people(path, "--critic.init", split(1))
+
+
+@pytest.mark.parametrize("other", [split(1, "market1501"), split(1, "folder", "other")])
+def test_other_data_is_no_reason(tmp_path: Path, other: Manifest) -> None:
+    dataset = other.header.dataset
+    path = critic_of(tmp_path, split(0, "viper" if dataset != "folder" else "folder"))
+    refuse_known_people(path, "--critic.init", other)
+
+
+def test_classes_of_other_people_are_refused(tmp_path: Path) -> None:
+    trained = split(0)
+    held_out = {row.pid for row in trained.split("val_query")}
+    # tested on people that C never saw, trained on its others: as many classes, of other people
+    rows = tuple(
+        replace(row, split="train" if row.split in ("query", "gallery") else "query", is_lr=False, r=None)
+        for row in trained.rows
+        if row.split in ("query", "gallery") or row.pid in held_out
+    )
+    path = critic_of(tmp_path, trained)
+    refuse_known_people(path, "--critic.init", Manifest(trained.header, rows))
+    with pytest.raises(UserError, match=r"classes are other people .*use --critic\.init"):
+        refuse_known_people(path, "--critic.checkpoint", Manifest(trained.header, rows), keeps_classes=True)
+
+
+def test_a_file_that_does_not_say_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "osnet.pth"
+    torch.save({"state_dict": build_osnet("osnet_x0_25", 10).state_dict()}, path)
+    refuse_known_people(path, "--critic.checkpoint", split(1), keeps_classes=True)
