@@ -124,21 +124,28 @@ def differences(old: Config, new: Config) -> list[str]:
 
     A file may be named by another path, and one below the folder of runs may have moved with it.
     """
-    before, after = (
-        _flat(_located(dataclasses.asdict(config), config.runs.resolve())) for config in (old, new)
-    )
-    names = [name for name in before if before[name] != after[name] and name not in _FREE]
+    before, after = (_flat(_resolved(dataclasses.asdict(config))) for config in (old, new))
+    names = [
+        name
+        for name in before
+        if name not in _FREE and not _same(before[name], old.runs, after[name], new.runs)
+    ]
     return [name for name in names if not name.startswith("evaluation.")]
 
 
-def _located(value: Any, runs: Path) -> Any:
-    """Paths as they are found from the folder of runs, or from everywhere."""
+def _same(before: Any, runs_before: Path, after: Any, runs_after: Path) -> bool:
+    """Whether two values agree, or are paths of what stayed where it is below its folder of runs."""
+    if before == after or not (isinstance(before, Path) and isinstance(after, Path)):
+        return before == after
+    old, new = runs_before.resolve(), runs_after.resolve()
+    inside = before.is_relative_to(old) and after.is_relative_to(new)
+    return inside and before.relative_to(old) == after.relative_to(new)
+
+
+def _resolved(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _located(item, runs) for key, item in value.items()}
-    if not isinstance(value, Path):
-        return value
-    path = value.resolve()
-    return path.relative_to(runs) if path.is_relative_to(runs) else path
+        return {key: _resolved(item) for key, item in value.items()}
+    return value.resolve() if isinstance(value, Path) else value
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from intact_fast.errors import UserError
 
 LOCK = ".lock"
 """Name of the file by which a process keeps a folder to itself."""
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 _SCALAR = np.float32(0).__reduce__()[0]
 _NUMPY_NUMBERS = [
@@ -52,6 +55,8 @@ def write_atomically(path: Path) -> Iterator[Path]:
 def occupied(folder: Path, option: str) -> Iterator[None]:
     """Keep other processes of ours out of a folder; the system forgets it when this process ends, however it ends.
 
+    Where the file system has no locks, as some network ones, nobody is kept out.
+
     Args:
         folder: Made where it is missing.
         option: How the user named it, for the error.
@@ -64,10 +69,13 @@ def occupied(folder: Path, option: str) -> Iterator[None]:
     with (folder / LOCK).open("w", encoding="utf-8") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise UserError(
-                f"{option}: another process works in {folder}; wait for it, or use another --name"
-            ) from error
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise UserError(
+                    f"{option}: another process works in {folder}; wait for it, or use another --name"
+                ) from error
+            if error.errno not in _NO_LOCKS:
+                raise
         yield
 
 

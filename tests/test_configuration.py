@@ -83,5 +83,7 @@ def test_what_lies_below_the_runs_may_move_with_them(tmp_path: Path) -> None:
 
     here, there, elsewhere = tmp_path / "a" / "table", tmp_path / "b" / "table", tmp_path / "critic.pt"
     assert differences(at(here, here / "c" / "critic.pt"), at(there, there / "c" / "critic.pt")) == []
-    assert differences(at(here, here / "c.pt"), at(there, here / "c.pt")) == ["critic.checkpoint"]
+    assert differences(at(here, here / "c.pt"), at(there, here / "c.pt")) == []
+    assert differences(at(here, here / "c.pt"), at(there, there / "d.pt")) == ["critic.checkpoint"]
+    assert differences(at(here, here / "c.pt"), at(there, elsewhere)) == ["critic.checkpoint"]
     assert differences(at(here, elsewhere), at(there, elsewhere)) == []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext, redirect_stdout
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,8 +20,9 @@ from intact_fast.configuration import parse_config
 from intact_fast.errors import UserError, fail, speaks
 from intact_fast.experiments.paper_tables import TABLES
 from intact_fast.experiments.recipes import CONTROLS, RECIPES, SAME_AS, apply, find_recipe
-from intact_fast.experiments.rows import RowResult, Rows
-from intact_fast.experiments.side_by_side import Place, log_file, side_by_side
+from intact_fast.experiments.results import RowResult
+from intact_fast.experiments.rows import Rows, log_file
+from intact_fast.experiments.side_by_side import Place, side_by_side
 from intact_fast.experiments.summary import Summary, as_json, markdown, summaries
 from intact_fast.files import occupied, write_atomically
 from intact_fast.training.distributed import Interrupted, process_group, terminate_as_interrupt
@@ -66,8 +67,8 @@ def main(arguments: Sequence[str]) -> int:
     options, others = tyro.cli(ExperimentOptions, prog=_PROGRAM, args=arguments, return_unknown_args=True)
     if options.list:
         for name, recipe in RECIPES.items():
-            others = [other for other, meant in SAME_AS.items() if meant == name]
-            print(f"{name:<18} {recipe.description}" + (f" (also: {', '.join(others)})" if others else ""))
+            aliases = [other for other, meant in SAME_AS.items() if meant == name]
+            print(f"{name:<18} {recipe.description}" + (f" (also: {', '.join(aliases)})" if aliases else ""))
         return 0
     try:
         names = _names(options)
@@ -138,11 +139,13 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
         option = f"--name {base.name}"
         process.on_main(lambda: stack.enter_context(occupied(rows.folder, option)))
         obtained = _one_by_one(rows, places) if options.jobs == 1 else _at_once(options, rows, base, places)
+        # closed before the folder is given free, whatever happens here, so that its processes end first
+        stack.enter_context(closing(obtained))
         for place, result in obtained:
             results[place.recipe].append(result)
             results[place.recipe].sort(key=lambda found: found.seed)
             shown = summaries(names, results, table, base.data.dataset)
-            process.on_main(lambda shown=shown: _write(rows.folder, title, options, shown))
+            process.on_main(lambda shown=shown: _write(rows.folder, title, options, base.data.dataset, shown))
         if not process.is_main:
             return
     if options.json:
@@ -153,14 +156,14 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
         print(rows.folder / _file_name(options))
 
 
-def _one_by_one(rows: Rows, places: Sequence[Place]) -> Iterator[tuple[Place, RowResult]]:
+def _one_by_one(rows: Rows, places: Sequence[Place]) -> Generator[tuple[Place, RowResult], None, None]:
     for place in places:
         yield place, rows.obtain(*place)
 
 
 def _at_once(
     options: ExperimentOptions, rows: Rows, base: Config, places: Sequence[Place]
-) -> Iterator[tuple[Place, RowResult]]:
+) -> Generator[tuple[Place, RowResult], None, None]:
     """The rows that are kept, then the others as they are done, which is told as it happens."""
     for seed in range(options.seeds):
         rows.prepare(seed)
@@ -170,18 +173,23 @@ def _at_once(
     if not left:
         return
     console = make_console()
-    logs = log_file(base, left[0]).parent
+    logs = log_file(rows.folder, "").parent
     console.print(f"{len(left)} rows, up to {options.jobs} at a time; {logs} has what they say.")
-    for done, (place, result) in enumerate(side_by_side(base, options.unseen, left, options.jobs), start=1):
-        console.print(f"{place.name}: Rank-1 {result.figures['Rank-1']:.1f} ({done} of {len(left)} rows)")
-        yield place, result
+    with closing(side_by_side(base, options.unseen, left, options.jobs)) as found:
+        for done, (place, result) in enumerate(found, start=1):
+            console.print(
+                f"{place.row(base)}: Rank-1 {result.figures['Rank-1']:.1f} ({done} of {len(left)} rows)"
+            )
+            yield place, result
 
 
 def _file_name(options: ExperimentOptions) -> str:
     return "recipes.md" if options.table is None else f"table{options.table}.md"
 
 
-def _write(folder: Path, title: str, options: ExperimentOptions, shown: Sequence[Summary]) -> None:
+def _write(
+    folder: Path, title: str, options: ExperimentOptions, dataset: str, shown: Sequence[Summary]
+) -> None:
     table = None if options.table is None else TABLES[options.table]
     notes = [
         f"`{row.recipe}`: {RECIPES[row.recipe].description}; seeds {', '.join(str(r.seed) for r in row.results)}"
@@ -189,6 +197,6 @@ def _write(folder: Path, title: str, options: ExperimentOptions, shown: Sequence
     ]
     path = folder / _file_name(options)
     with write_atomically(path) as temporary:
-        temporary.write_text(markdown(title, table, shown, notes), encoding="utf-8")
+        temporary.write_text(markdown(title, table, dataset, shown, notes), encoding="utf-8")
     with write_atomically(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(as_json(shown), indent=1) + "\n", encoding="utf-8")

@@ -79,11 +79,14 @@ class Manifest:
 
     @cached_property
     def data(self) -> str:
-        """Which data this is a split of: the data set, and of a user's folder what pictures it has."""
+        """Which data this is a split of: the data set, and of a user's folder which pictures of whom it has.
+
+        A folder with a picture more is other data: nothing says then whether its people have the same numbers.
+        """
         if self.header.dataset != "folder":
             return self.header.dataset
-        paths = "\n".join(sorted(row.path for row in self.rows))
-        return f"folder {hashlib.sha256(paths.encode()).hexdigest()}"
+        pictures = sorted(f"{row.pid} {row.path}" for row in self.rows)
+        return f"folder {hashlib.sha256(json.dumps(pictures).encode()).hexdigest()}"
 
     def split(self, *names: Split) -> list[Row]:
         """Rows of the named splits, in the manifest's order."""

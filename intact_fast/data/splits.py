@@ -29,7 +29,7 @@ def read_catalogue(config: DataConfig, progress: Progress = silent) -> Catalogue
     return READERS[config.dataset](config, progress)
 
 
-def _ignore(warning: str) -> None:
+def unheard(warning: str) -> None:
     """Nobody listens."""
 
 
@@ -49,7 +49,7 @@ def splits_at_random(config: DataConfig) -> bool:
 
 
 def obtain_manifest(
-    config: DataConfig, progress: Progress = silent, warn: Callable[[str], None] = _ignore
+    config: DataConfig, progress: Progress = silent, warn: Callable[[str], None] = unheard
 ) -> Manifest:
     """Load ``config.manifest``, or build a manifest from ``config.root``.
 
@@ -92,8 +92,8 @@ def _on_both_sides(manifest: Manifest) -> list[str]:
     if not shared:
         return []
     return [
-        f"folder: {len(shared)} identities are in training and in test pictures, {min(shared)} for one; where they are "
-        "the same people, the test tells nothing"
+        f"folder: {len(shared)} identities are in training and in test pictures; where they are the same people, the "
+        "test tells nothing"
     ]
 
 

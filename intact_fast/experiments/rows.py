@@ -1,79 +1,33 @@
-"""One row of a table with one seed: trained or taken up again, evaluated, and kept as a file."""
+"""The rows of a table: trained or taken up again, evaluated, and kept, with what they share."""
 
 from __future__ import annotations
 
 import gc
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from intact_fast.config import Config
-from intact_fast.configuration import differences, from_yaml, to_yaml
+from intact_fast.configuration import to_yaml
 from intact_fast.data.manifest import Manifest, Row
-from intact_fast.data.splits import obtain_manifest, splits_at_random
+from intact_fast.data.splits import obtain_manifest, splits_at_random, unheard
 from intact_fast.errors import UserError
-from intact_fast.evaluation.curves import read_metrics
 from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate, rank
 from intact_fast.evaluation.features import PictureSource, View, extract_features
 from intact_fast.evaluation.ranking import Protocol
 from intact_fast.evaluation.tables import row_figures
 from intact_fast.experiments.recipes import RECIPES, apply
-from intact_fast.files import write_atomically
+from intact_fast.experiments.results import History, RowResult, read_result
 from intact_fast.models.sr_reid import SRReID
 from intact_fast.training.critic import load_critic
 from intact_fast.training.distributed import Process
-from intact_fast.training.intact import IntactTask
 from intact_fast.training.known_people import refuse_known_people
 from intact_fast.training.run import Run, finished_critic
-
-
-@dataclass(frozen=True)
-class RowResult:
-    """What one row found with one seed.
-
-    Attributes:
-        recipe: Its name.
-        seed: Of the training, and of the split where that is random.
-        config: The configuration, as YAML.
-        manifest: Hash of the split.
-        figures: Rank-k and mAP in percent, PSNR in dB, SSIM; Rank-1 of the multi-shot protocol as well.
-        upper: The same of HR queries; empty where there are none.
-        rank1: Rank-1 of each valid query, 0 to 1.
-        r: Each valid query's r, 0 where it is natively LR.
-        pid: Each valid query's identity.
-        unseen: Rank-1 in percent with all queries at an r that the split does not have.
-        curve: Iterations and validation Rank-1 in percent.
-        step_ms: Milliseconds per iteration, median over the records; None without a training, or where others ran
-            beside it.
-        health: The last recorded figures of the association and of D.
-    """
-
-    recipe: str
-    seed: int
-    config: str
-    manifest: str
-    figures: dict[str, float]
-    upper: dict[str, float]
-    rank1: list[float]
-    r: list[int]
-    pid: list[int]
-    unseen: dict[str, float] = field(default_factory=dict)
-    curve: list[tuple[int, float]] = field(default_factory=list)
-    step_ms: float | None = None
-    health: dict[str, float] = field(default_factory=dict)
-
-    def save(self, path: Path) -> None:
-        """Write the result atomically."""
-        with write_atomically(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
 class Rows:
@@ -94,6 +48,7 @@ class Rows:
         self._beside = beside
         self._shared: dict[Path, SharedFeatures] = {}
         self._manifests: dict[int, Manifest] = {}
+        self._critics: dict[int, Path] = {}
         self.folder = base.runs / base.name
 
     def prepare(self, seed: int) -> None:
@@ -107,7 +62,7 @@ class Rows:
         manifest = self._manifest(seed)
         unseen = {str(r) for r in self._unseen_of(manifest)}
         config = self._config(recipe, seed, self._critic(seed))
-        return self._process.on_main(lambda: _read(self._path(config), config, unseen, manifest.hash))
+        return self._process.on_main(lambda: read_result(self._path(config), config, unseen, manifest.hash))
 
     def obtain(self, recipe: str, seed: int) -> RowResult:
         """Give a row's result, from its file where the same was measured before.
@@ -122,6 +77,7 @@ class Rows:
             return known
         manifest = self._manifest(seed)
         critic = self._critic(seed)
+        self._process.on_main(lambda: refuse_known_people(critic, "--critic.checkpoint", manifest))
         config = self._config(recipe, seed, critic)
         _release()
         run = Run(config, self._process)
@@ -144,11 +100,9 @@ class Rows:
         """A row's own configuration."""
         chosen = RECIPES[recipe]
         config = apply(chosen, self._on_split(self._seeded(seed), seed))
-        config = replace(config, runs=self.folder, name=f"{recipe}-seed{seed}")
+        config = replace(config, runs=self.folder, name=row_name(recipe, seed, config))
         if chosen.trains == "critic":
             training = config.training
-            # its learning rate runs through one cycle, so that a longer training is another one and no continuation
-            config = replace(config, name=f"{recipe}-{training.iterations}-seed{seed}")
             settings = replace(
                 config.critic,
                 init=critic,
@@ -182,20 +136,17 @@ class Rows:
 
     def _critic(self, seed: int) -> Path:
         """The frozen C that rows share: the user's, or one trained once for each split."""
-        given = self._base.critic.checkpoint
-        if given is not None:
-            manifest = self._manifest(seed)
-            # rows that train G use its classes, which is looked at when they do
-            self._process.on_main(lambda: refuse_known_people(given, "--critic.checkpoint", manifest))
-            return given
+        if self._base.critic.checkpoint is not None:
+            return self._base.critic.checkpoint
         if not self._at_random:
             seed = 0
-        config = self._seeded(seed)
-        self._manifest(seed)
-        config = replace(self._on_split(config, seed), runs=self.folder, name=f"critic-seed{seed}")
-        if self._beside:
-            return finished_critic(config)
-        return Run(config, self._process).train_critic()
+        if seed not in self._critics:
+            config = self._seeded(seed)
+            self._manifest(seed)
+            config = replace(self._on_split(config, seed), runs=self.folder, name=f"critic-seed{seed}")
+            trained = finished_critic(config)
+            self._critics[seed] = trained if self._beside else Run(config, self._process).train_critic()
+        return self._critics[seed]
 
     def _manifest(self, seed: int) -> Manifest:
         """The split of a seed, which every row of it has; its file is written once.
@@ -207,8 +158,7 @@ class Rows:
             return self._manifests[seed]
         path = self._manifest_path(seed)
         # each seed of the same people has the same to say
-        warn = _warn if seed == 0 and not self._beside else _say_nothing
-
+        warn = _warn if seed == 0 and not self._beside else unheard
         data = self._seeded(seed).data
 
         def obtain() -> Manifest:
@@ -260,7 +210,7 @@ class Rows:
     ) -> RowResult:
         ranking = evaluation.rankings[view]
         rows = [row for row, ok in zip(evaluation.query_rows, ranking.valid, strict=True) if ok]
-        history = _History(self.folder / config.name)
+        history = History(self.folder / config.name)
         return RowResult(
             recipe,
             seed,
@@ -276,9 +226,15 @@ class Rows:
                 for r in self._unseen_of(manifest)
             },
             history.curve(),
-            None if self._beside else history.step_ms(config.training.batch_size * self._process.world_size),
+            self._step_ms(history, config),
             history.health(),
         )
+
+    def _step_ms(self, history: History, config: Config) -> float | None:
+        """What an iteration costs; None where some of them may have run beside other rows."""
+        if self._beside or log_file(self.folder, config.name).exists():
+            return None
+        return history.step_ms(config.training.batch_size * self._process.world_size)
 
     def _figures(self, evaluation: Evaluation, view: View, manifest: Manifest) -> dict[str, float]:
         figures = row_figures(evaluation, view)
@@ -318,12 +274,28 @@ class Rows:
         return self._rank1(features, queries, evaluation, manifest, config.evaluation.protocol)
 
 
+def log_file(folder: Path, row: str) -> Path:
+    """Where a row that runs beside others writes what it says.
+
+    Args:
+        folder: The table's.
+        row: Name of the row's folder.
+    """
+    return folder / "logs" / f"{row}.log"
+
+
+def row_name(recipe: str, seed: int, config: Config) -> str:
+    """Name of a row's folder.
+
+    The learning rate of a C that is fine-tuned runs through one cycle, so that a longer training is another one and no
+    continuation, in a folder of its own.
+    """
+    length = f"-{config.training.iterations}" if RECIPES[recipe].trains == "critic" else ""
+    return f"{recipe}{length}-seed{seed}"
+
+
 def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
-
-
-def _say_nothing(text: str) -> None:
-    """Somebody has said it."""
 
 
 def _release() -> None:
@@ -335,49 +307,3 @@ def _release() -> None:
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def _read(path: Path, config: Config, unseen: set[str], manifest: str) -> RowResult | None:
-    """A kept result, where it is of this very configuration and split; one of another version is measured again."""
-    if not path.is_file():
-        return None
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        values["curve"] = [tuple(point) for point in values["curve"]]
-        result = RowResult(**values)
-        old = from_yaml(result.config, str(path))
-    except (ValueError, KeyError, TypeError, UserError):
-        return None
-    same = (
-        not differences(old, config)
-        and old.training.iterations == config.training.iterations
-        and old.evaluation == config.evaluation
-        and result.unseen.keys() == unseen
-        and result.manifest == manifest
-    )
-    return result if same else None
-
-
-class _History:
-    """What a run recorded of its alternating training."""
-
-    def __init__(self, folder: Path) -> None:
-        self._metrics = read_metrics(folder).get(IntactTask.name, {})
-
-    def curve(self) -> list[tuple[int, float]]:
-        """Iterations and validation Rank-1 in percent."""
-        return [(i, 100 * value) for i, value in self._metrics.get("validation/rank1", {}).items()]
-
-    def step_ms(self, images: int) -> float | None:
-        """Median milliseconds of an iteration."""
-        speeds = list(self._metrics.get("img_per_s", {}).values())
-        return 1000 * images / float(np.median(speeds)) if speeds else None
-
-    def health(self) -> dict[str, float]:
-        """The last figures that tell how association and D were."""
-        wanted = ("association/", "validation/r2", "discriminator/", "cosine/", "loss/dis_")
-        return {
-            name: list(values.values())[-1]
-            for name, values in self._metrics.items()
-            if name.startswith(wanted)
-        }

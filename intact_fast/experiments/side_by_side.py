@@ -6,7 +6,8 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -17,7 +18,8 @@ import torch
 
 from intact_fast.config import Config
 from intact_fast.errors import UserError
-from intact_fast.experiments.rows import RowResult, Rows
+from intact_fast.experiments.results import RowResult
+from intact_fast.experiments.rows import Rows, log_file, row_name
 from intact_fast.training.distributed import Interrupted, process_group
 
 
@@ -27,10 +29,9 @@ class Place(NamedTuple):
     recipe: str
     seed: int
 
-    @property
-    def name(self) -> str:
-        """As the row's folder has it."""
-        return f"{self.recipe}-seed{self.seed}"
+    def row(self, base: Config) -> str:
+        """Name of the row's folder."""
+        return row_name(self.recipe, self.seed, base)
 
 
 @dataclass
@@ -44,7 +45,7 @@ class _Worker:
 
 def side_by_side(
     base: Config, unseen: Sequence[int], places: Sequence[Place], jobs: int
-) -> Iterator[tuple[Place, RowResult]]:
+) -> Generator[tuple[Place, RowResult], None, None]:
     """Run rows, several at a time, and give each as it is done.
 
     What rows share must be there (:meth:`Rows.prepare`). What a row prints goes to ``logs/`` in the table's folder.
@@ -61,7 +62,8 @@ def side_by_side(
         Interrupted: Its process was asked to stop.
     """
     left = list(reversed(places))
-    workers = [_start(base, unseen, number, jobs) for number in range(min(jobs, len(places)))]
+    count = min(jobs, len(places))
+    workers = [_start(base, unseen, number, count) for number in range(count)]
     try:
         for worker in workers:
             _give(worker, left.pop())
@@ -83,16 +85,16 @@ def side_by_side(
             worker.process.join()
 
 
-def log_file(base: Config, place: Place) -> Path:
-    """Where a row's process writes what it says."""
-    return base.runs / base.name / "logs" / f"{place.name}.log"
-
-
-def _start(base: Config, unseen: Sequence[int], number: int, jobs: int) -> _Worker:
+def _start(base: Config, unseen: Sequence[int], number: int, count: int) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, base, tuple(unseen), number, jobs))
-    process.start()
+    process = context.Process(target=_work, args=(theirs, base, tuple(unseen), number, count))
+    # inherited: a Ctrl-C is for this process, which asks whoever is at something to stop
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, previous)
     theirs.close()
     return _Worker(process, ours)
 
@@ -111,9 +113,12 @@ def _take(worker: _Worker, base: Config) -> RowResult:
         outcome = worker.connection.recv()
     except (EOFError, ConnectionError):
         worker.process.join()
+        row = place.row(base)
+        log = log_file(base.runs / base.name, row)
+        details = f"; {log} says more" if log.is_file() else ""
         raise UserError(
-            f"{place.name}: its process ended with exit status {worker.process.exitcode}; {log_file(base, place)} "
-            "says more (where memory was short, use fewer --jobs)"
+            f"--jobs: the process of {row} ended with exit status {worker.process.exitcode}{details} (where memory was "
+            "short, use fewer)"
         ) from None
     worker.place = None
     if isinstance(outcome, BaseException):
@@ -122,27 +127,38 @@ def _take(worker: _Worker, base: Config) -> RowResult:
     return outcome
 
 
-def _work(connection: Connection, base: Config, unseen: Sequence[int], number: int, jobs: int) -> None:
+def _work(connection: Connection, base: Config, unseen: Sequence[int], number: int, count: int) -> None:
     """Run the rows that come through the connection, until it is closed."""
-    # a Ctrl-C reaches the parent as well, which asks whoever is at something to stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent()
     if torch.cuda.is_available():
         os.environ["LOCAL_RANK"] = str(number % torch.cuda.device_count())
-    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    torch.set_num_threads(max(1, torch.get_num_threads() // count))
     with process_group(base.device) as process:
         rows = Rows(base, process, unseen, beside=True)
         while True:
             try:
                 place = connection.recv()
-            except EOFError:
+            except (EOFError, ConnectionError):
                 return
-            _write_to(log_file(base, place))
+            _write_to(log_file(rows.folder, place.row(base)))
             try:
                 outcome: RowResult | BaseException = rows.obtain(*place)
             except (UserError, Interrupted) as error:
                 outcome = error
             with contextlib.suppress(ConnectionError):
                 connection.send(outcome)
+
+
+def _end_with_parent() -> None:
+    """Stop as at SIGTERM when the parent has gone, however it went; the connection tells so between two rows only."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_to(path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from intact_fast.evaluation.tables import markdown_lines
 from intact_fast.experiments.paper_tables import Figures, PaperTable
 from intact_fast.experiments.recipes import RECIPES
-from intact_fast.experiments.rows import RowResult
+from intact_fast.experiments.results import RowResult
 
 _DRAWS = 2000
 _INTERVAL = (2.5, 97.5)
@@ -115,11 +115,13 @@ def iterations_to_reach(result: RowResult, rank1: float) -> int | None:
     return next((iteration for iteration, value in result.curve if value >= rank1), None)
 
 
-def markdown(title: str, table: PaperTable | None, rows: Sequence[Summary], notes: Sequence[str]) -> str:
+def markdown(
+    title: str, table: PaperTable | None, dataset: str, rows: Sequence[Summary], notes: Sequence[str]
+) -> str:
     """The table as a document."""
     parts = [f"# {title}", _main_table(rows), _upper(rows)]
     if table is not None:
-        parts.append(_beside_paper(table, rows))
+        parts.append(_beside_paper(table, dataset, rows))
     parts += [_per_r_table(rows), _gains(rows), _training_table(rows), "\n".join(f"- {n}" for n in notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -143,7 +145,7 @@ def as_json(rows: Sequence[Summary]) -> dict[str, Any]:
                 name: {"points": points, "interval": [interval.low, interval.high]}
                 for name, (points, interval) in gains(row, rows).items()
             },
-            "reached": list(reached(row, rows).values()),
+            "reached": {str(seed): iteration for seed, iteration in reached(row, rows).items()},
             "paper": dict(row.paper),
             "health": [r.health for r in row.results],
             "step_ms": [r.step_ms for r in row.results],
@@ -184,7 +186,7 @@ def _upper(rows: Sequence[Summary]) -> str:
     return f"HR queries through the same C (upper bound): {', '.join(found)}." if found else ""
 
 
-def _beside_paper(table: PaperTable, rows: Sequence[Summary]) -> str:
+def _beside_paper(table: PaperTable, dataset: str, rows: Sequence[Summary]) -> str:
     lines = [["", "ours", "the paper's", "difference"]]
     for row in rows:
         for name, reported in row.paper.items():
@@ -194,7 +196,7 @@ def _beside_paper(table: PaperTable, rows: Sequence[Summary]) -> str:
                 cells = [f"{v:.{digits}f}" for v in (found[0], reported)]
                 lines.append([f"{row.label}: {name}", *cells, f"{found[0] - reported:+.{digits}f}"])
     parts = ["Beside the paper:\n\n" + markdown_lines(lines)] if len(lines) > 1 else []
-    if not any(row.paper for row in rows if row.recipe != "intact") and table.dataset is not None:
+    if table.dataset not in (None, dataset):
         parts.append(f"The paper has the other rows of this table on {table.dataset} alone.")
     return "\n\n".join(parts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,11 @@ def read_known_people(path: Path, option: str) -> list[KnownPeople]:
     Raises:
         UserError: The file cannot be read.
     """
-    return [KnownPeople(**people) for people in read_checkpoint(path, option).get("trained_on", [])]
+    known = read_checkpoint(path, option).get("trained_on")
+    names = {field.name for field in fields(KnownPeople)}
+    if not isinstance(known, list) or not all(isinstance(p, dict) and p.keys() == names for p in known):
+        return []
+    return [KnownPeople(**people) for people in known]
 
 
 def refuse_known_people(path: Path, option: str, manifest: Manifest, keeps_classes: bool = False) -> None:
@@ -59,16 +63,25 @@ def refuse_known_people(path: Path, option: str, manifest: Manifest, keeps_class
     Raises:
         UserError: It was, or its classes are of other people.
     """
-    same = [people for people in read_known_people(path, option) if people.data == manifest.data]
+    known = read_known_people(path, option)
     test = {row.pid for row in manifest.split("query", "gallery")} - {manifest.header.distractor_pid}
-    seen = test & {pid for people in same for pid in people.trained}
+    # a folder of one's own may give training and test people the same numbers, of which obtaining the split warns
+    apart = test - manifest.labels.keys()
+    seen = apart & {pid for people in known if people.data == manifest.data for pid in people.trained}
     if seen:
         raise UserError(
             f"{option} {path}: was trained on {len(seen)} of the {len(test)} test identities of this split; train C on "
             "this split's own training identities, or give the split that it was trained on (--data.manifest)"
         )
-    if keeps_classes and same and same[-1].classes != list(manifest.labels):
+    if keeps_classes and known and not _fits(known[-1], manifest):
         raise UserError(
             f"{option} {path}: its classes are other people than this split's training identities; use --critic.init, "
             "without --critic.keep-classifier, to keep the backbone alone"
         )
+
+
+def _fits(last: KnownPeople, manifest: Manifest) -> bool:
+    """Whether classes may be this split's training identities; of changed folders nobody knows."""
+    if last.data == manifest.data:
+        return last.classes == list(manifest.labels)
+    return last.data.startswith("folder") and manifest.data.startswith("folder")

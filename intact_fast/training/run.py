@@ -177,8 +177,8 @@ class Run:
     def _obtain_critic(self, fingerprint: Fingerprint) -> OSNet:
         config = self.config.critic
         classes = len(self.manifest.labels)
-        self.process.on_main(self._refuse_known_people)
         if config.checkpoint is not None:
+            self._refuse_known_people(config.checkpoint, "--critic.checkpoint", keeps_classes=True)
             critic = load_critic(config.checkpoint, config.arch, classes, enlarge=config.enlarge)
             self._note(f"critic {config.arch} loaded from {config.checkpoint}")
             return critic
@@ -189,6 +189,8 @@ class Run:
         if self.process.on_main(finished.is_file):
             self.monitor.say(f"Critic already trained: {finished}")
             return load_critic(finished, config.arch, classes, enlarge=config.enlarge)
+        if config.init is not None:
+            self._refuse_known_people(config.init, "--critic.init", config.keep_classifier)
         torch.manual_seed(self.config.seed)
         critic = build_osnet(config.arch, classes, config.enlarge)
         if config.init is not None:
@@ -217,13 +219,9 @@ class Run:
         self.process.barrier()
         return critic
 
-    def _refuse_known_people(self) -> None:
+    def _refuse_known_people(self, path: Path, option: str, keeps_classes: bool) -> None:
         """See that the C that is given does not know the test identities."""
-        config = self.config.critic
-        if config.checkpoint is not None:
-            refuse_known_people(config.checkpoint, "--critic.checkpoint", self.manifest, keeps_classes=True)
-        elif config.init is not None:
-            refuse_known_people(config.init, "--critic.init", self.manifest, config.keep_classifier)
+        self.process.on_main(lambda: refuse_known_people(path, option, self.manifest, keeps_classes))
 
     def _train_intact(self, critic: OSNet, fingerprint: Fingerprint) -> IntactTask:
         training = self.config.training

@@ -17,7 +17,8 @@ import pytest
 from intact_fast.cli import main
 from intact_fast.data.manifest import Manifest
 from intact_fast.evaluation.evaluator import Evaluation
-from intact_fast.experiments.rows import RowResult, Rows
+from intact_fast.experiments.results import RowResult
+from intact_fast.experiments.rows import Rows
 from intact_fast.training import run
 from intact_fast.training.distributed import Interrupted
 from intact_fast.training.intact import IntactTask
@@ -174,21 +175,49 @@ def test_a_critic_of_another_split_is_refused(
 def test_results_of_another_split_are_not_taken(
     options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """No option has changed, but what the data holds; the user is told, and removes the split."""
     assert experiments("--recipes", "lr", *options) == 0
-    folder = tmp_path / "runs" / "table"
-    (folder / "splits" / "seed0.jsonl").unlink()
+    folder, pictures = tmp_path / "runs" / "table", tmp_path / "pictures"
     result = folder / "lr-seed0" / "result.json"
     before = json.loads(result.read_text())["manifest"]
-    other = (
-        "--name",
-        "table",
-        "--data.factors",
-        3,
-        "--critic.checkpoint",
-        folder / "critic-seed0/checkpoints/critic.pt",
-    )
-    assert experiments("--recipes", "lr", *options, *other) == 0
+    critic = ("--critic.checkpoint", folder / "critic-seed0" / "checkpoints" / "critic.pt")
+    (pictures / "0000_cam1_new.jpg").write_bytes((pictures / "0000_cam1_0.jpg").read_bytes())
+    assert experiments("--recipes", "lr", *options) == 2
+    assert "is another split than now" in capsys.readouterr().err
+    (folder / "splits" / "seed0.jsonl").unlink()
+    critic_row = [*options, *critic]
+    assert experiments("--recipes", "lr", *critic_row) == 0
     assert json.loads(result.read_text())["manifest"] != before
+    capsys.readouterr()
+
+
+def test_a_table_in_use_is_refused(
+    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hold = (
+        "import sys\nfrom pathlib import Path\nfrom intact_fast.files import occupied\n"
+        "with occupied(Path(sys.argv[1]), '--name x'):\n    print('in', flush=True)\n    sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(tmp_path / "runs" / "table")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "in\n"
+        assert experiments("--recipes", "lr", *options) == 2
+        other.kill()
+    assert "--name table: another process works in" in capsys.readouterr().err
+    assert experiments("--recipes", "lr", *options) == 0
+    capsys.readouterr()
+
+
+def test_a_finished_table_is_shown_without_its_critic(
+    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert experiments("--recipes", "lr", *options) == 0
+    critic = tmp_path / "runs" / "table" / "critic-seed0" / "checkpoints" / "critic.pt"
+    given = ("--recipes", "lr", *options, "--name", "given", "--critic.checkpoint", critic)
+    assert experiments(*given) == 0
+    critic.unlink()
+    assert experiments(*given) == 0
     capsys.readouterr()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +28,13 @@ TINY = (
     "--critic.iterations 1 --critic.batch-size 4 --training.iterations 2 --training.batch-size 4 "
     "--training.log-every 1 --training.validate-every 1 --unseen"
 ).split()
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -92,37 +101,62 @@ def test_a_process_that_dies_is_told(
             time.sleep(0.05)
         multiprocessing.active_children()[0].kill()
 
-    killer = threading.Thread(target=kill_one)
-    killer.start()
+    threading.Thread(target=kill_one, daemon=True).start()
     assert main(command("--recipes", "mse+id", "sole-sr", "--jobs", 2)) == 2
-    killer.join()
     error = capsys.readouterr().err
-    assert "its process ended with exit status -9" in error
-    assert "fewer --jobs" in error
+    assert re.search(r"--jobs: the process of \S+-seed0 ended with exit status -9.* use fewer", error)
     assert not multiprocessing.active_children()
 
 
-def test_an_interruption_saves_what_is_trained(command: Callable[..., list[str]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_ending_saves_what_is_trained(
+    command: Callable[..., list[str]], tmp_path: Path, how: signal.Signals
+) -> None:
+    """However the parent ends, none of its processes trains on."""
     long = command("--recipes", "mse+id", "sole-sr", "--jobs", 2, "--training.validate-every", 0)
+    logs = [tmp_path / "runs" / "experiments" / "logs" / f"{row}-seed0.log" for row in ("mse+id", "sole-sr")]
     run = subprocess.Popen(
         [sys.executable, "-m", "intact_fast.cli", *long, "--training.iterations", "100000"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
-    logs = [tmp_path / "runs" / "experiments" / "logs" / f"{row}-seed0.log" for row in ("mse+id", "sole-sr")]
     try:
-        while run.poll() is None and not all(p.is_file() and "INTACT 1/" in p.read_text() for p in logs):
-            time.sleep(0.1)
-        run.send_signal(signal.SIGTERM)
-        _, error = run.communicate(timeout=120)
+        wait_until(lambda: all(p.is_file() and "INTACT 1/" in p.read_text() for p in logs))
+        run.send_signal(how)
+        _, error = run.communicate(timeout=60)
+        # a parent that was killed waits for nobody
+        wait_until(lambda: all("state saved" in log.read_text() for log in logs))
     finally:
-        run.kill()
-    assert run.returncode == 130, error
-    assert "run the same command to go on" in error
-    for log in logs:
-        assert "state saved" in log.read_text()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+    if how != signal.SIGKILL:
+        assert run.returncode == 130, error
+        assert error == "Interrupted; run the same command to go on.\n"
+
+
+def test_an_error_in_between_ends_the_processes(
+    command: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(experiments, "_write", full)
+    with pytest.raises(OSError, match="disk full"):
+        main(command("--recipes", "lr", "mse+id", "--jobs", 2))
+    assert not multiprocessing.active_children()
+
+
+def test_a_row_that_ran_beside_others_has_no_time(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    assert main(command("--recipes", "mse+id", "sole-sr", "--jobs", 2)) == 0
+    result = tmp_path / "runs" / "experiments" / "mse+id-seed0" / "result.json"
+    assert main(command("--recipes", "mse+id", "--evaluation.metric", "cosine")) == 0
+    assert json.loads(result.read_text())["step_ms"] is None
+    assert main(command("--recipes", "mse+id", "--name", "alone")) == 0
+    alone = tmp_path / "runs" / "alone" / "mse+id-seed0" / "result.json"
+    assert json.loads(alone.read_text())["step_ms"] > 0
 
 
 @pytest.mark.parametrize(

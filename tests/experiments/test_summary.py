@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from intact_fast.experiments.paper_tables import TABLES
-from intact_fast.experiments.rows import RowResult
+from intact_fast.experiments.results import RowResult
 from intact_fast.experiments.summary import (
     Interval,
     as_json,
@@ -111,7 +111,7 @@ def test_document_shows_both_sides_and_the_missing_parts() -> None:
     names = ["lr", "mse+id", "mse+id+gan", "intact"]
     rows = summaries(names, results, TABLES[3], "market1501")
     assert [row.recipe for row in rows] == ["mse+id+gan", "intact", "lr"]
-    text = markdown("Table 3", TABLES[3], rows, ["a note"])
+    text = markdown("Table 3", TABLES[3], "market1501", rows, ["a note"])
     assert "| MSE+ID+GAN+Association: Rank-1 | 100.0 | 88.1 | +11.9 |" in text
     assert "| MSE+ID+GAN+Association over `mse+id+gan` | +50.0 |" in text
     assert "| MSE+ID+GAN+Association | 110 | 55.0 | 10 | 0.20 / 0.40 |" in text
@@ -123,15 +123,17 @@ def test_document_shows_both_sides_and_the_missing_parts() -> None:
     assert plain["lr"]["paper"] == {}
     assert plain["lr"]["gains"] == {}
     assert plain["intact"]["gains"]["mse+id+gan"]["points"] == 50
-    assert plain["intact"]["reached"] == [10]
+    assert plain["intact"]["reached"] == {"0": 10}
     assert plain["intact"]["upper"] == {"Rank-1": 90.0}
 
 
 def test_a_table_of_another_data_set_says_what_the_paper_has() -> None:
     results = {"intact": [result("intact", 0, [1.0])], "mse+id": [result("mse+id", 0, [1.0])]}
     rows = summaries(["mse+id", "intact"], results, TABLES[3], "viper")
-    text = markdown("Table 3", TABLES[3], rows, [])
+    text = markdown("Table 3", TABLES[3], "viper", rows, [])
     assert "| MSE+ID+GAN+Association: Rank-1 | 100.0 | 46.2 | +53.8 |" in text
     assert "The paper has the other rows of this table on market1501 alone." in text
-    rows = summaries(["mse+id", "intact"], results, TABLES[3], "market1501")
-    assert "alone" not in markdown("Table 3", TABLES[3], rows, [])
+    del results["mse+id"], results["intact"]
+    results["lr"] = [result("lr", 0, [1.0])]
+    rows = summaries(["lr"], results, TABLES[3], "market1501")
+    assert "The paper has" not in markdown("Table 3", TABLES[3], "market1501", rows, [])

@@ -79,7 +79,25 @@ def test_classes_of_other_people_are_refused(tmp_path: Path) -> None:
         refuse_known_people(path, "--critic.checkpoint", Manifest(trained.header, rows), keeps_classes=True)
 
 
-def test_a_file_that_does_not_say_is_taken(tmp_path: Path) -> None:
+def test_classes_of_another_data_set_are_refused(tmp_path: Path) -> None:
+    path = critic_of(tmp_path, split(0), split(0, "market1501"))
+    with pytest.raises(UserError, match="classes are other people"):
+        refuse_known_people(path, "--critic.checkpoint", split(0), keeps_classes=True)
+
+
+def test_own_roles_may_number_both_sides_alike(tmp_path: Path) -> None:
+    pictures = tuple(
+        Picture(f"{role}/{pid}_{camera}.jpg", pid, camera, role)
+        for role in ("train", "query", "gallery")
+        for pid in range(4)
+        for camera in (1, 2)
+    )
+    manifest = build_manifest(Catalogue("folder", pictures, None), DataConfig(val_fraction=0))
+    refuse_known_people(critic_of(tmp_path, manifest), "--critic.checkpoint", manifest, keeps_classes=True)
+
+
+@pytest.mark.parametrize("says", [{}, {"trained_on": "market1501"}, {"trained_on": [{"pids": [1]}]}])
+def test_a_file_that_does_not_say_is_taken(tmp_path: Path, says: dict[str, object]) -> None:
     path = tmp_path / "osnet.pth"
-    torch.save({"state_dict": build_osnet("osnet_x0_25", 10).state_dict()}, path)
+    torch.save({**says, "state_dict": build_osnet("osnet_x0_25", 10).state_dict()}, path)
     refuse_known_people(path, "--critic.checkpoint", split(1), keeps_classes=True)

@@ -1,0 +1,108 @@
+"""What a row found with one seed: its file, and what it takes from the training's records."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from intact_fast.config import Config
+from intact_fast.configuration import differences, from_yaml
+from intact_fast.errors import UserError
+from intact_fast.evaluation.curves import read_metrics
+from intact_fast.files import write_atomically
+from intact_fast.training.intact import IntactTask
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """What one row found with one seed.
+
+    Attributes:
+        recipe: Its name.
+        seed: Of the training, and of the split where that is random.
+        config: The configuration, as YAML.
+        manifest: Hash of the split.
+        figures: Rank-k and mAP in percent, PSNR in dB, SSIM; Rank-1 of the multi-shot protocol as well.
+        upper: The same of HR queries; empty where there are none.
+        rank1: Rank-1 of each valid query, 0 to 1.
+        r: Each valid query's r, 0 where it is natively LR.
+        pid: Each valid query's identity.
+        unseen: Rank-1 in percent with all queries at an r that the split does not have.
+        curve: Iterations and validation Rank-1 in percent.
+        step_ms: Milliseconds per iteration, median over the records; None without a training, or where others ran
+            beside it.
+        health: The last recorded figures of the association and of D.
+    """
+
+    recipe: str
+    seed: int
+    config: str
+    manifest: str
+    figures: dict[str, float]
+    upper: dict[str, float]
+    rank1: list[float]
+    r: list[int]
+    pid: list[int]
+    unseen: dict[str, float] = field(default_factory=dict)
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    step_ms: float | None = None
+    health: dict[str, float] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write the result atomically."""
+        with write_atomically(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def read_result(path: Path, config: Config, unseen: set[str], manifest: str) -> RowResult | None:
+    """A kept result, where it is of this very configuration and split; one of another version is measured again."""
+    if not path.is_file():
+        return None
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values["curve"] = [tuple(point) for point in values["curve"]]
+        result = RowResult(**values)
+        old = from_yaml(result.config, str(path))
+    except (ValueError, KeyError, TypeError, UserError):
+        return None
+    same = (
+        not differences(old, config)
+        and old.training.iterations == config.training.iterations
+        and old.evaluation == config.evaluation
+        and result.unseen.keys() == unseen
+        and result.manifest == manifest
+    )
+    return result if same else None
+
+
+class History:
+    """What a run recorded of its alternating training.
+
+    Args:
+        folder: The run's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._metrics = read_metrics(folder).get(IntactTask.name, {})
+
+    def curve(self) -> list[tuple[int, float]]:
+        """Iterations and validation Rank-1 in percent."""
+        return [(i, 100 * value) for i, value in self._metrics.get("validation/rank1", {}).items()]
+
+    def step_ms(self, images: int) -> float | None:
+        """Median milliseconds of an iteration."""
+        speeds = list(self._metrics.get("img_per_s", {}).values())
+        return 1000 * images / float(np.median(speeds)) if speeds else None
+
+    def health(self) -> dict[str, float]:
+        """The last figures that tell how association and D were."""
+        wanted = ("association/", "validation/r2", "discriminator/", "cosine/", "loss/dis_")
+        return {
+            name: list(values.values())[-1]
+            for name, values in self._metrics.items()
+            if name.startswith(wanted)
+        }
