@@ -37,7 +37,8 @@ class DataConfig:
     jpeg_quality: int | None = None
     """JPEG quality (1-100) applied to the down-sampled picture; none leaves it out."""
     lr_camera: str = "auto"
-    """Camera whose test pictures are the LR queries; `auto` is the data set's own rule."""
+    """Camera whose test pictures are the LR queries; `auto` is the data set's own rule, `random` draws one for each
+    identity by `split_seed`."""
     cuhk03_boxes: CUHK03Boxes = "detected"
     """Bounding boxes of CUHK03: a detector's, or labelled by hand."""
     cuhk03_protocol: CUHK03Protocol = "classic"

@@ -15,6 +15,8 @@ from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
 
 Split = Literal["train", "val_query", "val_gallery", "query", "gallery"]
+LRCamera = int | Literal["random"] | None
+"""Camera of the LR queries, or one drawn for each identity; None for all queries."""
 SPLITS: tuple[Split, ...] = ("train", "val_query", "val_gallery", "query", "gallery")
 FORMAT = 1
 
@@ -50,7 +52,7 @@ class Header:
         seed: Seed of identity splits and of every r.
         kernel: Filter of the degradation.
         jpeg_quality: JPEG quality of the degraded pictures, None for none.
-        lr_camera: Camera of the LR queries, None for all.
+        lr_camera: Camera of the LR queries, ``random`` for one of each identity's own, None for all.
         distractor_pid: Identity number of gallery distractors, None for none.
     """
 
@@ -58,7 +60,7 @@ class Header:
     seed: int
     kernel: Kernel
     jpeg_quality: int | None
-    lr_camera: int | None
+    lr_camera: LRCamera
     distractor_pid: int | None
 
 

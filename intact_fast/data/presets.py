@@ -2,9 +2,10 @@
 
 They agree on the construction that Jiao et al. introduced: the pictures of one camera (all queries where the
 official split has fixed ones) are down-sampled at rates drawn from {2, 3, 4}, the others stay as they are, and
-CAVIAR's second camera is low-resolution by itself. The readers' own splits are the ones that all of them
-name: halves of VIPeR's and CAVIAR's identities, 1,367/100 of CUHK03, the official 751/750 of Market-1501 and
-702/702 of DukeMTMC-reID.
+CAVIAR's second camera is low-resolution by itself. Only VPFA's code says which camera that is, and draws another for
+each identity; what the first four write down makes one and the same split. The readers' own splits are the ones that
+all of them name: halves of VIPeR's and CAVIAR's identities, 1,367/100 of CUHK03, the official 751/750 of Market-1501
+and 702/702 of DukeMTMC-reID.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 
 from intact_fast.config import CUHK03Boxes, CUHK03Protocol, DataConfig, DatasetName, Kernel
 
-PresetName = Literal["paper", "sing", "cad", "dil"]
+PresetName = Literal["paper", "sing", "cad", "dil", "vpfa"]
 
 
 @dataclass(frozen=True)
@@ -88,5 +89,24 @@ SPLIT_PRESETS: dict[PresetName, SplitPreset] = {
         ),
         decided="which camera of a pair is LR (the reader's), the boxes of CUHK03 (detected)",
         datasets=("viper", "cuhk03", "caviar"),
+    ),
+    "vpfa": SplitPreset(
+        description=(
+            "pictures of one camera, drawn for each identity, at a rate of 2, 3 or 4: bicubic, kept as JPEG of quality "
+            "75, as its code does on VIPeR"
+        ),
+        source=(
+            "VPFA, Looking Alike From Far to Near: Enhancing Cross-Resolution Re-Identification via Feature Vector "
+            "Panning; dataset_preprocessing of github.com/ashmentlzw/VPFA"
+        ),
+        decided=(
+            "the draws themselves; on CUHK03 its code is bilinear and keeps PNG (--data.kernel bilinear "
+            "--data.jpeg-quality None), on Market-1501 it also puts degraded pictures into the gallery, which is not "
+            "done here"
+        ),
+        datasets=("viper",),
+        kernel="bicubic",
+        jpeg_quality=75,
+        lr_camera="random",
     ),
 }

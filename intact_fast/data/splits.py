@@ -9,11 +9,14 @@ import numpy as np
 from intact_fast.config import DataConfig
 from intact_fast.data.catalogue import Catalogue, Picture
 from intact_fast.data.datasets import READERS
-from intact_fast.data.manifest import Header, Manifest, Row, Split, require_identities
+from intact_fast.data.manifest import Header, LRCamera, Manifest, Row, Split, require_identities
 from intact_fast.data.progress import Progress, silent
 from intact_fast.errors import UserError
 
-_HALVES, _VALIDATION, _VALIDATION_QUERY, _FACTORS, _VALIDATION_FACTORS = range(5)
+_HALVES, _VALIDATION, _VALIDATION_QUERY, _FACTORS, _VALIDATION_FACTORS, _LR_CAMERAS = range(6)
+
+_CameraOf = Callable[[int], int | None]
+"""LR camera of an identity; None where all queries are LR."""
 
 
 def read_catalogue(config: DataConfig, progress: Progress = silent) -> Catalogue:
@@ -102,7 +105,8 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
 
     * Identities without a fixed role are halved at random (VIPeR's protocol).
     * Test pictures of the LR camera are queries, those of other cameras the gallery; fixed queries
-      and galleries stay what they are, and a named LR camera then selects among the queries.
+      and galleries stay what they are, and a named LR camera then selects among the queries. Where it is
+      ``random``, each identity has its own.
     * ``val_fraction`` of the training identities is held out: their pictures of the LR camera (one
       of each camera but one where every query is LR) against their other pictures.
     * Each LR row draws its own r, unless it is natively LR; then its camera's pictures do not train.
@@ -114,7 +118,8 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
     lr_camera = _lr_camera(catalogue, config)
     train_pids, test_pids = _halves(catalogue, config.split_seed)
     val_pids = _validation_pids(catalogue, train_pids, config)
-    val_query = _validation_queries(catalogue, val_pids, lr_camera, config.split_seed)
+    camera_of = _camera_of(catalogue, lr_camera, config.split_seed)
+    val_query = _validation_queries(catalogue, val_pids, camera_of, config.split_seed)
     # streams of their own, so that the queries' r do not depend on who is held out for validation
     factors = {
         "query": np.random.default_rng([config.split_seed, _FACTORS]),
@@ -123,7 +128,7 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
 
     rows = []
     for picture in catalogue.pictures:
-        split = _split_of(picture, train_pids, test_pids, val_pids, val_query, lr_camera)
+        split = _split_of(picture, train_pids, test_pids, val_pids, val_query, camera_of(picture.pid))
         if split is None or (split == "train" and catalogue.natively_lr and picture.camera == lr_camera):
             continue
         is_lr = split in factors
@@ -147,22 +152,38 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
     return manifest
 
 
-def _lr_camera(catalogue: Catalogue, config: DataConfig) -> int | None:
+def _lr_camera(catalogue: Catalogue, config: DataConfig) -> LRCamera:
     if config.lr_camera == "auto":
         return catalogue.default_lr_camera
+    if config.lr_camera == "random" and not catalogue.natively_lr:
+        return "random"
     testable = sorted({p.camera for p in catalogue.pictures if p.subset in ("all", "test", "query")})
-    if not config.lr_camera.isdecimal() or int(config.lr_camera) not in testable:
+    is_there = config.lr_camera.isdecimal() and int(config.lr_camera) in testable
+    if not is_there and config.lr_camera != "random":
         cameras = ", ".join(map(str, testable))
         raise UserError(
             f"--data.lr-camera {config.lr_camera}: no query picture of that camera in {catalogue.dataset}; "
-            f"give one of {cameras}, or auto"
+            f"give one of {cameras}, random, or auto"
         )
-    if catalogue.natively_lr and int(config.lr_camera) != catalogue.default_lr_camera:
+    if catalogue.natively_lr and config.lr_camera != str(catalogue.default_lr_camera):
         raise UserError(
             f"--data.lr-camera {config.lr_camera}: the pictures of camera {catalogue.default_lr_camera} are natively "
             f"low-resolution in {catalogue.dataset}; leave the option out"
         )
     return int(config.lr_camera)
+
+
+def _camera_of(catalogue: Catalogue, lr_camera: LRCamera, seed: int) -> _CameraOf:
+    """LR camera by identity; a drawn one is of those that its queries could come from."""
+    if lr_camera != "random":
+        return lambda pid: lr_camera
+    cameras: dict[int, set[int]] = {}
+    for picture in catalogue.pictures:
+        if picture.subset != "gallery":
+            cameras.setdefault(picture.pid, set()).add(picture.camera)
+    rng = np.random.default_rng([seed, _LR_CAMERAS])
+    drawn = {pid: int(rng.choice(sorted(cameras[pid]))) for pid in sorted(cameras)}
+    return drawn.get
 
 
 def _halves(catalogue: Catalogue, seed: int) -> tuple[set[int], set[int]]:
@@ -190,11 +211,12 @@ def _validation_pids(catalogue: Catalogue, train_pids: set[int], config: DataCon
 
 
 def _validation_queries(
-    catalogue: Catalogue, val_pids: set[int], lr_camera: int | None, seed: int
+    catalogue: Catalogue, val_pids: set[int], camera_of: _CameraOf, seed: int
 ) -> set[str]:
     pictures = [p for p in catalogue.pictures if p.pid in val_pids and p.subset in ("train", "all")]
-    if lr_camera is not None and any(p.camera == lr_camera for p in pictures):
-        return {p.path for p in pictures if p.camera == lr_camera}
+    of_lr_camera = {p.path for p in pictures if p.camera == camera_of(p.pid)}
+    if of_lr_camera:
+        return of_lr_camera
     rng = np.random.default_rng([seed, _VALIDATION_QUERY])
     queries = set()
     for cameras in _by_pid_and_camera(pictures).values():

@@ -139,3 +139,35 @@ def test_what_is_split_at_random(picture_folder: Callable[..., Path]) -> None:
     assert not splits_at_random(DataConfig(dataset="cuhk03", cuhk03_protocol="new"))
     assert not splits_at_random(DataConfig(dataset="market1501"))
     assert not splits_at_random(DataConfig(dataset="viper", manifest=Path("split.jsonl")))
+
+
+def test_an_lr_camera_for_each_identity() -> None:
+    manifest = build_manifest(two_cameras(200), DataConfig(val_fraction=0.2, lr_camera="random"))
+    for queries, gallery in (("query", "gallery"), ("val_query", "val_gallery")):
+        asked = {row.pid: row.camera for row in manifest.split(queries)}
+        kept = {row.pid: row.camera for row in manifest.split(gallery)}
+        assert asked.keys() == kept.keys()
+        assert all({asked[pid], kept[pid]} == {1, 2} for pid in asked)
+        assert set(asked.values()) == {1, 2}
+    assert manifest.header.lr_camera == "random"
+    again = build_manifest(two_cameras(200), DataConfig(val_fraction=0.2, lr_camera="random"))
+    assert again.hash == manifest.hash
+    # the identities of a seed and their r do not depend on it
+    named = build_manifest(two_cameras(200), DataConfig(val_fraction=0.2))
+    assert {row.pid for row in named.split("query")} == {row.pid for row in manifest.split("query")}
+
+
+def test_a_random_lr_camera_selects_among_fixed_queries() -> None:
+    pictures = [
+        *(Picture(f"t{pid}_{c}.jpg", pid, c, "train") for pid in range(4) for c in (1, 2)),
+        *(Picture(f"q{pid}_{c}.jpg", pid, c, "query") for pid in range(10, 30) for c in (1, 2, 3)),
+        *(Picture(f"g{pid}_{c}.jpg", pid, c, "gallery") for pid in range(10, 30) for c in (4, 5)),
+    ]
+    catalogue = Catalogue("market1501", tuple(pictures), default_lr_camera=None)
+    manifest = build_manifest(catalogue, DataConfig(val_fraction=0, lr_camera="random"))
+    cameras = {row.pid: row.camera for row in manifest.split("query")}
+    assert len(cameras) == len(manifest.split("query")) == 20
+    assert set(cameras.values()) == {1, 2, 3}
+    native = Catalogue("caviar", two_cameras().pictures, default_lr_camera=1, natively_lr=True)
+    with pytest.raises(UserError, match="are natively low-resolution"):
+        build_manifest(native, DataConfig(lr_camera="random"))

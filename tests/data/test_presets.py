@@ -25,3 +25,9 @@ def test_preset_sets_the_protocol_and_says_where_from(name: PresetName) -> None:
     changed = {field for field, value in asdict(own).items() if applied[field] != value}
     assert changed == {"factors", "kernel", "jpeg_quality", "lr_camera", "cuhk03_protocol"}
     assert applied["factors"] == (2, 3, 4)
+
+
+def test_the_first_four_agree_and_vpfa_does_not() -> None:
+    made = {name: preset.apply(DataConfig()) for name, preset in SPLIT_PRESETS.items()}
+    assert made["paper"] == made["sing"] == made["cad"] == made["dil"] == DataConfig()
+    assert made["vpfa"].lr_camera == "random"
