@@ -30,6 +30,15 @@ TINY = (
 ).split()
 
 
+# a shell's background job, as a test run may be one, passes on that Ctrl-C is ignored
+HEEDS_CTRL_C = """
+import signal, sys
+from intact_fast.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
@@ -116,7 +125,7 @@ def test_ending_saves_what_is_trained(
     long = command("--recipes", "mse+id", "sole-sr", "--jobs", 2, "--training.validate-every", 0)
     logs = [tmp_path / "runs" / "experiments" / "logs" / f"{row}-seed0.log" for row in ("mse+id", "sole-sr")]
     run = subprocess.Popen(
-        [sys.executable, "-m", "intact_fast.cli", *long, "--training.iterations", "100000"],
+        [sys.executable, "-c", HEEDS_CTRL_C, *long, "--training.iterations", "100000"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
