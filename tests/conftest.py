@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -87,3 +90,24 @@ def picture_folder(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def tiny_config(tmp_path: Path) -> Config:
     return make_tiny_config(tmp_path)
+
+
+_OCCUPY = """
+import sys
+from pathlib import Path
+from intact_fast.files import occupied
+with occupied(Path(sys.argv[1]), "--name x"):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process_in(folder: Path) -> Iterator[None]:
+    """Let another process have a folder to itself, and be killed in the end."""
+    command = [sys.executable, "-c", _OCCUPY, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "in\n"
+        yield
+        other.kill()

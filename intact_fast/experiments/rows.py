@@ -77,7 +77,6 @@ class Rows:
             return known
         manifest = self._manifest(seed)
         critic = self._critic(seed)
-        self._process.on_main(lambda: refuse_known_people(critic, "--critic.checkpoint", manifest))
         config = self._config(recipe, seed, critic)
         _release()
         run = Run(config, self._process)
@@ -86,6 +85,9 @@ class Rows:
         else:
             if RECIPES[recipe].trains == "critic":
                 critic = run.train_critic()
+            else:
+                # a run looks at the C that it is given; this is none
+                self._process.on_main(lambda: refuse_known_people(critic, "--critic.checkpoint", manifest))
             model, view = self._without_generator(config, critic), "lr"
         _release()
         evaluation = self._evaluate(model, manifest, critic, config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,7 +139,9 @@ def as_json(rows: Sequence[Summary]) -> dict[str, Any]:
             "rank1_interval": [interval.low, interval.high],
             "per_r": row.per_r(),
             "upper": {
-                name: v for name in _UPPER if (v := _mean(r.upper.get(name) for r in row.results)) is not None
+                name: mean_std(known)[0]
+                for name in _UPPER
+                if (known := [r.upper[name] for r in row.results if name in r.upper])
             },
             "gains": {
                 name: {"points": points, "interval": [interval.low, interval.high]}
@@ -151,12 +153,6 @@ def as_json(rows: Sequence[Summary]) -> dict[str, Any]:
             "step_ms": [r.step_ms for r in row.results],
         }
     return plain
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    """Over the seeds that have one."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _main_table(rows: Sequence[Summary]) -> str:

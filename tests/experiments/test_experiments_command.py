@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from experiments.tiny_table import TINY
 
+from conftest import another_process_in
 from intact_fast.cli import main
 from intact_fast.data.manifest import Manifest
 from intact_fast.evaluation.evaluator import Evaluation
@@ -23,14 +25,6 @@ from intact_fast.training import run
 from intact_fast.training.distributed import Interrupted
 from intact_fast.training.intact import IntactTask
 
-TINY = (
-    "--preset cpu --device cpu --data.dataset folder --data.backend pillow --data.threads 0 --data.height 48 "
-    "--data.width 32 --data.val-fraction 0.4 --generator.widths 4 4 6 6 --discriminator.widths 4 4 6 8 "
-    "--discriminator.hidden 10 --association.hidden 12 10 --association.latent 8 --association.dis-warmup 0 "
-    "--critic.iterations 1 --critic.batch-size 4 --training.iterations 2 --training.batch-size 4 "
-    "--training.log-every 1 --training.validate-every 1 --unseen 6"
-).split()
-
 
 def experiments(*arguments: object) -> int:
     return main(["experiments", *(str(a) for a in arguments)])
@@ -38,7 +32,17 @@ def experiments(*arguments: object) -> int:
 
 @pytest.fixture
 def options(picture_folder: Callable[..., Path], tmp_path: Path) -> list[object]:
-    return [*TINY, "--data.root", picture_folder(), "--runs", tmp_path / "runs", "--name", "table"]
+    return [
+        *TINY,
+        "--unseen",
+        6,
+        "--data.root",
+        picture_folder(),
+        "--runs",
+        tmp_path / "runs",
+        "--name",
+        "table",
+    ]
 
 
 def test_a_table_with_controls(
@@ -194,16 +198,8 @@ def test_results_of_another_split_are_not_taken(
 def test_a_table_in_use_is_refused(
     options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hold = (
-        "import sys\nfrom pathlib import Path\nfrom intact_fast.files import occupied\n"
-        "with occupied(Path(sys.argv[1]), '--name x'):\n    print('in', flush=True)\n    sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", hold, str(tmp_path / "runs" / "table")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "in\n"
+    with another_process_in(tmp_path / "runs" / "table"):
         assert experiments("--recipes", "lr", *options) == 2
-        other.kill()
     assert "--name table: another process works in" in capsys.readouterr().err
     assert experiments("--recipes", "lr", *options) == 0
     capsys.readouterr()

@@ -17,18 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from experiments.tiny_table import TINY
 
 from intact_fast.cli import main
 from intact_fast.commands import experiments
-
-TINY = (
-    "--preset cpu --device cpu --data.dataset folder --data.backend pillow --data.threads 0 --data.height 48 "
-    "--data.width 32 --data.val-fraction 0.4 --generator.widths 4 4 6 6 --discriminator.widths 4 4 6 8 "
-    "--discriminator.hidden 10 --association.hidden 12 10 --association.latent 8 --association.dis-warmup 0 "
-    "--critic.iterations 1 --critic.batch-size 4 --training.iterations 2 --training.batch-size 4 "
-    "--training.log-every 1 --training.validate-every 1 --unseen"
-).split()
-
 
 # a shell's background job, as a test run may be one, passes on that Ctrl-C is ignored
 HEEDS_CTRL_C = """
@@ -52,7 +44,7 @@ def command(picture_folder: Callable[..., Path], tmp_path: Path) -> Callable[...
 
     def command(*arguments: object) -> list[str]:
         folders = ["--data.root", root, "--runs", tmp_path / "runs"]
-        return ["experiments", *map(str, [*TINY, *folders, *arguments])]
+        return ["experiments", *map(str, [*TINY, "--unseen", *folders, *arguments])]
 
     return command
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from conftest import another_process_in
 from intact_fast import SRReID
 from intact_fast.config import Config
 from intact_fast.errors import UserError
@@ -238,28 +237,15 @@ def test_init_is_noted_once_and_loaders_are_named(config: Config, capsys: pytest
         assert f"{name}: 16 training pictures of 4 identities, read by pillow" in said
 
 
-HOLD = """
-import sys
-from pathlib import Path
-from intact_fast.files import occupied
-with occupied(Path(sys.argv[1]), "--name x"):
-    print("in", flush=True)
-    sys.stdin.read()
-"""
-
-
 def test_two_processes_do_not_share_a_folder(config: Config) -> None:
     folder = config.runs / config.name
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "in\n"
-        with pytest.raises(
+    with (
+        another_process_in(folder),
+        pytest.raises(
             UserError, match=r"--name .*: another process works in .*; wait for it, or use another"
-        ):
-            Run(config, ALONE).train_critic()
-        other.kill()
+        ),
+    ):
+        Run(config, ALONE).train_critic()
     # what the killed one and half a write left behind does not make the folder somebody else's
     (folder / ".config.yaml.1.tmp").touch()
     assert Run(config, ALONE).train_critic().is_file()
