@@ -1,4 +1,4 @@
-"""Time of the evaluation engine against plain Python and numpy, and how it grows.
+"""Time of the evaluation engine against plain Python and numpy, and how it grows; and of reading its queries.
 
 Random features with the sizes of Market-1501: 3,368 queries, 15,913 gallery pictures, 751 identities of which 2,798
 pictures are distractors. ``good`` features find most matches, ``poor`` ones few (their lists are longer to search).
@@ -7,25 +7,37 @@ pictures are distractors. ``good`` features find most matches, ``poor`` ones few
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.ranking_baselines import dense_reranking, numpy_counting, numpy_sorting, plain_python
+from benchmarks.setup import device_of, pictures_like_market, synchronise
+from intact_fast import SRReID
+from intact_fast.data.degradation import downsample, read_image
+from intact_fast.data.manifest import Header, Row
+from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from intact_fast.evaluation.distances import distance_blocks
+from intact_fast.evaluation.pictures import PictureSource
 from intact_fast.evaluation.ranking import RankingResult, evaluate_distances, evaluate_ranking
 from intact_fast.evaluation.reranking import Reranking, reranked_blocks
+from intact_fast.models import build_osnet
 
 QUERIES, GALLERY, PEOPLE, DISTRACTORS, CAMERAS, WIDTH = 3_368, 15_913, 751, 2_798, 6, 512
 NOISE = {"good": 1.8, "poor": 3.0}
 SUBSET = 200
 MAX_RANK = 50
+QUERY_PICTURES, QUERY_BATCH, READERS = 512, 64, min(8, os.cpu_count() or 1)
 
 Ids = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -66,6 +78,59 @@ def engine(protocol: str, **options: int) -> Callable[..., RankingResult]:
 def measure(benchmark: BenchmarkFixture, group: str, function: Callable[[], object], rounds: int = 5) -> None:
     benchmark.group = group
     benchmark.pedantic(function, rounds=rounds, warmup_rounds=1 if rounds > 1 else 0)
+
+
+@pytest.mark.parametrize("form", ["one pass", "a pass for each use"])
+def test_query_pictures(benchmark: BenchmarkFixture, tmp_path: Path, form: str) -> None:
+    """Prepared batches on the device of queries that are wanted as HR and LR, super-resolved, and for PSNR and SSIM."""
+    paths = pictures_like_market(tmp_path, QUERY_PICTURES)
+    rows = [Row(path.name, i, 1, "query", True, 2 + i % 3) for i, path in enumerate(paths)]
+    device = device_of()
+    model = SRReID(build_osnet("osnet_x0_25", 1)).to(device)
+    header = Header("folder", 0, "bilinear", None, 1, None)
+    source = PictureSource(tmp_path, header, model, QUERY_BATCH, READERS)
+
+    def one_pass() -> list[tuple[torch.Tensor, ...]]:
+        return list(source.batches_of_forms(rows, (False, True)))
+
+    def each_use() -> list[torch.Tensor]:
+        # HR features, LR features, SR features, and both sides of the comparison
+        return [
+            x for degraded in (False, True, True, True, False) for x in plain_batches(source, rows, degraded)
+        ]
+
+    once = one_pass()
+    plain = each_use()
+    torch.testing.assert_close(torch.cat([x_h for x_h, _ in once]), torch.cat(plain[: len(once)]))
+    torch.testing.assert_close(
+        torch.cat([x_l for _, x_l in once]), torch.cat(plain[len(once) : 2 * len(once)])
+    )
+
+    def run() -> None:
+        one_pass() if form == "one pass" else each_use()
+        synchronise(device)
+
+    benchmark.extra_info |= {"pictures": QUERY_PICTURES, "threads": READERS, "device": str(device)}
+    measure(benchmark, "reading queries for an evaluation, 256x128", run)
+
+
+def plain_batches(source: PictureSource, rows: list[Row], degraded: bool) -> Iterator[torch.Tensor]:
+    """What one writes first: a float tensor of each picture, made in threads."""
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+
+    def read(row: Row) -> torch.Tensor:
+        image = read_image(source.path(row))
+        if degraded:
+            assert row.r is not None
+            image = downsample(image, row.r, source.header.kernel)
+        height, width = source.model.size
+        array = np.array(image.resize((width, height), Image.Resampling.BILINEAR))
+        return (torch.from_numpy(array).permute(2, 0, 1).contiguous().float().div(255) - mean) / std
+
+    with ThreadPoolExecutor(source.threads) as pool:
+        for start in range(0, len(rows), source.batch_size):
+            batch = torch.stack(list(pool.map(read, rows[start : start + source.batch_size])))
+            yield batch.to(source.model.device).contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("form", ["engine", "engine, 1 thread", "numpy counting", "numpy sorting"])

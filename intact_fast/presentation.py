@@ -10,7 +10,8 @@ from rich.console import Console
 
 from intact_fast.evaluation.curves import read_metrics, save_curves
 from intact_fast.evaluation.evaluator import Evaluation
-from intact_fast.evaluation.features import PictureSource, View
+from intact_fast.evaluation.features import View
+from intact_fast.evaluation.pictures import PictureSource
 from intact_fast.evaluation.report import CAVEAT, Section, write_report
 from intact_fast.evaluation.tables import describe_protocol, gain_sentence, rich_table, threshold_table
 from intact_fast.evaluation.verification import RATES, PairDistances, pair_distances, save_histogram

@@ -15,8 +15,9 @@ from intact_fast.data.degradation import read_image
 from intact_fast.data.manifest import Row
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
-from intact_fast.evaluation.features import PictureSource, View
+from intact_fast.evaluation.features import View
 from intact_fast.evaluation.image_quality import to_uint8
+from intact_fast.evaluation.pictures import PictureSource
 from intact_fast.evaluation.reranking import reranked_blocks
 from intact_fast.files import write_atomically
 from intact_fast.models.sr_reid import SRReID

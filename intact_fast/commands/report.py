@@ -16,7 +16,7 @@ from intact_fast.configuration import from_yaml
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import evaluate
-from intact_fast.evaluation.features import PictureSource
+from intact_fast.evaluation.pictures import PictureSource
 from intact_fast.evaluation.report import read_notes
 from intact_fast.evaluation.tables import figures, threshold_figures
 from intact_fast.evaluation.verification import RATES

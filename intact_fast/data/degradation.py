@@ -118,6 +118,6 @@ def normalise(pictures: Tensor) -> Tensor:
     return rows.view(pictures.shape).movedim(-1, -3)
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """Turn an RGB picture into a contiguous 3×H×W float32 tensor, normalised as by `normalise`."""
-    return normalise(torch.from_numpy(np.array(image))).contiguous()
+def pixels(image: Image.Image) -> Tensor:
+    """Copy an RGB picture into an H×W×3 uint8 tensor, as `normalise` takes it."""
+    return torch.from_numpy(np.array(image))

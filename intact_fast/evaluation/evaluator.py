@@ -13,15 +13,9 @@ from intact_fast.config import EvaluationConfig
 from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.progress import Progress, silent
 from intact_fast.errors import UserError
-from intact_fast.evaluation.features import (
-    ALONE,
-    Peers,
-    PictureSource,
-    QualityFigures,
-    View,
-    extract_features,
-    measure_quality,
-)
+from intact_fast.evaluation.features import QualityFigures, View, extract_features, measure_queries
+from intact_fast.evaluation.peers import ALONE, Peers
+from intact_fast.evaluation.pictures import PictureSource
 from intact_fast.evaluation.ranking import RankingResult, evaluate_ranking
 from intact_fast.evaluation.reranking import Reranking
 from intact_fast.models.sr_reid import SRReID
@@ -53,13 +47,16 @@ class Comparison:
 
     Attributes:
         gain: Mean difference, a share of 1.
-        standard_error: Of that mean, from the per-query differences.
+        standard_error: Of that mean over another draw of people, each with all its queries (the cluster-robust one);
+            infinite for one person.
         queries: How many.
+        people: Whose they are.
     """
 
     gain: float
     standard_error: float
     queries: int
+    people: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +68,7 @@ class Evaluation:
         manifest_hash: Which split.
         config: How it was ranked.
         rankings: Per view, in the order of the table.
-        quality: Picture quality of LR and SR; None where there is no G or no degraded query.
+        quality: Picture quality of LR and of SR, where their rows are there; empty without a degraded query.
         query_rows: The queries.
         gallery_rows: The gallery.
         query_features: Features of the queries per view, Q×512.
@@ -82,7 +79,7 @@ class Evaluation:
     manifest_hash: str
     config: EvaluationConfig
     rankings: dict[View, RankingResult]
-    quality: tuple[QualityFigures, QualityFigures] | None
+    quality: dict[View, QualityFigures]
     query_rows: list[Row]
     gallery_rows: list[Row]
     query_features: dict[View, Tensor]
@@ -93,9 +90,13 @@ class Evaluation:
         if "sr" not in self.rankings or "lr" not in self.rankings:
             return None
         difference = self.rankings["sr"].rank1_per_query - self.rankings["lr"].rank1_per_query
-        count = len(difference)
-        error = float(np.std(difference, ddof=1)) / math.sqrt(count) if count > 1 else math.inf
-        return Comparison(float(difference.mean()), error, count)
+        pids = np.array([row.pid for row in self.query_rows])[self.rankings["sr"].valid]
+        mean, people = float(difference.mean()), len(np.unique(pids))
+        if people == 1:
+            return Comparison(mean, math.inf, len(difference), people)
+        of_person = np.bincount(np.unique(pids, return_inverse=True)[1], difference - mean)
+        error = math.sqrt(people / (people - 1) * float(np.sum(of_person**2))) / len(difference)
+        return Comparison(mean, error, len(difference), people)
 
 
 def evaluate(
@@ -150,12 +151,10 @@ def evaluate(
     else:
         view: View = "hr" if config.gallery == "bypass" else "auto"
         gallery_features = extract_features(source, gallery, view, peers, "gallery")
-    query_features = {
-        view: known[view]
-        if view in known
-        else extract_features(source, queries, view, peers, f"{view.upper()} queries")
-        for view in views
-    }
+    unknown = [view for view in views if view not in known]
+    qualities = [] if validation else [view for view in views if view != "hr"]
+    computed, quality = measure_queries(source, queries, unknown, qualities, peers, "queries")
+    query_features = {view: known[view] if view in known else computed[view] for view in views}
 
     def rank_all() -> dict[View, RankingResult]:
         try:
@@ -167,8 +166,6 @@ def evaluate(
             raise UserError(f"evaluation of {manifest.header.dataset}: {error}") from error
 
     rankings = peers.on_main(rank_all)
-    has_generator = model.generator is not None and not validation
-    quality = measure_quality(source, queries, peers) if "sr" in views and has_generator else None
     return Evaluation(
         manifest.header.dataset,
         manifest.hash,

@@ -16,7 +16,7 @@ from intact_fast.data.degradation import downsample
 from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.progress import Progress, silent
 from intact_fast.data.synthetic import CAMERAS, SyntheticSpec, draw_picture
-from intact_fast.evaluation.features import PictureSource
+from intact_fast.evaluation.pictures import PictureSource
 from intact_fast.evaluation.ranking import evaluate_ranking
 from intact_fast.models.inputs import unnormalised
 from intact_fast.models.sr_reid import SRReID

@@ -68,11 +68,10 @@ def write_report(
     gain = gain_sentence(evaluation)
     if gain is not None:
         sentences += [gain, CAVEAT]
-    if evaluation.quality is not None and any(q.identical for q in evaluation.quality):
-        lr, sr = evaluation.quality
-        sentences.append(
-            f"Left out of the mean PSNR as equal to their HR picture: {lr.identical} LR, {sr.identical} SR."
-        )
+    identical = {view: quality.identical for view, quality in evaluation.quality.items()}
+    if any(identical.values()):
+        counts = ", ".join(f"{count} {view.upper()}" for view, count in identical.items())
+        sentences.append(f"Left out of the mean PSNR as equal to their HR picture: {counts}.")
     body = [
         f"# {folder.resolve().name}: {plain['dataset']}",
         f"{plain['queries']} queries, {plain['gallery']} gallery pictures, split `{plain['manifest'][:12]}`.",

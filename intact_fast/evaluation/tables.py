@@ -22,8 +22,8 @@ def row_figures(evaluation: Evaluation, view: View) -> dict[str, float]:
     ranking = evaluation.rankings[view]
     row = {f"Rank-{k}": 100 * float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
     row["mAP"] = 100 * float(ranking.mean_ap)
-    if evaluation.quality is not None and view != "hr":
-        quality = evaluation.quality[0 if view == "lr" else 1]
+    if view in evaluation.quality:
+        quality = evaluation.quality[view]
         row |= {"PSNR (dB)": quality.psnr, "SSIM": quality.ssim}
     return row
 
@@ -53,6 +53,7 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
             "Rank-1": 100 * gain.gain,
             "standard_error": 100 * gain.standard_error,
             "queries": gain.queries,
+            "people": gain.people,
         }
     return result
 
@@ -102,7 +103,8 @@ def gain_sentence(evaluation: Evaluation) -> str | None:
     direction = "above" if gain.gain >= 0 else "below"
     return (
         f"INTACT's Rank-1 is {100 * abs(gain.gain):.1f} points {direction} LR without SR on {gain.queries} queries "
-        f"(standard error {100 * gain.standard_error:.1f} points, paired by query: {ratio:.1f} standard errors)."
+        f"of {gain.people} people (standard error over people {100 * gain.standard_error:.1f} points, paired by query: "
+        f"{ratio:.1f} standard errors)."
     )
 
 

@@ -18,7 +18,8 @@ from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.splits import obtain_manifest, splits_at_random, unheard
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate, rank
-from intact_fast.evaluation.features import PictureSource, View, extract_features
+from intact_fast.evaluation.features import View, extract_features
+from intact_fast.evaluation.pictures import PictureSource
 from intact_fast.evaluation.ranking import Protocol
 from intact_fast.evaluation.tables import row_figures
 from intact_fast.experiments.recipes import RECIPES, apply

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intact_fast.config import Kernel
-from intact_fast.data.degradation import resize, to_tensor
+from intact_fast.data.degradation import normalise, pixels, resize
 from intact_fast.models.folding import folded
 from intact_fast.models.generator import Generator
 from intact_fast.models.inputs import (
@@ -180,16 +180,23 @@ class SRReID(nn.Module):
 
     def prepare(self, picture: Picture) -> Tensor:
         """Resize one picture and normalise it: 3×H×W float32, on the CPU or, of a tensor, where that is."""
-        return self._prepare(picture)[0]
+        return _normalised(self._resized(picture)[0]).contiguous()
 
-    def _prepare(self, picture: Picture) -> tuple[Tensor, int]:
-        """A prepared picture and its native height."""
+    def _resized(self, picture: Picture) -> tuple[Tensor, int]:
+        """A picture in the networks' size and its native height: H×W×3 uint8, a tensor prepared, 3×H×W float32."""
         if isinstance(picture, Tensor):
             if picture.ndim != 3:
                 raise ValueError(f"a picture tensor is C×H×W, this one is {tuple(picture.shape)}")
             return prepare_tensor(picture[None], self.size, self.kernel, self.tensors)[0], picture.shape[1]
         image = host_image(picture)
-        return to_tensor(resize(image, self.size, self.kernel)), image.height
+        return pixels(resize(image, self.size, self.kernel)), image.height
+
+    def prepare_pixels(self, resized: Sequence[Tensor]) -> Tensor:
+        """Normalise pictures (H×W×3 uint8 of the networks' size) on the module's device: N×3×H×W float32.
+
+        As 8 bits they travel there in a quarter of the bytes, and together they are normalised faster than one by one.
+        """
+        return _channels_innermost(normalise(torch.stack(list(resized)).to(self.device)))
 
     @torch.inference_mode()
     def generate(self, x_l: Tensor) -> Tensor:
@@ -286,15 +293,28 @@ class SRReID(nn.Module):
         with ThreadPoolExecutor(self.threads) as pool:
 
             def submit(chunk: Sequence[Picture]) -> list[Future[tuple[Tensor, int]]]:
-                return [pool.submit(self._prepare, picture) for picture in chunk]
+                return [pool.submit(self._resized, picture) for picture in chunk]
 
             pending = submit(chunks[0]) if chunks else []
             for following in [*chunks[1:], []]:
                 current, pending = pending, submit(following)
                 if current:
-                    prepared, heights = zip(*(future.result() for future in current), strict=True)
-                    batch = torch.stack([x.to(self.device) for x in prepared])
-                    yield batch.contiguous(memory_format=torch.channels_last), list(heights)
+                    resized, heights = zip(*(future.result() for future in current), strict=True)
+                    yield self._prepared(resized), list(heights)
+
+    def _prepared(self, resized: Sequence[Tensor]) -> Tensor:
+        """A batch of what may be pixels or tensors that are prepared already."""
+        if all(x.dtype == torch.uint8 for x in resized):
+            return self.prepare_pixels(resized)
+        return _channels_innermost(torch.stack([_normalised(x.to(self.device)) for x in resized]))
+
+
+def _normalised(resized: Tensor) -> Tensor:
+    return normalise(resized) if resized.dtype == torch.uint8 else resized
+
+
+def _channels_innermost(batch: Tensor) -> Tensor:
+    return batch.contiguous(memory_format=torch.channels_last)
 
 
 def _check(name: str, value: str, allowed: Sequence[str]) -> None:

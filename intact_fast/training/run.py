@@ -17,7 +17,7 @@ from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
-from intact_fast.evaluation.features import PictureSource
+from intact_fast.evaluation.pictures import PictureSource
 from intact_fast.evaluation.report import save_notes
 from intact_fast.files import is_leftover, occupied
 from intact_fast.models import OSNet, build_osnet

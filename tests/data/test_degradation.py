@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from intact_fast.data.degradation import downsample, normalise, read_image, resize, to_tensor
+from intact_fast.data.degradation import downsample, normalise, pixels, read_image, resize
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from intact_fast.errors import UserError
 
@@ -53,10 +53,9 @@ def test_jpeg_quality_degrades_without_changing_the_size(picture: Image.Image) -
 
 
 def test_tensor_is_normalised_rgb_in_chw(picture: Image.Image) -> None:
-    tensor = to_tensor(picture)
+    tensor = normalise(pixels(picture))
     assert tensor.shape == (3, 129, 65)
     assert tensor.dtype == torch.float32
-    assert tensor.is_contiguous()
     expected = (np.asarray(picture)[7, 3] / 255 - IMAGENET_MEAN) / IMAGENET_STD
     np.testing.assert_allclose(tensor[:, 7, 3], expected, rtol=1e-5)
 
@@ -64,7 +63,7 @@ def test_tensor_is_normalised_rgb_in_chw(picture: Image.Image) -> None:
 def test_a_batch_is_normalised_like_its_pictures(picture: Image.Image) -> None:
     pictures = [picture, picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
     batch = normalise(torch.from_numpy(np.stack([np.asarray(p) for p in pictures])))
-    assert torch.equal(batch, torch.stack([to_tensor(p) for p in pictures]))
+    assert torch.equal(batch, torch.stack([normalise(pixels(p)) for p in pictures]))
     assert batch.is_contiguous(memory_format=torch.channels_last)
 
 

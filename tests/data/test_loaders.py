@@ -23,7 +23,7 @@ from torch import Tensor
 from intact_fast.config import DataConfig
 from intact_fast.data import pillow_loader
 from intact_fast.data.batches import Batch
-from intact_fast.data.degradation import downsample, read_image, resize, to_tensor
+from intact_fast.data.degradation import downsample, normalise, pixels, read_image, resize
 from intact_fast.data.loader import TrainLoader, build_loader, readable_images
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from intact_fast.data.plan import Position
@@ -106,9 +106,9 @@ def test_batches_follow_the_reference_degradation(pictures: list[Path], backend:
         assert batch.label.tolist() == [3 * i for i in batch.index.tolist()]
         for i, (index, r) in enumerate(zip(batch.index.tolist(), batch.r.tolist(), strict=True)):
             native = read_image(pictures[index])
-            assert_close(batch.x_h[i], to_tensor(resize(native, (64, 32), "bilinear")))
+            assert_close(batch.x_h[i], normalise(pixels(resize(native, (64, 32), "bilinear"))))
             small = downsample(native, r, "bilinear")
-            assert_close(batch.x_l[i], to_tensor(resize(small, (64, 32), "bilinear")))
+            assert_close(batch.x_l[i], normalise(pixels(resize(small, (64, 32), "bilinear"))))
 
 
 @needs_dali

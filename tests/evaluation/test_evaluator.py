@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,11 +14,14 @@ import torch
 from PIL import Image
 
 from intact_fast.config import DataConfig, EvaluationConfig
+from intact_fast.data.degradation import read_image
 from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
+from intact_fast.evaluation import pictures
 from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate
-from intact_fast.evaluation.features import PictureSource, extract_features, measure_quality
+from intact_fast.evaluation.features import extract_features, measure_queries
+from intact_fast.evaluation.pictures import PictureSource
 from intact_fast.evaluation.report import write_report
 from intact_fast.evaluation.tables import figures, gain_sentence, markdown_table
 from intact_fast.models import Generator, build_osnet
@@ -64,6 +67,28 @@ def test_views_differ_and_hr_queries_are_the_pictures_themselves(setting: Settin
     assert not torch.allclose(lr, sr)
 
 
+def test_one_pass_finds_what_a_pass_for_each_view_finds(setting: Setting) -> None:
+    """Natively LR rows among the degraded ones have no part in the quality."""
+    source, rows = source_of(setting), setting[1].split("query")
+    mixed = [replace(row, r=None) if i in (0, 4) else row for i, row in enumerate(rows)]
+    features, quality = measure_queries(source, mixed, ("hr", "lr", "sr"), ("lr", "sr"))
+    for view, found in features.items():
+        assert torch.equal(found, extract_features(source, mixed, view))
+    degraded = [row for row in mixed if row.r is not None]
+    _, expected = measure_queries(source, degraded, (), ("lr", "sr"))
+    assert quality.keys() == expected.keys() == {"lr", "sr"}
+    for view, figure in expected.items():
+        assert astuple(quality[view]) == pytest.approx(astuple(figure), rel=1e-4)
+
+
+def test_each_query_is_read_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(pictures, "read_image", lambda path: read.append(path) or read_image(path))
+    rows = setting[1].split("query")
+    measure_queries(source_of(setting), rows, ("hr", "lr", "sr"), ("lr", "sr"))
+    assert sorted(read) == sorted(setting[2] / row.path for row in rows)
+
+
 def test_features_do_not_depend_on_batching(setting: Setting) -> None:
     rows = setting[1].split("gallery")
     one = extract_features(replace(source_of(setting), batch_size=1, threads=1), rows, "hr")
@@ -84,9 +109,7 @@ def test_progress_is_told_every_picture(setting: Setting) -> None:
 
     run(setting, progress=listen)
     queries, gallery = (len(setting[1].split(name)) for name in ("query", "gallery"))
-    named = ("HR queries", "LR queries", "SR queries", "picture quality")
-    expected = {name: [queries, queries] for name in named}
-    assert told == {"gallery": [gallery, gallery], **expected}
+    assert told == {"gallery": [gallery, gallery], "queries": [queries, queries]}
 
 
 def test_shared_features_are_not_computed_again(setting: Setting) -> None:
@@ -100,7 +123,11 @@ def test_shared_features_are_not_computed_again(setting: Setting) -> None:
         yield lambda count: None
 
     assert figures(run(setting, shared=shared, progress=listen)) == figures(first)
-    assert names == ["LR queries", "SR queries", "picture quality"]
+    assert names == ["queries"]
+    everything = SharedFeatures(first.gallery_features, first.query_features)
+    again = run(setting, shared=everything, views=("hr",), progress=listen)
+    assert figures(again)["rows"].keys() == {"HR queries (upper bound)"}
+    assert names == ["queries"], "nothing is read"
 
 
 def test_small_gallery_pictures_pass_through_g_where_asked(setting: Setting) -> None:
@@ -152,9 +179,10 @@ def test_gain_is_the_paired_difference(setting: Setting) -> None:
     gain = evaluation.gain()
     assert gain is not None
     sr, lr = (evaluation.rankings[view].rank1_per_query for view in ("sr", "lr"))
-    assert gain.queries == 8
+    assert (gain.queries, gain.people) == (8, 4)
     assert gain.gain == pytest.approx((sr - lr).mean())
-    assert gain.standard_error == pytest.approx((sr - lr).std(ddof=1) / 8**0.5)
+    by_person = (sr - lr).reshape(4, 2).mean(axis=1)
+    assert gain.standard_error == pytest.approx(by_person.std(ddof=1) / 4**0.5)
     assert run(setting, views=("hr", "lr")).gain() is None
 
 
@@ -163,12 +191,13 @@ def test_quality_of_a_perfect_generator(setting: Setting) -> None:
     model, manifest, _ = setting
     assert model.generator is not None
     torch.nn.init.zeros_(model.generator.tail.weight)
-    quality = measure_quality(source_of(setting), manifest.split("query"))
-    assert quality is not None
-    assert quality[0] == quality[1]
-    assert 10 < quality[0].psnr < 60
+    _, quality = measure_queries(source_of(setting), manifest.split("query"), (), ("lr", "sr"))
+    assert quality["lr"] == quality["sr"]
+    assert 10 < quality["lr"].psnr < 60
+    model.generator = None
+    assert run(setting, views=("hr", "lr")).quality == {"lr": quality["lr"]}
     native = [replace(row, r=None) for row in manifest.split("query")]
-    assert measure_quality(source_of(setting), native) is None
+    assert measure_queries(source_of(setting), native, (), ("lr", "sr")) == ({}, {})
 
 
 def test_natively_lr_queries_have_no_hr_row_and_no_quality(setting: Setting, tmp_path: Path) -> None:
@@ -177,7 +206,7 @@ def test_natively_lr_queries_have_no_hr_row_and_no_quality(setting: Setting, tmp
     native = (model, replace(manifest, rows=rows), root)
     evaluation = run(native)
     assert list(evaluation.rankings) == ["lr", "sr"]
-    assert evaluation.quality is None
+    assert evaluation.quality == {}
     assert len(markdown_table(evaluation).splitlines()) == 4
     with pytest.raises(UserError, match="--queries hr: the queries of folder are natively low-resolution"):
         run(native, views=("hr",))

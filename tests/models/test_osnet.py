@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from intact_fast.data.degradation import resize, to_tensor
+from intact_fast.data.degradation import normalise, pixels, resize
 from intact_fast.models.osnet import OSNET_WIDTHS, arch_of, build_osnet
 
 
@@ -70,9 +70,9 @@ def test_enlarging_is_pillows_bilinear_resize() -> None:
     full.load_state_dict(small.state_dict())
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (32, 16, 3), dtype=np.uint8))
-    x = to_tensor(image)[None]
+    x = normalise(pixels(image))[None]
     with torch.no_grad():
         torch.testing.assert_close(
-            small(x), full(to_tensor(resize(image, (64, 32), "bilinear"))[None]), rtol=0, atol=2e-2
+            small(x), full(normalise(pixels(resize(image, (64, 32), "bilinear")))[None]), rtol=0, atol=2e-2
         )
         assert torch.equal(small(x), full(F.interpolate(x, (64, 32), mode="bilinear")))

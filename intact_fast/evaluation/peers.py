@@ -1,0 +1,59 @@
+"""Several processes that share an evaluation, each taking every n-th batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from intact_fast.data.manifest import Row
+
+T = TypeVar("T")
+
+
+class Peers(Protocol):
+    """Processes that share an evaluation and all get its result."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process."""
+        ...
+
+    @property
+    def world_size(self) -> int:
+        """How many there are."""
+        ...
+
+    def share(self, function: Callable[[], T]) -> list[T]:
+        """Call a function on every process; the values in order of rank, or the first UserError, everywhere."""
+        ...
+
+    def on_main(self, function: Callable[[], T]) -> T:
+        """Call a function on rank 0 alone; its value, or its UserError, everywhere."""
+        ...
+
+
+class _Alone:
+    rank = 0
+    world_size = 1
+
+    def share(self, function: Callable[[], T]) -> list[T]:
+        return [function()]
+
+    def on_main(self, function: Callable[[], T]) -> T:
+        return function()
+
+
+ALONE: Peers = _Alone()
+"""One process that evaluates everything."""
+
+
+def own_rows(rows: Sequence[Row], batch_size: int, peers: Peers) -> list[Row]:
+    """Every n-th batch of one process, so that any number of peers computes the same batches."""
+    starts = range(peers.rank * batch_size, len(rows), peers.world_size * batch_size)
+    return [row for start in starts for row in rows[start : start + batch_size]]
+
+
+def in_turn(shares: Sequence[Sequence[T]]) -> list[T]:
+    """Join what peers computed batch by batch in the order of the rows."""
+    count = sum(len(share) for share in shares)
+    return [shares[i % len(shares)][i // len(shares)] for i in range(count)]
