@@ -18,7 +18,7 @@ from benchmarks.record import cpu_kind, versions, write_record
 from benchmarks.setup import device_of, make_step, random_batch, synchronise
 from intact_fast.config import PRESETS, Config
 from intact_fast.configuration import to_dict
-from intact_fast.experiments.recipes import RECIPES, apply
+from intact_fast.experiments.recipes import apply
 
 ROWS = ("sole-sr", "mse+id", "mse+id+gan", "intact")
 INPUT_SETS, REPEATS = 4, 16
@@ -26,7 +26,7 @@ INPUT_SETS, REPEATS = 4, 16
 
 def measure_terms(config: Config, device: torch.device, repeats: int) -> dict[str, dict[str, float]]:
     """Milliseconds per iteration of each row: median, least and most, and the ratio of medians to the row before."""
-    steps = {name: make_step(apply(RECIPES[name], config), device) for name in ROWS}
+    steps = {name: make_step(apply(name, config), device) for name in ROWS}
     batches = [random_batch(config, config.training.batch_size, device, seed=i) for i in range(INPUT_SETS)]
     times: dict[str, list[float]] = {name: [] for name in ROWS}
     # the first ones compile, tune and capture

@@ -6,8 +6,10 @@ import contextlib
 import io
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from intact_fast.checks import check_config
+from intact_fast.commands.progress import progress
 from intact_fast.config import Config
 from intact_fast.configuration import parse_config
 from intact_fast.errors import UserError, fail, speaks
@@ -40,7 +42,7 @@ def main(
         config = _parse(arguments, program)
         check_config(config)
         with process_group(config.device) as process, terminate_as_interrupt():
-            Run(config, process).execute()
+            Run(config, process, partial(progress, quiet=not process.is_main)).execute()
     except Interrupted:
         return 0
     except KeyboardInterrupt:

@@ -12,7 +12,8 @@ import tyro
 from PIL import Image
 from torch import Tensor
 
-from intact_fast.commands.serving import ServingOptions, progress, run_command, warn_unreadable
+from intact_fast.commands.progress import progress
+from intact_fast.commands.serving import ServingOptions, run_command, warn_unreadable
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
 from intact_fast.gallery import Unreadable, list_pictures, read_in_batches

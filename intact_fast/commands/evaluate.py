@@ -14,7 +14,7 @@ from typing import Any, Literal
 import tyro
 
 from intact_fast.checks import check_data, check_evaluation
-from intact_fast.commands.serving import progress
+from intact_fast.commands.progress import progress
 from intact_fast.config import DataConfig, EvaluationConfig, OSNetName
 from intact_fast.data.manifest import Manifest
 from intact_fast.data.splits import obtain_manifest
@@ -82,7 +82,8 @@ def _run(arguments: list[str]) -> None:
         raise UserError("evaluate needs --checkpoint FILE or --critic FILE (one of them)")
     check_data(options.data)
     check_evaluation(options.evaluation)
-    manifest = obtain_manifest(options.data)
+    shown = partial(progress, quiet=options.json)
+    manifest = obtain_manifest(options.data, shown)
     if checkpoint is not None:
         _check_split(manifest, checkpoint, options, path)
         size = (options.data.height, options.data.width)
@@ -105,7 +106,7 @@ def _run(arguments: list[str]) -> None:
         options.evaluation,
         options.data.threads,
         views,
-        progress=partial(progress, quiet=options.json),
+        progress=shown,
     )
     if options.json:
         print(json.dumps(figures(result), indent=1))

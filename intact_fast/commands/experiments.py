@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +16,11 @@ import tyro
 from rich.markdown import Markdown
 
 from intact_fast.checks import check_config
+from intact_fast.commands.progress import progress
 from intact_fast.config import Config, DataConfig, DatasetName
 from intact_fast.configuration import parse_config
 from intact_fast.errors import UserError, fail, speaks
+from intact_fast.evaluation.tables import describe_protocol
 from intact_fast.experiments.paper_tables import TABLES
 from intact_fast.experiments.recipes import CONTROLS, RECIPES, SAME_AS, apply, find_recipe
 from intact_fast.experiments.results import RowResult
@@ -25,7 +28,7 @@ from intact_fast.experiments.rows import Rows, log_file
 from intact_fast.experiments.side_by_side import Place, side_by_side
 from intact_fast.experiments.summary import Summary, as_json, markdown, summaries
 from intact_fast.files import occupied, write_atomically
-from intact_fast.training.distributed import Interrupted, process_group, terminate_as_interrupt
+from intact_fast.training.distributed import Interrupted, Process, process_group, terminate_as_interrupt
 from intact_fast.training.monitoring import make_console
 
 _PROGRAM = "intact-fast experiments"
@@ -37,8 +40,9 @@ class ExperimentOptions:
     """Run the rows of a table, or resume them, and set them beside the paper's.
 
     C is trained once for each split and shared by the rows. The same command goes on after an interruption, and a row
-    that is finished is not run again. All options of `intact-fast train` besides these set what the rows have in
-    common; `--name` names the folder of the table (`experiments` by default). `--list` describes the recipes.
+    that is finished is not run again; one that cannot be run is told at the end, after the others. All options of
+    `intact-fast train` besides these set what the rows have in common; `--name` names the folder of the table
+    (`experiments` by default). `--list` describes the recipes.
     """
 
     table: Literal[1, 2, 3, 4, 5] | None = None
@@ -50,7 +54,7 @@ class ExperimentOptions:
     dataset: DatasetName | None = None
     """Data set, as `--data.dataset`; none takes the table's own."""
     seeds: int = 1
-    """Seeds, from 0; of another split each where identities are split at random."""
+    """How many seeds, from `--seed` on; of another split each where identities are split at random."""
     jobs: int = 1
     """Rows to run at the same time, each in a process of its own; several GPUs are taken in turn."""
     unseen: tuple[int, ...] = (6, 8)
@@ -74,11 +78,12 @@ def main(arguments: Sequence[str]) -> int:
         names = _names(options)
         base = _base(options, others)
         check_config(base)
-        for name in names:
-            # what C starts from is known only when it is there
-            critic = replace(base.critic, checkpoint=None, init=Path("C"))
-            check_config(apply(RECIPES[name], replace(base, critic=critic)))
-        _run(options, names, base)
+        # what C starts from is known only when it is there
+        critic = replace(base.critic, checkpoint=None, init=Path("C"))
+        configs = {name: apply(name, replace(base, critic=critic)) for name in names}
+        for config in configs.values():
+            check_config(config)
+        _run(options, _distinct(configs), base)
     except (Interrupted, KeyboardInterrupt):
         if speaks():
             print("Interrupted; run the same command to go on.", file=sys.stderr)
@@ -109,6 +114,21 @@ def _names(options: ExperimentOptions) -> list[str]:
     return [name for name in RECIPES if name in wanted]
 
 
+def _distinct(configs: Mapping[str, Config]) -> list[str]:
+    """Leave out recipes that are others over again, as the preset has already what they add."""
+    kept: list[str] = []
+    for name, config in configs.items():
+        alike = [
+            other
+            for other in kept
+            if configs[other] == config and RECIPES[other].trains == RECIPES[name].trains
+        ]
+        if alike and speaks():
+            print(f"warning: {name} is {alike[0]} here, with the same settings; left out", file=sys.stderr)
+        kept += [] if alike else [name]
+    return kept
+
+
 def _base(options: ExperimentOptions, others: Sequence[str]) -> Config:
     base = parse_config(others, _PROGRAM, "Options that the rows have in common.")
     if base.name == Config.name:
@@ -133,54 +153,83 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
     results: dict[str, list[RowResult]] = {name: [] for name in names}
     aside = redirect_stdout(sys.stderr) if options.json else nullcontext()
     # seed by seed, so that a table that is broken off holds whole seeds
-    places = [Place(name, seed) for seed in range(options.seeds) for name in names]
+    seeds = range(base.seed, base.seed + options.seeds)
+    places = [Place(name, seed) for seed in seeds for name in names]
+    failed: dict[Place, UserError] = {}
     with aside, process_group(base.device) as process, terminate_as_interrupt(), ExitStack() as stack:
-        rows = Rows(base, process, options.unseen)
+        rows = Rows(base, process, options.unseen, partial(progress, quiet=not process.is_main))
         option = f"--name {base.name}"
         process.on_main(lambda: stack.enter_context(occupied(rows.folder, option)))
-        obtained = _one_by_one(rows, places) if options.jobs == 1 else _at_once(options, rows, base, places)
+
+        def write() -> list[Summary]:
+            shown = summaries(names, results, table, base.data.dataset)
+            process.on_main(lambda: _write(rows.folder, title, options, base, shown))
+            return shown
+
+        kept = {place: rows.kept(*place) for place in places}
+        for place, result in kept.items():
+            if result is not None:
+                results[place.recipe].append(result)
+        # whole, before the first row runs: an interruption must not leave less than there was
+        shown = write() if any(results.values()) else []
+        left = [place for place, result in kept.items() if result is None]
+        obtained = (
+            _one_by_one(rows, left, process) if options.jobs == 1 else _at_once(options, rows, base, left)
+        )
         # closed before the folder is given free, whatever happens here, so that its processes end first
         stack.enter_context(closing(obtained))
-        for place, result in obtained:
-            results[place.recipe].append(result)
+        for place, outcome in obtained:
+            if isinstance(outcome, UserError):
+                failed[place] = outcome
+                continue
+            results[place.recipe].append(outcome)
             results[place.recipe].sort(key=lambda found: found.seed)
-            shown = summaries(names, results, table, base.data.dataset)
-            process.on_main(lambda shown=shown: _write(rows.folder, title, options, base.data.dataset, shown))
+            shown = write()
+        if failed:
+            rest = "; the other rows are done" if shown else ""
+            raise UserError("; ".join(f"{p.row(base)}: {error}" for p, error in failed.items()) + rest)
         if not process.is_main:
             return
     if options.json:
-        print(json.dumps(as_json(shown), indent=1))
+        print(json.dumps(as_json(shown, describe_protocol(base.evaluation)), indent=1))
     else:
         text = (rows.folder / _file_name(options)).read_text(encoding="utf-8")
         make_console().print(Markdown(text))
         print(rows.folder / _file_name(options))
 
 
-def _one_by_one(rows: Rows, places: Sequence[Place]) -> Generator[tuple[Place, RowResult], None, None]:
+_Outcomes = Generator[tuple[Place, RowResult | UserError], None, None]
+"""Each row as it is done, or why it cannot be run."""
+
+
+def _one_by_one(rows: Rows, places: Sequence[Place], process: Process) -> _Outcomes:
     for place in places:
-        yield place, rows.obtain(*place)
+        rows.prepare(place.seed)
+        outcome: RowResult | UserError
+        try:
+            outcome = rows.run(*place)
+        except UserError as error:
+            if error.one_process and process.world_size > 1:
+                # its peers know nothing of it and wait
+                raise
+            outcome = error
+        yield place, outcome
 
 
-def _at_once(
-    options: ExperimentOptions, rows: Rows, base: Config, places: Sequence[Place]
-) -> Generator[tuple[Place, RowResult], None, None]:
-    """The rows that are kept, then the others as they are done, which is told as it happens."""
-    for seed in range(options.seeds):
-        rows.prepare(seed)
-    kept = {place: rows.kept(*place) for place in places}
-    yield from ((place, result) for place, result in kept.items() if result is not None)
-    left = [place for place, result in kept.items() if result is None]
-    if not left:
+def _at_once(options: ExperimentOptions, rows: Rows, base: Config, places: Sequence[Place]) -> _Outcomes:
+    """As they are done, which is told as it happens."""
+    if not places:
         return
+    for seed in sorted({place.seed for place in places}):
+        rows.prepare(seed)
     console = make_console()
     logs = log_file(rows.folder, "").parent
-    console.print(f"{len(left)} rows, up to {options.jobs} at a time; {logs} has what they say.")
-    with closing(side_by_side(base, options.unseen, left, options.jobs)) as found:
-        for done, (place, result) in enumerate(found, start=1):
-            console.print(
-                f"{place.row(base)}: Rank-1 {result.figures['Rank-1']:.1f} ({done} of {len(left)} rows)"
-            )
-            yield place, result
+    console.print(f"{len(places)} rows, up to {options.jobs} at a time; {logs} has what they say.")
+    with closing(side_by_side(base, options.unseen, places, options.jobs)) as found:
+        for done, (place, outcome) in enumerate(found, start=1):
+            said = "failed" if isinstance(outcome, UserError) else f"Rank-1 {outcome.figures['Rank-1']:.1f}"
+            console.print(f"{place.row(base)}: {said} ({done} of {len(places)} rows)")
+            yield place, outcome
 
 
 def _file_name(options: ExperimentOptions) -> str:
@@ -188,8 +237,9 @@ def _file_name(options: ExperimentOptions) -> str:
 
 
 def _write(
-    folder: Path, title: str, options: ExperimentOptions, dataset: str, shown: Sequence[Summary]
+    folder: Path, title: str, options: ExperimentOptions, base: Config, shown: Sequence[Summary]
 ) -> None:
+    protocol = describe_protocol(base.evaluation)
     table = None if options.table is None else TABLES[options.table]
     notes = [
         f"`{row.recipe}`: {RECIPES[row.recipe].description}; seeds {', '.join(str(r.seed) for r in row.results)}"
@@ -197,6 +247,7 @@ def _write(
     ]
     path = folder / _file_name(options)
     with write_atomically(path) as temporary:
-        temporary.write_text(markdown(title, table, dataset, shown, notes), encoding="utf-8")
+        text = markdown(title, table, base.data.dataset, protocol, shown, notes)
+        temporary.write_text(text, encoding="utf-8")
     with write_atomically(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(as_json(shown), indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(as_json(shown, protocol), indent=1) + "\n", encoding="utf-8")

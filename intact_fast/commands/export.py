@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-from intact_fast.commands.serving import progress, run_command
+from intact_fast.commands.progress import progress
+from intact_fast.commands.serving import run_command
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.parity import Parity, drawn_sides, manifest_sides, measure_parity

@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import tyro
 
 from intact_fast.checks import check_data
-from intact_fast.commands.serving import progress, run_command
+from intact_fast.commands.progress import progress
+from intact_fast.commands.serving import run_command
 from intact_fast.config import DataConfig, DatasetName
 from intact_fast.data.manifest import SPLITS, Manifest, Row
 from intact_fast.data.presets import SPLIT_PRESETS, PresetName

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from intact_fast.commands.serving import progress, run_command
+from intact_fast.commands.progress import progress
+from intact_fast.commands.serving import run_command
 from intact_fast.configuration import from_yaml
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError

@@ -1,17 +1,14 @@
-"""What the commands around the retrieval module share: its options, progress, and how they end."""
+"""What the commands around the retrieval module share: its options, and how they end."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import tyro
-from rich.console import Console
-from rich.progress import Progress
 
 from intact_fast.errors import UserError, fail
 from intact_fast.gallery import Unreadable
@@ -79,15 +76,6 @@ def run_command(
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
-
-
-@contextmanager
-def progress(name: str, total: int, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr where that is a terminal; gives what to call with a number of pictures done."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda count: bar.advance(task, count)
 
 
 def warn_unreadable(unreadable: Unreadable) -> int:

@@ -100,11 +100,12 @@ SPLIT_PRESETS: dict[PresetName, SplitPreset] = {
             "Panning; dataset_preprocessing of github.com/ashmentlzw/VPFA"
         ),
         decided=(
-            "the draws themselves; on CUHK03 its code is bilinear and keeps PNG (--data.kernel bilinear "
-            "--data.jpeg-quality None), on Market-1501 it also puts degraded pictures into the gallery, which is not "
-            "done here"
+            "the draws themselves, and one camera for an identity's query and gallery pictures, where its code draws "
+            "in each folder anew; on CUHK03 its code is bilinear and keeps PNG (--data.kernel bilinear "
+            "--data.jpeg-quality None), on Market-1501 it is Lanczos (--data.kernel lanczos) and also puts degraded "
+            "pictures into the gallery, which is not done here"
         ),
-        datasets=("viper",),
+        datasets=("viper", "market1501", "cuhk03", "caviar"),
         kernel="bicubic",
         jpeg_quality=75,
         lr_camera="random",

@@ -26,6 +26,8 @@ class Recipe:
 
 
 _NO_ASSOCIATION = {"loss.lambda_dis": 0.0}
+# what a row's name says must hold whatever the rows have in common
+_R_TO_D = {"association.form": "r-to-d", "association.bridge": True, "association.predictor": "phi"}
 
 RECIPES: dict[str, Recipe] = {
     "lr": Recipe("LR queries without SR: the frozen C alone", trains="nothing"),
@@ -37,34 +39,39 @@ RECIPES: dict[str, Recipe] = {
     "sole-sr": Recipe("MSE alone", {**_NO_ASSOCIATION, "loss.lambda_g": 0.0, "loss.lambda_c": 0.0}),
     "mse+id": Recipe("MSE and identity", {**_NO_ASSOCIATION, "loss.lambda_g": 0.0}),
     "mse+id+gan": Recipe("MSE, identity and GAN (Eq. 4)", _NO_ASSOCIATION),
-    "intact": Recipe("MSE, identity, GAN and association, from f_c to f_d, with the bridge"),
-    "d-to-r": Recipe("association from f_d to f_c (Fig. 5 b)", {"association.form": "d-to-r"}),
-    "common-space": Recipe("f_c and f_d in a common space (Fig. 5 a)", {"association.form": "common-space"}),
-    "no-bridge": Recipe("association without L_e (Fig. 5 d)", {"association.bridge": False}),
+    "intact": Recipe("MSE, identity, GAN and association, from f_c to f_d, with the bridge", _R_TO_D),
+    "d-to-r": Recipe("association from f_d to f_c (Fig. 5 b)", {**_R_TO_D, "association.form": "d-to-r"}),
+    "common-space": Recipe(
+        "f_c and f_d in a common space (Fig. 5 a)", {**_R_TO_D, "association.form": "common-space"}
+    ),
+    "no-bridge": Recipe("association without L_e (Fig. 5 d)", {**_R_TO_D, "association.bridge": False}),
     "feature-matching": Recipe(
         "control: L_dis with the running mean of f_d(x_h) in place of φ(f_c), weighted as in intact",
-        {"association.predictor": "mean"},
+        {**_R_TO_D, "association.predictor": "mean"},
     ),
-    "intact-f_d": Recipe("L_dis trains G through f_d alone", {"association.dis_gradient": "f_d"}),
-    "intact-f_c": Recipe("L_dis trains G through f_c alone", {"association.dis_gradient": "f_c"}),
+    "intact-f_d": Recipe("L_dis trains G through f_d alone", {**_R_TO_D, "association.dis_gradient": "f_d"}),
+    "intact-f_c": Recipe("L_dis trains G through f_c alone", {**_R_TO_D, "association.dis_gradient": "f_c"}),
     "intact+floor": Recipe(
-        "L_dis trains G only while it is larger than on HR pictures", {"association.dis_floor": "hr"}
+        "L_dis trains G only while it is larger than on HR pictures",
+        {**_R_TO_D, "association.dis_floor": "hr"},
     ),
     "intact+skip": Recipe(
         "skip connections and a global residual in G",
-        {"generator.skip": "add", "generator.global_residual": True},
+        {**_R_TO_D, "generator.skip": "add", "generator.global_residual": True},
     ),
     "intact-skip": Recipe(
-        "the paper's G, without skip connections",
-        {"generator.skip": "none", "generator.global_residual": False},
+        "G without skip connections and global residual, as the paper's",
+        {**_R_TO_D, "generator.skip": "none", "generator.global_residual": False},
     ),
-    "intact+average": Recipe("an averaged G is evaluated", {"generator.ema_decay": 0.97}),
-    "intact+crop": Recipe("pad-and-crop by 4 pixels", {"data.pad": 4, "training.f_c_table": False}),
+    "intact+average": Recipe("an averaged G is evaluated", {**_R_TO_D, "generator.ema_decay": 0.97}),
+    "intact+crop": Recipe(
+        "pad-and-crop by 4 pixels", {**_R_TO_D, "data.pad": 4, "training.f_c_table": False}
+    ),
     "intact+gallery": Recipe(
         "gallery pictures that are natively low-resolution pass through G, too",
-        {"evaluation.gallery": "auto"},
+        {**_R_TO_D, "evaluation.gallery": "auto"},
     ),
-    "intact+wide-r": Recipe("trained on r from 2 to 8", {"data.factors": (2, 3, 4, 6, 8)}),
+    "intact+wide-r": Recipe("trained on r from 2 to 8", {**_R_TO_D, "data.factors": (2, 3, 4, 6, 8)}),
 }
 """By name. The rows of the paper first, then controls, then what goes beyond it (off in preset `paper`)."""
 
@@ -87,11 +94,20 @@ def find_recipe(name: str) -> str:
     return name
 
 
-def apply(recipe: Recipe, base: Config) -> Config:
-    """The configuration that a recipe trains with."""
-    config = base
+def apply(name: str, base: Config) -> Config:
+    """The configuration that a recipe trains with.
+
+    Raises:
+        UserError: A term of the loss that the recipe is about has no weight.
+    """
+    recipe, config = RECIPES[name], base
     for dotted, value in recipe.changes.items():
         section, option = dotted.split(".")
         changed = replace(getattr(config, section), **{option: value})
         config = replace(config, **{section: changed})
+    if recipe.trains == "generator":
+        for weight in ("lambda_c", "lambda_g", "lambda_dis"):
+            if f"loss.{weight}" not in recipe.changes and getattr(config.loss, weight) == 0:
+                option = f"--loss.{weight.replace('_', '-')} 0"
+                raise UserError(f"{option}: recipe {name} has that term; leave one of the two out")
     return config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from torch import Tensor
 from intact_fast.config import Config
 from intact_fast.configuration import to_yaml
 from intact_fast.data.manifest import Manifest, Row
+from intact_fast.data.progress import Progress, silent
 from intact_fast.data.splits import obtain_manifest, splits_at_random, unheard
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate, rank
@@ -22,6 +24,7 @@ from intact_fast.evaluation.features import View, extract_features
 from intact_fast.evaluation.pictures import PictureSource
 from intact_fast.evaluation.ranking import Protocol
 from intact_fast.evaluation.tables import row_figures
+from intact_fast.experiments.common import Common
 from intact_fast.experiments.recipes import RECIPES, apply
 from intact_fast.experiments.results import History, RowResult, read_result
 from intact_fast.models.sr_reid import SRReID
@@ -38,49 +41,68 @@ class Rows:
         base: Configuration that recipes change; its run is the folder.
         process: This process among its peers.
         unseen: Rates r that the split does not have, to measure as well.
+        progress: Told how far an evaluation is.
         beside: Other processes run rows of the same folder at the same time. What rows share is there then, and times
             do not tell what an iteration costs.
     """
 
-    def __init__(self, base: Config, process: Process, unseen: Sequence[int], beside: bool = False) -> None:
+    def __init__(
+        self,
+        base: Config,
+        process: Process,
+        unseen: Sequence[int],
+        progress: Progress = silent,
+        beside: bool = False,
+    ) -> None:
         self._base = base
         self._process = process
         self._unseen = tuple(unseen)
+        self._progress = progress
         self._beside = beside
         self._shared: dict[Path, SharedFeatures] = {}
         self._manifests: dict[int, Manifest] = {}
-        self._critics: dict[int, Path] = {}
         self.folder = base.runs / base.name
+        self._common = Common(self.folder, f"--name {base.name}")
 
     def prepare(self, seed: int) -> None:
-        """Make what the rows of a seed share: the split and C."""
+        """Make what the rows of a seed share: the split and C.
+
+        Raises:
+            UserError: As a training of C does, or the rows that are there have another C.
+        """
         self._manifest(seed)
-        self._critic(seed)
+        if self._base.critic.checkpoint is None:
+            self._manifest(self._critic_seed(seed))
+            self._agree_on_processes()
+            Run(self._critic_config(seed), self._process, self._progress).train_critic()
+            self._agree_on_critic(seed)
         _release()
 
     def kept(self, recipe: str, seed: int) -> RowResult | None:
-        """A row's result from its file, where the same was measured before."""
+        """A row's result from its file, where the same was measured before.
+
+        Raises:
+            UserError: The rows that are there were begun otherwise.
+        """
         manifest = self._manifest(seed)
+        self._agree_on_critic(seed)
         unseen = {str(r) for r in self._unseen_of(manifest)}
-        config = self._config(recipe, seed, self._critic(seed))
+        config = self._config(recipe, seed)
         return self._process.on_main(lambda: read_result(self._path(config), config, unseen, manifest.hash))
 
-    def obtain(self, recipe: str, seed: int) -> RowResult:
-        """Give a row's result, from its file where the same was measured before.
-
-        An interrupted training goes on where it was.
+    def run(self, recipe: str, seed: int) -> RowResult:
+        """Train and evaluate a row; an interrupted training goes on where it was. What it needs must be prepared.
 
         Raises:
             UserError: As a training or an evaluation does.
         """
-        known = self.kept(recipe, seed)
-        if known is not None:
-            return known
         manifest = self._manifest(seed)
-        critic = self._critic(seed)
-        config = self._config(recipe, seed, critic)
+        critic = self._critic_file(seed)
+        config = self._config(recipe, seed)
+        if RECIPES[recipe].trains != "nothing":
+            self._agree_on_processes()
         _release()
-        run = Run(config, self._process)
+        run = Run(config, self._process, self._progress)
         if RECIPES[recipe].trains == "generator":
             model, view = run.train(), "sr"
         else:
@@ -91,18 +113,23 @@ class Rows:
                 self._process.on_main(lambda: refuse_known_people(critic, "--critic.checkpoint", manifest))
             model, view = self._without_generator(config, critic), "lr"
         _release()
+        started = time.perf_counter()
         evaluation = self._evaluate(model, manifest, critic, config)
         result = self._result(recipe, seed, config, manifest, evaluation, model, view)
         self._process.on_main(lambda: result.save(self._path(config)))
+        if self._process.is_main:
+            seconds = time.perf_counter() - started
+            print(f"{config.name}: Rank-1 {result.figures['Rank-1']:.1f}, evaluated within {seconds:.0f} s.")
         return result
 
     def _path(self, config: Config) -> Path:
         return self.folder / config.name / "result.json"
 
-    def _config(self, recipe: str, seed: int, critic: Path) -> Config:
+    def _config(self, recipe: str, seed: int) -> Config:
         """A row's own configuration."""
+        critic = self._critic_file(seed)
         chosen = RECIPES[recipe]
-        config = apply(chosen, self._on_split(self._seeded(seed), seed))
+        config = apply(recipe, self._on_split(self._seeded(seed), seed))
         config = replace(config, runs=self.folder, name=row_name(recipe, seed, config))
         if chosen.trains == "critic":
             training = config.training
@@ -124,7 +151,7 @@ class Rows:
         return self._process.on_main(lambda: splits_at_random(self._base.data))
 
     def _seeded(self, seed: int) -> Config:
-        config = replace(self._base, seed=self._base.seed + seed)
+        config = replace(self._base, seed=seed)
         data = config.data
         if self._at_random:
             data = replace(data, split_seed=data.split_seed + seed)
@@ -137,19 +164,29 @@ class Rows:
     def _manifest_path(self, seed: int) -> Path:
         return self.folder / "splits" / f"seed{seed}.jsonl"
 
-    def _critic(self, seed: int) -> Path:
+    def _critic_file(self, seed: int) -> Path:
         """The frozen C that rows share: the user's, or one trained once for each split."""
-        if self._base.critic.checkpoint is not None:
-            return self._base.critic.checkpoint
-        if not self._at_random:
-            seed = 0
-        if seed not in self._critics:
-            config = self._seeded(seed)
-            self._manifest(seed)
-            config = replace(self._on_split(config, seed), runs=self.folder, name=f"critic-seed{seed}")
-            trained = finished_critic(config)
-            self._critics[seed] = trained if self._beside else Run(config, self._process).train_critic()
-        return self._critics[seed]
+        given = self._base.critic.checkpoint
+        return finished_critic(self._critic_config(seed)) if given is None else given
+
+    def _critic_seed(self, seed: int) -> int:
+        """One split has one C, of seed 0 whichever seeds are asked for."""
+        return seed if self._at_random else 0
+
+    def _critic_config(self, seed: int) -> Config:
+        seed = self._critic_seed(seed)
+        config = self._on_split(self._seeded(seed), seed)
+        return replace(config, runs=self.folder, name=f"critic-seed{seed}")
+
+    def _agree_on_processes(self) -> None:
+        # processes that work beside each other train a row each, as their parent would
+        if not self._beside:
+            self._process.on_main(lambda: self._common.agree_on_processes(self._process.world_size))
+
+    def _agree_on_critic(self, seed: int) -> None:
+        path = self._critic_file(seed)
+        name = "critic" if self._base.critic.checkpoint is not None else self._critic_config(seed).name
+        self._process.on_main(lambda: self._common.agree_on_critic(name, path))
 
     def _manifest(self, seed: int) -> Manifest:
         """The split of a seed, which every row of it has; its file is written once.
@@ -160,12 +197,16 @@ class Rows:
         if seed in self._manifests:
             return self._manifests[seed]
         path = self._manifest_path(seed)
-        # each seed of the same people has the same to say
-        warn = _warn if seed == 0 and not self._beside else unheard
+        if self._beside:
+            self._manifests[seed] = Manifest.load(path)
+            return self._manifests[seed]
         data = self._seeded(seed).data
+        # each seed of the same people has the same to say
+        warn = unheard if self._manifests else _warn
+        same = None if self._at_random else next(iter(self._manifests.values()), None)
 
         def obtain() -> Manifest:
-            manifest = obtain_manifest(data, warn=warn)
+            manifest = same or obtain_manifest(data, self._progress, warn)
             if not path.is_file():
                 manifest.save(path)
             elif Manifest.load(path).hash != manifest.hash:
@@ -195,6 +236,7 @@ class Rows:
             views=("hr", "lr") if model.generator is None else ("hr", "sr"),
             shared=self._shared.get(key),
             peers=self._process,
+            progress=self._progress,
         )
         if config.evaluation.gallery == "bypass":
             alone = {view: f for view, f in evaluation.query_features.items() if view != "sr"}

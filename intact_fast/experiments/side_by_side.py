@@ -45,8 +45,8 @@ class _Worker:
 
 def side_by_side(
     base: Config, unseen: Sequence[int], places: Sequence[Place], jobs: int
-) -> Generator[tuple[Place, RowResult], None, None]:
-    """Run rows, several at a time, and give each as it is done.
+) -> Generator[tuple[Place, RowResult | UserError], None, None]:
+    """Run rows, several at a time, and give each as it is done, or why it cannot be run.
 
     What rows share must be there (:meth:`Rows.prepare`). What a row prints goes to ``logs/`` in the table's folder.
     Stopping, for whatever reason, asks the processes to save what they train and to end.
@@ -58,7 +58,7 @@ def side_by_side(
         jobs: How many at a time.
 
     Raises:
-        UserError: A row cannot be run, or its process died.
+        UserError: A process died.
         Interrupted: Its process was asked to stop.
     """
     left = list(reversed(places))
@@ -106,7 +106,7 @@ def _give(worker: _Worker, place: Place) -> None:
         worker.connection.send(place)
 
 
-def _take(worker: _Worker, base: Config) -> RowResult:
+def _take(worker: _Worker, base: Config) -> RowResult | UserError:
     place = worker.place
     assert place is not None
     try:
@@ -121,9 +121,9 @@ def _take(worker: _Worker, base: Config) -> RowResult:
             "short, use fewer)"
         ) from None
     worker.place = None
-    if isinstance(outcome, BaseException):
+    if isinstance(outcome, Interrupted):
         raise outcome
-    assert isinstance(outcome, RowResult)
+    assert isinstance(outcome, RowResult | UserError)
     return outcome
 
 
@@ -142,7 +142,7 @@ def _work(connection: Connection, base: Config, unseen: Sequence[int], number: i
                 return
             _write_to(log_file(rows.folder, place.row(base)))
             try:
-                outcome: RowResult | BaseException = rows.obtain(*place)
+                outcome: RowResult | UserError | Interrupted = rows.run(*place)
             except (UserError, Interrupted) as error:
                 outcome = error
             with contextlib.suppress(ConnectionError):

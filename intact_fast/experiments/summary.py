@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from intact_fast.evaluation.tables import markdown_lines
-from intact_fast.experiments.paper_tables import Figures, PaperTable
+from intact_fast.experiments.paper_tables import Figures, PaperTable, reported
 from intact_fast.experiments.recipes import RECIPES
 from intact_fast.experiments.results import RowResult
 
@@ -17,7 +17,7 @@ _DRAWS = 2000
 _INTERVAL = (2.5, 97.5)
 _COLUMNS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "multi-shot Rank-1", "PSNR (dB)", "SSIM")
 _UPPER = ("Rank-1", "mAP", "multi-shot Rank-1")
-REFERENCES = ("mse+id+gan", "feature-matching")
+REFERENCES = ("mse+id+gan", "feature-matching", "critic-mlr", "lr")
 """What INTACT's gain is measured against."""
 
 
@@ -116,24 +116,37 @@ def iterations_to_reach(result: RowResult, rank1: float) -> int | None:
 
 
 def markdown(
-    title: str, table: PaperTable | None, dataset: str, rows: Sequence[Summary], notes: Sequence[str]
+    title: str,
+    table: PaperTable | None,
+    dataset: str,
+    protocol: str,
+    rows: Sequence[Summary],
+    notes: Sequence[str],
 ) -> str:
-    """The table as a document."""
-    parts = [f"# {title}", _main_table(rows), _upper(rows)]
-    if table is not None:
-        parts.append(_beside_paper(table, dataset, rows))
+    """The table as a document.
+
+    Args:
+        title: Its title.
+        table: Of the paper; None for a list of recipes.
+        dataset: What it was measured on.
+        protocol: How, in words.
+        rows: Its rows.
+        notes: What there is to say of each.
+    """
+    parts = [f"# {title}", _main_table(rows, protocol), _upper(rows), _beside_paper(table, dataset, rows)]
     parts += [_per_r_table(rows), _gains(rows), _training_table(rows), "\n".join(f"- {n}" for n in notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def as_json(rows: Sequence[Summary]) -> dict[str, Any]:
-    """Plain figures of every row."""
+def as_json(rows: Sequence[Summary], protocol: str) -> dict[str, Any]:
+    """Plain figures of every row, and how they were measured, in words."""
     plain: dict[str, Any] = {}
     for row in rows:
         columns = {name: row.column(name) for name in _COLUMNS}
         interval = row.interval()
         plain[row.recipe] = {
             "label": row.label,
+            "protocol": protocol,
             "seeds": [r.seed for r in row.results],
             "figures": {k: {"mean": v[0], "std": v[1]} for k, v in columns.items() if v is not None},
             "rank1_interval": [interval.low, interval.high],
@@ -155,15 +168,18 @@ def as_json(rows: Sequence[Summary]) -> dict[str, Any]:
     return plain
 
 
-def _main_table(rows: Sequence[Summary]) -> str:
-    seeds = len({r.seed for row in rows for r in row.results})
+def _main_table(rows: Sequence[Summary], protocol: str) -> str:
+    counts = {len(row.results) for row in rows}
     header = ["", *_COLUMNS, "Rank-1, 95 % over people"]
     lines = [header]
     for row in rows:
         cells = [_cell(row.column(name), name) for name in _COLUMNS]
         lines.append([f"{row.label} (`{row.recipe}`)", *cells, str(row.interval())])
-    spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    return f"{markdown_lines(lines)}\n\n{spread[0].upper()}{spread[1:]}; percent, dB."
+    if counts == {1}:
+        spread = "One seed"
+    else:
+        spread = f"Mean ± standard deviation over {'up to ' if len(counts) > 1 else ''}{max(counts)} seeds"
+    return f"{markdown_lines(lines)}\n\n{spread}; percent, dB; {protocol}."
 
 
 def _upper(rows: Sequence[Summary]) -> str:
@@ -182,18 +198,22 @@ def _upper(rows: Sequence[Summary]) -> str:
     return f"HR queries through the same C (upper bound): {', '.join(found)}." if found else ""
 
 
-def _beside_paper(table: PaperTable, dataset: str, rows: Sequence[Summary]) -> str:
+def _beside_paper(table: PaperTable | None, dataset: str, rows: Sequence[Summary]) -> str:
     lines = [["", "ours", "the paper's", "difference"]]
     for row in rows:
-        for name, reported in row.paper.items():
+        for name, theirs in row.paper.items():
             found = row.column(name)
             if found is not None:
                 digits = 3 if name == "SSIM" else 1
-                cells = [f"{v:.{digits}f}" for v in (found[0], reported)]
-                lines.append([f"{row.label}: {name}", *cells, f"{found[0] - reported:+.{digits}f}"])
-    parts = ["Beside the paper:\n\n" + markdown_lines(lines)] if len(lines) > 1 else []
-    if table.dataset not in (None, dataset):
-        parts.append(f"The paper has the other rows of this table on {table.dataset} alone.")
+                cells = [f"{v:.{digits}f}" for v in (found[0], theirs)]
+                lines.append([f"{row.label}: {name}", *cells, f"{found[0] - theirs:+.{digits}f}"])
+    parts = []
+    if len(lines) > 1:
+        parts = ["Beside the paper (single-shot, not re-ranked, with its own C):", markdown_lines(lines)]
+    of_table = {} if table is None else {recipe: label for label, recipe in table.rows}
+    missing = [row.label for row in rows if row.recipe in of_table and not row.paper]
+    if missing and table is not None and table.dataset is not None:
+        parts.append(f"The paper has {', '.join(missing)} on {table.dataset} alone.")
     return "\n\n".join(parts)
 
 
@@ -306,7 +326,7 @@ def summaries(
             labels.get(name, RECIPES[name].description),
             name,
             results[name],
-            {} if table is None else table.reported(dataset, name),
+            reported(dataset, name),
         )
         for name in names
         if results.get(name)

@@ -189,8 +189,29 @@ class IntactTask:
         step = self.step_form.state()
         return {"networks": self.networks.state_dict(), "optimisers": optimisers, "step": step}
 
+    def _refuse_another_critic(self, networks: dict[str, torch.Tensor]) -> None:
+        """See that C is still what a checkpoint's networks were trained with: its file may have been replaced."""
+        for name, mine in self.networks.critic.state_dict().items():
+            theirs = networks.get(f"critic.{name}")
+            # another architecture is told by loading it
+            if (
+                theirs is not None
+                and mine.shape == theirs.shape
+                and not torch.equal(mine.cpu(), theirs.cpu())
+            ):
+                given = self._config.critic.checkpoint or "the run's critic.pt"
+                raise UserError(
+                    f"--critic.checkpoint: {given} holds another C than this run was started with; put that one back, "
+                    "or use another --name"
+                )
+
     def load_state(self, state: dict[str, Any]) -> None:
-        """Carry on from :meth:`state`."""
+        """Carry on from :meth:`state`.
+
+        Raises:
+            UserError: It was trained with another C.
+        """
+        self._refuse_another_critic(state["networks"])
         self.networks.load_state_dict(state["networks"])
         for name, optimiser in self._optimisers.named().items():
             optimiser.load_state_dict(state["optimisers"][name])

@@ -94,7 +94,11 @@ class NaiveStep:
             with torch.no_grad():
                 f_c = n.critic.embed(fake)
             f_d = n.association.scaler(n.discriminator(fake).feature(n.feature))
-            loss = loss + self._dis_weight(iteration) * self._distance(n.association, f_c, f_d)
+            if self.config.predictor == "mean":
+                dis = self._distance_to_mean(n.association, f_d)
+            else:
+                dis = self._distance(n.association, f_c, f_d)
+            loss = loss + self._dis_weight(iteration) * dis
         self.optimisers.discriminator.zero_grad()
         loss.backward()
         if detailed:
@@ -111,12 +115,14 @@ class NaiveStep:
             association.scaler.observe(raw_f_d)
             f_d = association.scaler(raw_f_d)
             f_c = n.critic.embed(batch.x_h)
-            dis_hr = self._distance(association, f_c, f_d)
+            by_phi = self._distance(association, f_c, f_d)
             variance = self._variance(association, f_c, f_d)
-            r2 = 1.0 - dis_hr / variance
-            is_mean = self.config.predictor == "mean"
-            by_phi = torch.minimum(dis_hr, 2.0 * variance)
-            association.health.observe(r2, self._distance_to_mean(association, f_d) if is_mean else by_phi)
+            r2 = 1.0 - by_phi / variance
+            if self.config.predictor == "mean":
+                dis_hr = level = self._distance_to_mean(association, f_d)
+            else:
+                dis_hr, level = by_phi, torch.minimum(by_phi, 2.0 * variance)
+            association.health.observe(r2, level)
         association.phi.train()
         if association.sigma is not None:
             association.sigma.train()

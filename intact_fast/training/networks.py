@@ -218,15 +218,24 @@ class Networks(nn.Module):
             return fused_distillation_loss(phi, source, target)
         return distillation_loss(phi(source).f_d, target)
 
+    @property
+    def uses_prediction(self) -> bool:
+        """Whether L_dis is to φ's prediction; in the control it is to the running mean of f_d."""
+        return self._use.predictor == "phi"
+
     def l_dis_for_generator(self, f_c: Tensor, f_d: Tensor) -> Tensor:
         """L_dis as G is trained by it: through one side or both, or against a mean instead of φ's prediction."""
-        if self._use.predictor == "mean":
+        if not self.uses_prediction:
             return self._dis_to_mean(f_d)
         if self._use.dis_gradient == "f_d":
             f_c = f_c.detach()
         elif self._use.dis_gradient == "f_c":
             f_d = f_d.detach()
         return self.l_dis(f_c, f_d)
+
+    def l_dis_for_discriminator(self, f_c: Tensor, f_d: Tensor) -> Tensor:
+        """L_dis as D is trained by it where it is: as G is, but through f_d alone (f_c without gradient)."""
+        return self.l_dis(f_c, f_d) if self.uses_prediction else self._dis_to_mean(f_d)
 
     def dis_level(self, f_d: Tensor, dis_hr: Tensor, variance: Tensor) -> Tensor:
         """What G's L_dis is on HR pictures: scalar.
@@ -236,7 +245,7 @@ class Networks(nn.Module):
             dis_hr: L_dis by φ; counts as if R² were -1 at least, as there.
             variance: What it would be if φ knew the means alone.
         """
-        if self._use.predictor == "phi":
+        if self.uses_prediction:
             return torch.minimum(dis_hr, 2.0 * variance)
         return self._dis_to_mean(f_d)
 

@@ -109,7 +109,7 @@ class Targets(NamedTuple):
     variance: Tensor
     """L_dis of a φ that knew the means alone, scalar."""
     dis_hr: Tensor
-    """L_dis on HR pictures by φ as it was before its update, scalar."""
+    """L_dis on HR pictures as it is on G's (by φ as it was before its update, or to the mean), scalar."""
     r2: Tensor
     """R² of φ on them, scalar."""
 
@@ -136,10 +136,11 @@ class AssociationTargets(nn.Module):
         association.scaler.observe(output.feature(networks.feature).float())
         f_d = networks.f_d(output)
         variance = networks.association_variance(f_c, f_d)
-        dis_hr = networks.l_dis(f_c, f_d)
-        r2 = 1.0 - dis_hr / variance
-        association.health.observe(r2, networks.dis_level(f_d, dis_hr, variance))
-        return Targets(f_d, variance, dis_hr, r2)
+        by_phi = networks.l_dis(f_c, f_d)
+        r2 = 1.0 - by_phi / variance
+        level = networks.dis_level(f_d, by_phi, variance)
+        association.health.observe(r2, level)
+        return Targets(f_d, variance, by_phi if networks.uses_prediction else level, r2)
 
 
 class AssociationObjective(nn.Module):

@@ -14,6 +14,7 @@ from intact_fast.config import Config
 from intact_fast.configuration import differences, from_yaml, save_config, to_yaml
 from intact_fast.data.loader import TrainLoader, build_loader, readable_images
 from intact_fast.data.manifest import Manifest, Row
+from intact_fast.data.progress import Progress, silent
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
@@ -44,14 +45,16 @@ class Run:
     Args:
         config: Everything it depends on.
         process: This process among its peers.
+        progress: Told how far reading the data set and the final evaluation are.
 
     Raises:
         UserError: The folder belongs to a run with other settings.
     """
 
-    def __init__(self, config: Config, process: Process) -> None:
+    def __init__(self, config: Config, process: Process, progress: Progress = silent) -> None:
         self.config = config
         self.process = process
+        self._progress = progress
         self.folder = config.runs / config.name
         self.monitor = Monitor(self.folder if process.is_main else None)
         self._notes: list[str] = []
@@ -127,9 +130,15 @@ class Run:
 
         def obtain() -> Manifest:
             if path.is_file() and _has_trained(self.folder):
-                return Manifest.load(path)
+                own, given = Manifest.load(path), self.config.data.manifest
+                if given is not None and Manifest.load(given).hash != own.hash:
+                    raise UserError(
+                        f"--data.manifest {given}: another split than {path}, which this run was trained on; use "
+                        "another --name, or leave the option out to go on"
+                    )
+                return own
             manifest = obtain_manifest(
-                self.config.data, warn=lambda text: self.monitor.say(f"warning: {text}")
+                self.config.data, self._progress, lambda text: self.monitor.say(f"warning: {text}")
             )
             manifest.save(path)
             return manifest
@@ -329,6 +338,7 @@ class Run:
             config.evaluation,
             config.data.threads,
             peers=self.process,
+            progress=self._progress,
         )
         self.process.on_main(lambda: self._present(model, result, described))
         return result

@@ -147,7 +147,7 @@ class SharedStep:
         if self.association_config.dis_updates_discriminator and weight is not None:
             with torch.no_grad(), self._autocast():
                 f_c = networks.critic.embed(fake)
-            loss = loss + weight * networks.l_dis(f_c.float(), networks.f_d(fake_output))
+            loss = loss + weight * networks.l_dis_for_discriminator(f_c.float(), networks.f_d(fake_output))
         updater = self.updaters["discriminator"]
         updater.backward(loss, detailed)
         if detailed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import numpy as np
@@ -11,6 +11,7 @@ import scipy.io
 from PIL import Image
 
 from conftest import write_picture
+from intact_fast.config import CUHK03Boxes
 
 PERSONS = (4, 2)
 """Persons seen by each camera pair of the little CUHK03."""
@@ -43,9 +44,9 @@ def write_caviar(folder: Path, small_camera: int = 2) -> None:
             write_picture(folder / f"{pid:04d}{number:03d}.jpg", pid, size=(8, 16) if small else (24, 48))
 
 
-def cuhk03_pixels(pair: int, person: int, number: int) -> np.ndarray:
+def cuhk03_pixels(pair: int, person: int, number: int, boxes: CUHK03Boxes = "detected") -> np.ndarray:
     """H×W×3 uint8 of one cell."""
-    rng = np.random.default_rng([pair, person, number])
+    rng = np.random.default_rng([pair, person, number, boxes == "labeled"])
     return rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
 
 
@@ -84,12 +85,14 @@ def write_cuhk03_release(path: Path) -> None:
         def cells(rows: list[list[h5py.Reference]]) -> np.ndarray:
             return np.array(rows, dtype=h5py.ref_dtype)
 
-        for boxes in ("detected", "labeled"):
+        for boxes in get_args(CUHK03Boxes):
             pairs = []
             for pair, persons in enumerate(PERSONS, start=1):
                 grid = [
                     [
-                        store(cuhk03_pixels(pair, person, n)) if (pair, person, n) in filled else empty()
+                        store(cuhk03_pixels(pair, person, n, boxes))
+                        if (pair, person, n) in filled
+                        else empty()
                         for n in range(1, 11)
                     ]
                     for person in range(1, persons + 1)

@@ -52,6 +52,15 @@ def test_release_is_extracted_beside_it(tmp_path: Path, mat: str, pictures: str)
     assert not (tmp_path / pictures).with_name("images_labeled").exists()
 
 
+def test_labelled_boxes_are_the_other_cells(tmp_path: Path) -> None:
+    write_cuhk03_release(tmp_path / "cuhk-03.mat")
+    catalogue = read_cuhk03(tmp_path, boxes="labeled")
+    assert {str(Path(p.path).parent) for p in catalogue.pictures} == {"images_labeled"}
+    for cell, picture in zip(cuhk03_cells(), catalogue.pictures, strict=True):
+        expected = cuhk03_pixels(*cell, boxes="labeled")
+        assert np.array_equal(np.asarray(Image.open(tmp_path / picture.path)), expected)
+
+
 def test_classic_test_set_by_seed(tmp_path: Path) -> None:
     write_cuhk03_release(tmp_path / "cuhk-03.mat")
     for seed in (0, 3, 21):

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from experiments.tiny_table import TINY
 
 from conftest import another_process_in
 from intact_fast.cli import main
+from intact_fast.commands import experiments as command
 from intact_fast.data.manifest import Manifest
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.experiments.results import RowResult
@@ -240,14 +242,57 @@ def test_another_split_in_the_same_folder_is_refused(
 
 
 def test_an_interrupted_table_is_no_success(
-    options: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stopped(*arguments: object) -> RowResult:
         raise Interrupted
 
-    monkeypatch.setattr(Rows, "obtain", stopped)
-    assert experiments("--recipes", "lr", *options) == 130
+    assert experiments("--recipes", "lr", *options) == 0
+    monkeypatch.setattr(Rows, "run", stopped)
+    assert experiments("--recipes", "lr", "sole-sr", "--seeds", 2, *options) == 130
     assert "run the same command to go on" in capsys.readouterr().err
+    plain = json.loads((tmp_path / "runs" / "table" / "recipes.json").read_text(encoding="utf-8"))
+    assert plain["lr"]["seeds"] == [0], "what there was is still there"
+
+
+def test_a_seed_is_the_same_whichever_are_asked_for(options: list[object], tmp_path: Path) -> None:
+    assert experiments("--recipes", "lr", "--seeds", 2, *options) == 0
+    assert experiments("--recipes", "lr", "--seed", 1, *options, "--name", "one") == 0
+    of_two, alone = (
+        json.loads((tmp_path / "runs" / name / "lr-seed1" / "result.json").read_text())
+        for name in ("table", "one")
+    )
+    assert alone["seed"] == of_two["seed"] == 1
+    assert alone["manifest"] == of_two["manifest"]
+    assert alone["rank1"] == of_two["rank1"]
+
+
+def test_a_critic_that_was_replaced_is_refused(
+    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kept rows would be of the old one, new ones of the new one."""
+    assert experiments("--recipes", "lr", *options) == 0
+    own = tmp_path / "runs" / "table" / "critic-seed0" / "checkpoints" / "critic.pt"
+    critic = tmp_path / "critic.pt"
+    critic.write_bytes(own.read_bytes())
+    given = ("--recipes", "lr", *options, "--name", "given", "--critic.checkpoint", critic)
+    assert experiments(*given) == 0
+    for file, again in ((critic, given), (own, ("--recipes", "lr", *options))):
+        other = torch.load(file, weights_only=True)
+        other["state_dict"]["conv1.conv.weight"] += 1
+        torch.save(other, file)
+        assert experiments(*again) == 2
+        assert f"{file}: another C than --name" in capsys.readouterr().err
+
+
+def test_a_recipe_that_adds_what_the_preset_has_is_left_out(
+    options: list[object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run: list[list[str]] = []
+    monkeypatch.setattr(command, "_run", lambda options, names, base: run.append(names))
+    assert experiments("--recipes", "lr", "intact", "intact+skip", "intact-skip", *options) == 0
+    assert run == [["lr", "intact", "intact-skip"]]
+    assert "warning: intact+skip is intact here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -300,3 +345,5 @@ def test_two_processes_share_a_table(
     assert main(arguments) == 0
     assert table.read_bytes() == written
     assert "INTACT 1/2" not in capsys.readouterr().out, "nothing is trained again"
+    assert main([*arguments[:2], "sole-sr", *arguments[6:]]) == 2
+    assert "begun with 2 process(es), now there are 1" in capsys.readouterr().err

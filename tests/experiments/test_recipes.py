@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from intact_fast.checks import check_config
-from intact_fast.config import CPU, FAST, PAPER
+from intact_fast.config import CPU, FAST, PAPER, AssociationConfig
 from intact_fast.configuration import to_dict
 from intact_fast.errors import UserError
 from intact_fast.experiments.paper_tables import TABLES
@@ -18,9 +19,11 @@ from intact_fast.experiments.recipes import CONTROLS, RECIPES, SAME_AS, apply, f
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_changes_what_it_names_and_can_run(name: str) -> None:
     changed: set[str] = set()
-    for preset in (PAPER, FAST, CPU):
+    # whatever the rows have in common, a row is what its name says
+    otherwise = AssociationConfig(form="common-space", bridge=False, predictor="mean")
+    for preset in (PAPER, FAST, CPU, replace(PAPER, association=otherwise)):
         base = replace(preset, critic=replace(preset.critic, init=Path("C")))
-        before, after = to_dict(base), to_dict(apply(RECIPES[name], base))
+        before, after = to_dict(base), to_dict(apply(name, base))
         changed |= {
             f"{section}.{option}"
             for section, options in after.items()
@@ -28,14 +31,13 @@ def test_every_recipe_changes_what_it_names_and_can_run(name: str) -> None:
             for option, value in options.items()
             if value != before[section][option]
         }
-        check_config(apply(RECIPES[name], base))
+        if preset.association != otherwise or "association.form" in RECIPES[name].changes:
+            check_config(apply(name, base))
     assert changed == set(RECIPES[name].changes)
 
 
 def test_the_rows_differ_in_one_loss_after_the_other() -> None:
-    weights = {
-        name: apply(RECIPES[name], PAPER).loss for name in ("sole-sr", "mse+id", "mse+id+gan", "intact")
-    }
+    weights = {name: apply(name, PAPER).loss for name in ("sole-sr", "mse+id", "mse+id+gan", "intact")}
     assert [(w.lambda_c > 0, w.lambda_g > 0, w.lambda_dis > 0) for w in weights.values()] == [
         (False, False, False),
         (True, False, False),
@@ -46,7 +48,8 @@ def test_the_rows_differ_in_one_loss_after_the_other() -> None:
 
 def test_what_goes_beyond_the_paper_is_off_in_its_preset() -> None:
     for name in ("intact+skip", "intact+average", "intact+crop", "intact+wide-r"):
-        assert apply(RECIPES[name], PAPER) != PAPER
+        assert apply(name, PAPER) != PAPER
+    assert apply("intact", PAPER) == PAPER
 
 
 def test_tables_and_controls_name_recipes() -> None:
@@ -56,6 +59,16 @@ def test_tables_and_controls_name_recipes() -> None:
         for figures in table.figures.values():
             assert figures.keys() == names
     assert set(CONTROLS) | set(SAME_AS.values()) <= RECIPES.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "weight"), [("mse+id", "lambda_c"), ("mse+id+gan", "lambda_g"), ("no-bridge", "lambda_dis")]
+)
+def test_a_term_without_weight_is_refused_where_the_recipe_is_about_it(name: str, weight: str) -> None:
+    base = replace(PAPER, loss=replace(PAPER.loss, **{weight: 0.0}))
+    with pytest.raises(UserError, match=rf"--loss\.{weight.replace('_', '-')} 0: recipe {re.escape(name)}"):
+        apply(name, base)
+    assert apply("sole-sr", base)
 
 
 def test_names() -> None:

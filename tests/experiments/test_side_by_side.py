@@ -85,13 +85,20 @@ def test_rows_find_what_they_find_alone(
     assert main(command(*recipes, "--name", "beside", "--jobs", 2)) == 0
 
 
-def test_a_mistake_ends_the_others(
-    command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_row_that_cannot_be_run_does_not_keep_the_others(
+    command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], jobs: int
 ) -> None:
+    """One that diverged stopped every rerun of its table, at the same place."""
     assert main(command("--recipes", "mse+id")) == 0
-    assert main(command("--recipes", "mse+id", "sole-sr", "--jobs", 2, "--loss.lambda-c", 0.5)) == 2
-    assert "holds a run with other settings (--loss.lambda-c)" in capsys.readouterr().err
+    assert main(command("--recipes", "mse+id", "sole-sr", "--jobs", jobs, "--loss.lambda-c", 0.5)) == 2
+    said = capsys.readouterr()
+    assert "mse+id-seed0: --name mse+id-seed0:" in said.err
+    assert "holds a run with other settings (--loss.lambda-c)" in said.err
+    assert said.err.strip().endswith("; the other rows are done")
     assert not multiprocessing.active_children()
+    table = json.loads((tmp_path / "runs" / "experiments" / "recipes.json").read_text())
+    assert table.keys() == {"sole-sr"}
 
 
 def test_a_process_that_dies_is_told(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from intact_fast.experiments.paper_tables import TABLES
+from intact_fast.experiments.paper_tables import TABLES, reported
 from intact_fast.experiments.results import RowResult
 from intact_fast.experiments.summary import (
     Interval,
@@ -111,14 +111,16 @@ def test_document_shows_both_sides_and_the_missing_parts() -> None:
     names = ["lr", "mse+id", "mse+id+gan", "intact"]
     rows = summaries(names, results, TABLES[3], "market1501")
     assert [row.recipe for row in rows] == ["mse+id+gan", "intact", "lr"]
-    text = markdown("Table 3", TABLES[3], "market1501", rows, ["a note"])
+    text = markdown("Table 3", TABLES[3], "market1501", "multi-shot CMC", rows, ["a note"])
     assert "| MSE+ID+GAN+Association: Rank-1 | 100.0 | 88.1 | +11.9 |" in text
     assert "| MSE+ID+GAN+Association over `mse+id+gan` | +50.0 |" in text
     assert "| MSE+ID+GAN+Association | 110 | 55.0 | 10 | 0.20 / 0.40 |" in text
     assert "| MSE+ID+GAN | 100 | 50.0 | 20 | – |" in text
-    assert "One seed" in text
+    assert "| MSE+ID+GAN+Association over `lr` | +50.0 |" in text
+    assert "One seed; percent, dB; multi-shot CMC." in text
     assert "- a note" in text
-    plain = as_json(rows)
+    plain = as_json(rows, "multi-shot CMC")
+    assert plain["intact"]["protocol"] == "multi-shot CMC"
     assert plain["intact"]["figures"]["Rank-1"] == {"mean": 100.0, "std": None}
     assert plain["lr"]["paper"] == {}
     assert plain["lr"]["gains"] == {}
@@ -130,10 +132,28 @@ def test_document_shows_both_sides_and_the_missing_parts() -> None:
 def test_a_table_of_another_data_set_says_what_the_paper_has() -> None:
     results = {"intact": [result("intact", 0, [1.0])], "mse+id": [result("mse+id", 0, [1.0])]}
     rows = summaries(["mse+id", "intact"], results, TABLES[3], "viper")
-    text = markdown("Table 3", TABLES[3], "viper", rows, [])
+    text = markdown("Table 3", TABLES[3], "viper", "", rows, [])
     assert "| MSE+ID+GAN+Association: Rank-1 | 100.0 | 46.2 | +53.8 |" in text
-    assert "The paper has the other rows of this table on market1501 alone." in text
+    assert "The paper has MSE+ID on market1501 alone." in text
     del results["mse+id"], results["intact"]
     results["lr"] = [result("lr", 0, [1.0])]
     rows = summaries(["lr"], results, TABLES[3], "market1501")
-    assert "The paper has" not in markdown("Table 3", TABLES[3], "market1501", rows, [])
+    assert "The paper has" not in markdown("Table 3", TABLES[3], "market1501", "", rows, [])
+
+
+def test_the_papers_figures_are_found_in_whichever_table_has_them() -> None:
+    assert reported("cuhk03", "mse+id")["Rank-1"] == 82.7
+    assert reported("market1501", "mse+id+gan")["Rank-1"] == 84.7
+    assert reported("cuhk03", "intact") == {
+        **{"Rank-1": 86.4, "Rank-5": 97.4, "Rank-10": 98.5},
+        **{"SSIM": 0.73, "PSNR (dB)": 22.8},
+    }
+    assert reported("viper", "mse+id") == {}
+    results = {
+        "mse+id": [result("mse+id", 0, [1.0]), result("mse+id", 1, [1.0])],
+        "lr": [result("lr", 0, [1.0])],
+    }
+    rows = summaries(["mse+id", "lr"], results, None, "market1501")
+    text = markdown("Recipes", None, "market1501", "", rows, [])
+    assert "| MSE and identity: Rank-1 | 100.0 | 83.7 | +16.3 |" in text
+    assert "over up to 2 seeds" in text

@@ -16,6 +16,7 @@ from PIL import Image
 from conftest import another_process_in
 from intact_fast import SRReID
 from intact_fast.config import Config
+from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
 from intact_fast.training.checkpoints import CheckpointStore
@@ -176,6 +177,34 @@ def test_changed_split_is_refused(config: Config) -> None:
     extra.rename(extra.with_name(extra.name.replace("_0.jpg", "_9.jpg")))
     with pytest.raises(UserError, match="trained on another split"):
         Run(config, ALONE).execute()
+
+
+def test_another_split_given_by_name_is_refused(config: Config, tmp_path: Path) -> None:
+    """A run went on with its own, and the user had another one's figures."""
+    config = replace(config, training=replace(config.training, iterations=1))
+    Run(config, ALONE).execute()
+    own = config.runs / config.name / "manifest.jsonl"
+    other = tmp_path / "other.jsonl"
+    obtain_manifest(replace(config.data, split_seed=1)).save(other)
+    with pytest.raises(UserError, match=r"--data\.manifest \S+other\.jsonl: another split than"):
+        Run(replace(config, data=replace(config.data, manifest=other)), ALONE).execute()
+    assert Run(replace(config, data=replace(config.data, manifest=own)), ALONE).execute() is not None
+
+
+def test_a_critic_that_was_replaced_is_refused(config: Config, tmp_path: Path) -> None:
+    """A checkpoint brings its own C; the figures of a run must not be those of a C that is gone."""
+    config = replace(config, training=replace(config.training, iterations=1))
+    Run(config, ALONE).execute()
+    critic = tmp_path / "critic.pt"
+    own = config.runs / config.name / "checkpoints" / "critic.pt"
+    critic.write_bytes(own.read_bytes())
+    given = replace(config, name="given", critic=replace(config.critic, checkpoint=critic))
+    Run(given, ALONE).execute()
+    other = torch.load(critic, weights_only=True)
+    other["state_dict"]["conv1.conv.weight"] += 1
+    torch.save(other, critic)
+    with pytest.raises(UserError, match="holds another C than this run was started with"):
+        Run(given, ALONE).execute()
 
 
 def test_a_mistyped_first_command_does_not_claim_the_name(config: Config) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from intact_fast.config import AssociationConfig, Config, LossConfig
 from intact_fast.training.naive_steps import NaiveStep
 from intact_fast.training.networks import AssociationHealth, Networks
+from intact_fast.training.objectives import AssociationTargets, Autocast
 from intact_fast.training.optimisers import Optimisers, build_optimisers
 from intact_fast.training.steps import Record, SharedStep
 from training_cases import ALONE, batch_of, networks_of, small
@@ -28,6 +29,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "no bridge": {"bridge": False},
     "feature matching": {"predictor": "mean", "scale": "standardised", "feature": "pool"},
     "feature matching, raw": {"predictor": "mean"},
+    "feature matching, both": {"predictor": "mean", "dis_updates_discriminator": True},
     "floor": {"dis_floor": "hr", "gate_decay": 0.5},
     "feature matching, floor": {"predictor": "mean", "dis_floor": "hr", "gate_decay": 0.5},
     "gradient f_d": {"dis_gradient": "f_d"},
@@ -206,6 +208,18 @@ def test_feature_matching_pulls_f_d_to_its_mean(tiny_config: Config) -> None:
     f_c, f_d = torch.randn(6, 512), torch.randn(6, 8)
     # standardised, the mean of HR pictures is 0
     torch.testing.assert_close(networks.l_dis_for_generator(f_c, f_d), f_d.square().mean())
+    torch.testing.assert_close(networks.l_dis_for_discriminator(f_c, f_d), f_d.square().mean())
+
+
+def test_l_dis_of_hr_pictures_is_what_it_is_of_sr_ones(tiny_config: Config) -> None:
+    """In the control, too: to the mean, where φ's would say nothing beside it."""
+    for predictor in ("phi", "mean"):
+        networks = networks_of(small(tiny_config, predictor=predictor, scale="standardised", feature="pool"))
+        batch = batch_of(0)
+        f_c = networks.critic.embed(batch.x_h).detach()
+        targets = AssociationTargets(networks, Autocast(torch.device("cpu"), None))(batch.x_h, f_c)
+        expected = networks.l_dis_for_generator(f_c, targets.f_d)
+        torch.testing.assert_close(targets.dis_hr, expected)
 
 
 @pytest.mark.parametrize(("side", "constant"), [("f_d", "f_c"), ("f_c", "f_d")])
