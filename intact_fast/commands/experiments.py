@@ -40,9 +40,9 @@ class ExperimentOptions:
     """Run the rows of a table, or resume them, and set them beside the paper's.
 
     C is trained once for each split and shared by the rows. The same command goes on after an interruption, and a row
-    that is finished is not run again; one that cannot be run is told at the end, after the others. All options of
-    `intact-fast train` besides these set what the rows have in common; `--name` names the folder of the table
-    (`experiments` by default). `--list` describes the recipes.
+    that is finished is not run again; one that cannot be run does not keep the others (under torchrun it does). All
+    options of `intact-fast train` besides these set what the rows have in common; `--name` names the folder of the
+    table (`experiments` by default). `--list` describes the recipes.
     """
 
     table: Literal[1, 2, 3, 4, 5] | None = None
@@ -155,7 +155,7 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
     # seed by seed, so that a table that is broken off holds whole seeds
     seeds = range(base.seed, base.seed + options.seeds)
     places = [Place(name, seed) for seed in seeds for name in names]
-    failed: dict[Place, UserError] = {}
+    failed: list[str] = []
     with aside, process_group(base.device) as process, terminate_as_interrupt(), ExitStack() as stack:
         rows = Rows(base, process, options.unseen, partial(progress, quiet=not process.is_main))
         option = f"--name {base.name}"
@@ -173,6 +173,7 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
         # whole, before the first row runs: an interruption must not leave less than there was
         shown = write() if any(results.values()) else []
         left = [place for place, result in kept.items() if result is None]
+        rows.agree_on_processes(left)
         obtained = (
             _one_by_one(rows, left, process) if options.jobs == 1 else _at_once(options, rows, base, left)
         )
@@ -180,22 +181,22 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
         stack.enter_context(closing(obtained))
         for place, outcome in obtained:
             if isinstance(outcome, UserError):
-                failed[place] = outcome
+                failed.append(place.row(base))
+                print(f"error: {failed[-1]}: {outcome}", file=sys.stderr, flush=True)
                 continue
             results[place.recipe].append(outcome)
             results[place.recipe].sort(key=lambda found: found.seed)
             shown = write()
-        if failed:
-            rest = "; the other rows are done" if shown else ""
-            raise UserError("; ".join(f"{p.row(base)}: {error}" for p, error in failed.items()) + rest)
         if not process.is_main:
             return
     if options.json:
         print(json.dumps(as_json(shown, describe_protocol(base.evaluation)), indent=1))
-    else:
+    elif shown:
         text = (rows.folder / _file_name(options)).read_text(encoding="utf-8")
         make_console().print(Markdown(text))
         print(rows.folder / _file_name(options))
+    if failed:
+        raise UserError(f"{len(failed)} of {len(places)} rows cannot be run as it is: {', '.join(failed)}")
 
 
 _Outcomes = Generator[tuple[Place, RowResult | UserError], None, None]
@@ -209,10 +210,11 @@ def _one_by_one(rows: Rows, places: Sequence[Place], process: Process) -> _Outco
         try:
             outcome = rows.run(*place)
         except UserError as error:
-            if error.one_process and process.world_size > 1:
-                # its peers know nothing of it and wait
+            if process.world_size > 1:
+                # its peers may know nothing of it, and wait
                 raise
-            outcome = error
+            # without its traceback, whose frames hold the networks of the row
+            outcome = UserError(str(error))
         yield place, outcome
 
 

@@ -48,13 +48,13 @@ class Comparison:
     Attributes:
         gain: Mean difference, a share of 1.
         standard_error: Of that mean over another draw of people, each with all its queries (the cluster-robust one);
-            infinite for one person.
+            None for one person.
         queries: How many.
         people: Whose they are.
     """
 
     gain: float
-    standard_error: float
+    standard_error: float | None
     queries: int
     people: int
 
@@ -93,7 +93,7 @@ class Evaluation:
         pids = np.array([row.pid for row in self.query_rows])[self.rankings["sr"].valid]
         mean, people = float(difference.mean()), len(np.unique(pids))
         if people == 1:
-            return Comparison(mean, math.inf, len(difference), people)
+            return Comparison(mean, None, len(difference), people)
         of_person = np.bincount(np.unique(pids, return_inverse=True)[1], difference - mean)
         error = math.sqrt(people / (people - 1) * float(np.sum(of_person**2))) / len(difference)
         return Comparison(mean, error, len(difference), people)

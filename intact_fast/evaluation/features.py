@@ -11,6 +11,7 @@ from torch import Tensor
 
 from intact_fast.data.manifest import Row
 from intact_fast.data.progress import silent
+from intact_fast.errors import UserError
 from intact_fast.evaluation.image_quality import psnr_ssim, to_uint8
 from intact_fast.evaluation.peers import ALONE, Peers, in_turn, own_rows
 from intact_fast.evaluation.pictures import PictureSource
@@ -109,6 +110,10 @@ def measure_queries(
             }
             if "sr" in shown:
                 pictures["sr"] = source.model.generate(pictures["lr"])
+                if pictures["sr"].isnan().any():
+                    raise UserError(
+                        "G gives NaN: its training has diverged; try a lower --optimiser.lr-generator"
+                    )
             features = {view: source.model.embed(pictures[view]).float().cpu() for view in views}
             found.append((features, _compared(pictures, qualities, chunk)))
         return found
@@ -126,8 +131,9 @@ def _compared(pictures: Mapping[View, Tensor], qualities: Sequence[View], rows: 
     degraded = [i for i, row in enumerate(rows) if row.r is not None]
     if not qualities or not degraded:
         return torch.empty(len(qualities), 2, 0)
-    target = to_uint8(pictures["hr"][degraded])
-    found = [torch.stack(psnr_ssim(to_uint8(pictures[view][degraded]), target)) for view in qualities]
+    kept = slice(None) if len(degraded) == len(rows) else degraded
+    target = to_uint8(pictures["hr"][kept])
+    found = [torch.stack(psnr_ssim(to_uint8(pictures[view][kept]), target)) for view in qualities]
     return torch.stack(found).cpu()
 
 

@@ -14,6 +14,7 @@ from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
 from intact_fast.evaluation.features import View
 from intact_fast.evaluation.verification import FEWEST_FALSE, PairDistances, Threshold, thresholds
 
+_ROUNDING = 1e-9
 COLUMNS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "PSNR (dB)", "SSIM")
 
 
@@ -51,7 +52,7 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
     if gain is not None:
         result["gain"] = {
             "Rank-1": 100 * gain.gain,
-            "standard_error": 100 * gain.standard_error,
+            "standard_error": None if gain.standard_error is None else 100 * gain.standard_error,
             "queries": gain.queries,
             "people": gain.people,
         }
@@ -96,15 +97,18 @@ def gain_sentence(evaluation: Evaluation) -> str | None:
     gain = evaluation.gain()
     if gain is None:
         return None
-    if gain.standard_error == 0:
-        points = f"{100 * gain.gain:.1f} points"
-        return f"INTACT's Rank-1 differs from LR without SR by {points} on each of {gain.queries} queries."
-    ratio = abs(gain.gain) / gain.standard_error
     direction = "above" if gain.gain >= 0 else "below"
+    said = f"INTACT's Rank-1 is {100 * abs(gain.gain):.1f} points {direction} LR without SR on {gain.queries} queries "
+    if gain.standard_error is None:
+        return f"{said}of one person, which tells nothing of others."
+    said += f"of {gain.people} people"
+    # people who all gain as much differ by rounding alone
+    if gain.standard_error < _ROUNDING:
+        return f"{said}, and as much for each of them."
+    ratio = abs(gain.gain) / gain.standard_error
     return (
-        f"INTACT's Rank-1 is {100 * abs(gain.gain):.1f} points {direction} LR without SR on {gain.queries} queries "
-        f"of {gain.people} people (standard error over people {100 * gain.standard_error:.1f} points, paired by query: "
-        f"{ratio:.1f} standard errors)."
+        f"{said} (standard error over people {100 * gain.standard_error:.1f} points, paired by query: {ratio:.1f} "
+        "standard errors)."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from intact_fast.experiments.common import Common
 from intact_fast.experiments.recipes import RECIPES, apply
 from intact_fast.experiments.results import History, RowResult, read_result
 from intact_fast.models.sr_reid import SRReID
+from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.critic import load_critic
 from intact_fast.training.distributed import Process
 from intact_fast.training.known_people import refuse_known_people
@@ -61,6 +62,7 @@ class Rows:
         self._beside = beside
         self._shared: dict[Path, SharedFeatures] = {}
         self._manifests: dict[int, Manifest] = {}
+        self._prepared: set[int] = set()
         self.folder = base.runs / base.name
         self._common = Common(self.folder, f"--name {base.name}")
 
@@ -71,12 +73,39 @@ class Rows:
             UserError: As a training of C does, or the rows that are there have another C.
         """
         self._manifest(seed)
-        if self._base.critic.checkpoint is None:
-            self._manifest(self._critic_seed(seed))
-            self._agree_on_processes()
+        of_critic = self._critic_seed(seed)
+        if self._base.critic.checkpoint is None and of_critic not in self._prepared:
+            self._manifest(of_critic)
             Run(self._critic_config(seed), self._process, self._progress).train_critic()
-            self._agree_on_critic(seed)
+            self._prepared.add(of_critic)
+        self._agree_on_critic(seed)
         _release()
+
+    def agree_on_processes(self, rows: Iterable[tuple[str, int]]) -> None:
+        """See that what is left to train is trained by as many processes as the rows that are there.
+
+        Args:
+            rows: Recipes and seeds that are not kept.
+
+        Raises:
+            UserError: There were more or fewer.
+        """
+
+        def agree() -> None:
+            if any(self._will_train(*row) for row in rows):
+                self._common.agree_on_processes(self._process.world_size)
+
+        self._process.on_main(agree)
+
+    def _will_train(self, recipe: str, seed: int) -> bool:
+        """Whether a row, or its C, has iterations left to train."""
+        if not self._critic_file(seed).is_file():
+            return True
+        config = self._config(recipe, seed)
+        if RECIPES[recipe].trains == "critic":
+            return not finished_critic(config).is_file()
+        store = CheckpointStore(config.runs / config.name / "checkpoints", 1)
+        return RECIPES[recipe].trains == "generator" and store.last_iteration() != config.training.iterations
 
     def kept(self, recipe: str, seed: int) -> RowResult | None:
         """A row's result from its file, where the same was measured before.
@@ -99,8 +128,6 @@ class Rows:
         manifest = self._manifest(seed)
         critic = self._critic_file(seed)
         config = self._config(recipe, seed)
-        if RECIPES[recipe].trains != "nothing":
-            self._agree_on_processes()
         _release()
         run = Run(config, self._process, self._progress)
         if RECIPES[recipe].trains == "generator":
@@ -177,11 +204,6 @@ class Rows:
         seed = self._critic_seed(seed)
         config = self._on_split(self._seeded(seed), seed)
         return replace(config, runs=self.folder, name=f"critic-seed{seed}")
-
-    def _agree_on_processes(self) -> None:
-        # processes that work beside each other train a row each, as their parent would
-        if not self._beside:
-            self._process.on_main(lambda: self._common.agree_on_processes(self._process.world_size))
 
     def _agree_on_critic(self, seed: int) -> None:
         path = self._critic_file(seed)

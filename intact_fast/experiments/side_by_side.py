@@ -143,8 +143,12 @@ def _work(connection: Connection, base: Config, unseen: Sequence[int], number: i
             _write_to(log_file(rows.folder, place.row(base)))
             try:
                 outcome: RowResult | UserError | Interrupted = rows.run(*place)
-            except (UserError, Interrupted) as error:
-                outcome = error
+            except UserError as error:
+                print(f"error: {error}", flush=True)
+                # without its traceback, whose frames hold the networks of the row
+                outcome = UserError(str(error))
+            except Interrupted:
+                outcome = Interrupted()
             with contextlib.suppress(ConnectionError):
                 connection.send(outcome)
 

@@ -18,7 +18,7 @@ _INTERVAL = (2.5, 97.5)
 _COLUMNS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "multi-shot Rank-1", "PSNR (dB)", "SSIM")
 _UPPER = ("Rank-1", "mAP", "multi-shot Rank-1")
 REFERENCES = ("mse+id+gan", "feature-matching", "critic-mlr", "lr")
-"""What INTACT's gain is measured against."""
+"""What every row that trains a G is measured against."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,11 @@ class CheckpointStore:
         numbered = self._numbered()
         return numbered[-1][1] if numbered else None
 
+    def last_iteration(self) -> int | None:
+        """Iteration of that checkpoint, or None."""
+        numbered = self._numbered()
+        return numbered[-1][0] if numbered else None
+
     def _numbered(self) -> list[tuple[int, Path]]:
         if not self.folder.is_dir():
             return []

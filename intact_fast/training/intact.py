@@ -199,10 +199,10 @@ class IntactTask:
                 and mine.shape == theirs.shape
                 and not torch.equal(mine.cpu(), theirs.cpu())
             ):
-                given = self._config.critic.checkpoint or "the run's critic.pt"
+                given = self._config.critic.checkpoint
+                file = "the run's critic.pt" if given is None else f"--critic.checkpoint {given}"
                 raise UserError(
-                    f"--critic.checkpoint: {given} holds another C than this run was started with; put that one back, "
-                    "or use another --name"
+                    f"{file}: another C than this run was started with; put that one back, or use another --name"
                 )
 
     def load_state(self, state: dict[str, Any]) -> None:

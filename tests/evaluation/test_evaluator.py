@@ -9,6 +9,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -22,6 +23,7 @@ from intact_fast.evaluation import pictures
 from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate
 from intact_fast.evaluation.features import extract_features, measure_queries
 from intact_fast.evaluation.pictures import PictureSource
+from intact_fast.evaluation.ranking import RankingResult
 from intact_fast.evaluation.report import write_report
 from intact_fast.evaluation.tables import figures, gain_sentence, markdown_table
 from intact_fast.models import Generator, build_osnet
@@ -174,16 +176,54 @@ def test_peers_find_what_one_process_finds(setting: Setting, world_size: int) ->
     assert peers.asked == 1, "one process ranks"
 
 
-def test_gain_is_the_paired_difference(setting: Setting) -> None:
+def with_rank1(evaluation: Evaluation, sr: list[float], pids: list[int]) -> Evaluation:
+    """Queries of given people whose LR form is never found, and whose SR form is so often."""
+
+    def ranking(rank1: list[float]) -> RankingResult:
+        cmc = np.repeat(np.array(rank1)[:, None], 10, axis=1)
+        return RankingResult(cmc, cmc[:, 0], cmc[:, 0], np.ones(len(rank1), bool))
+
+    rankings = {"lr": ranking([0.0] * len(sr)), "sr": ranking(sr)}
+    rows = [replace(evaluation.query_rows[0], pid=pid) for pid in pids]
+    return replace(evaluation, rankings=rankings, query_rows=rows)
+
+
+def test_gain_is_the_paired_difference_with_its_error_over_people(setting: Setting) -> None:
     evaluation = run(setting)
-    gain = evaluation.gain()
+    gain = with_rank1(evaluation, [1.0, 0.0, 1.0, 1.0, 0.5, 0.0], [3, 3, 3, 5, 5, 9]).gain()
     assert gain is not None
-    sr, lr = (evaluation.rankings[view].rank1_per_query for view in ("sr", "lr"))
-    assert (gain.queries, gain.people) == (8, 4)
-    assert gain.gain == pytest.approx((sr - lr).mean())
-    by_person = (sr - lr).reshape(4, 2).mean(axis=1)
-    assert gain.standard_error == pytest.approx(by_person.std(ddof=1) / 4**0.5)
+    assert (gain.queries, gain.people) == (6, 3)
+    assert gain.gain == pytest.approx(3.5 / 6)
+    mean = 3.5 / 6
+    sums = np.array([2.0 - 3 * mean, 1.5 - 2 * mean, 0.0 - mean])
+    assert gain.standard_error == pytest.approx((3 / 2 * (sums**2).sum()) ** 0.5 / 6)
+    # a query for each person: the usual error of a mean
+    differences = np.array([1.0, 0.0, 0.25, 1.0])
+    single = with_rank1(evaluation, differences.tolist(), [1, 2, 3, 4]).gain()
+    assert single is not None
+    assert single.standard_error == pytest.approx(differences.std(ddof=1) / 2)
     assert run(setting, views=("hr", "lr")).gain() is None
+
+
+def test_a_gain_without_spread_has_no_standard_errors(setting: Setting) -> None:
+    evaluation = run(setting)
+    # people who gain as much may differ by rounding, and their queries as they like
+    alike = with_rank1(evaluation, [0.3, 0.1, 0.2, 0.2, 0.1, 0.3], [1, 1, 2, 2, 3, 3])
+    said = gain_sentence(alike)
+    assert said is not None
+    assert said.endswith(
+        "20.0 points above LR without SR on 6 queries of 3 people, and as much for each of them."
+    )
+    one = with_rank1(evaluation, [1.0, 0.0], [7, 7])
+    assert "on 2 queries of one person, which tells nothing of others" in (gain_sentence(one) or "")
+    assert figures(one)["gain"]["standard_error"] is None
+
+
+def test_a_generator_that_gives_nan_is_told(setting: Setting) -> None:
+    assert setting[0].generator is not None
+    torch.nn.init.constant_(setting[0].generator.tail.weight, float("nan"))
+    with pytest.raises(UserError, match="G gives NaN: its training has diverged"):
+        run(setting)
 
 
 def test_quality_of_a_perfect_generator(setting: Setting) -> None:
@@ -224,12 +264,6 @@ def test_missing_picture_is_named(setting: Setting) -> None:
     (root / victim.path).unlink()
     with pytest.raises(UserError, match=rf"{victim.path}: listed in the manifest but missing"):
         run(setting)
-
-
-def test_a_difference_without_spread_has_no_standard_errors(setting: Setting) -> None:
-    evaluation = run(setting)
-    same = replace(evaluation, rankings=evaluation.rankings | {"sr": evaluation.rankings["lr"]})
-    assert "by 0.0 points on each of" in (gain_sentence(same) or "")
 
 
 def test_tables_and_report(setting: Setting, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def make(
         v: evaluate_ranking(f, of_gallery, *identifiers, distractor_pid=0) for v, f in features.items()
     }
     config = EvaluationConfig(metric=metric)
-    return Evaluation("made", "0" * 64, config, rankings, None, query, gallery, features, of_gallery)
+    return Evaluation("made", "0" * 64, config, rankings, {}, query, gallery, features, of_gallery)
 
 
 def random_evaluation(metric: Literal["euclidean", "cosine"] = "euclidean", ties: bool = False) -> Evaluation:

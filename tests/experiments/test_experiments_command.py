@@ -20,6 +20,7 @@ from conftest import another_process_in
 from intact_fast.cli import main
 from intact_fast.commands import experiments as command
 from intact_fast.data.manifest import Manifest
+from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.experiments.results import RowResult
 from intact_fast.experiments.rows import Rows
@@ -91,6 +92,29 @@ def test_a_finished_training_is_given_back_before_the_evaluation(
     monkeypatch.setattr(Rows, "_evaluate", looking)
     assert experiments("--recipes", "sole-sr", *options) == 0
     assert alive == [False]
+
+
+def test_a_failed_training_is_given_back_as_well(
+    options: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its error is kept, whose traceback holds the frames that hold the networks."""
+    trainings: list[weakref.ref[IntactTask]] = []
+    alive: list[list[bool]] = []
+
+    class Watched(IntactTask):
+        def __init__(self, *arguments: Any) -> None:
+            alive.append([training() is not None for training in trainings])
+            super().__init__(*arguments)
+            trainings.append(weakref.ref(self))
+
+    def diverged(*arguments: object) -> float:
+        raise UserError("diverged")
+
+    monkeypatch.setattr(run, "IntactTask", Watched)
+    monkeypatch.setattr(run.Run, "_validate", diverged)
+    assert experiments("--recipes", "sole-sr", "mse+id", *options) == 2
+    assert alive == [[], [False]]
+    assert "2 of 2 rows cannot be run as it is: sole-sr-seed0, mse+id-seed0" in capsys.readouterr().err
 
 
 def test_finished_rows_are_kept_and_others_run(
@@ -345,5 +369,6 @@ def test_two_processes_share_a_table(
     assert main(arguments) == 0
     assert table.read_bytes() == written
     assert "INTACT 1/2" not in capsys.readouterr().out, "nothing is trained again"
+    assert main([*arguments[:2], "lr", *arguments[6:], "--unseen", "8"]) == 0, "nothing is left to train"
     assert main([*arguments[:2], "sole-sr", *arguments[6:]]) == 2
     assert "begun with 2 process(es), now there are 1" in capsys.readouterr().err

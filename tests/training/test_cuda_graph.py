@@ -170,9 +170,10 @@ def test_a_checkpoint_without_graphs_is_taken_up_with_them(
     tiny_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Adam's state says whether it can be captured; a checkpoint must not decide that."""
-    before = IntactTask(tiny_config, build_osnet("osnet_x0_25", 5), ALONE)
+    critic = build_osnet("osnet_x0_25", 5)
+    before = IntactTask(tiny_config, critic, ALONE)
     before.step(batch_of(0), 0, detailed=False)
-    after = IntactTask(tiny_config, build_osnet("osnet_x0_25", 5), ALONE)
+    after = IntactTask(tiny_config, critic, ALONE)
     # as on a GPU, but that nothing can be captured here
     monkeypatch.setattr(after, "_graphed", True)
     after.load_state(before.state())

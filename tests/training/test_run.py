@@ -203,7 +203,9 @@ def test_a_critic_that_was_replaced_is_refused(config: Config, tmp_path: Path) -
     other = torch.load(critic, weights_only=True)
     other["state_dict"]["conv1.conv.weight"] += 1
     torch.save(other, critic)
-    with pytest.raises(UserError, match="holds another C than this run was started with"):
+    with pytest.raises(
+        UserError, match=r"--critic\.checkpoint \S+: another C than this run was started with"
+    ):
         Run(given, ALONE).execute()
 
 
