@@ -28,7 +28,7 @@ from intact_fast.experiments.rows import Rows, log_file
 from intact_fast.experiments.side_by_side import Place, side_by_side
 from intact_fast.experiments.summary import Summary, as_json, markdown, summaries
 from intact_fast.files import occupied, write_atomically
-from intact_fast.training.distributed import Interrupted, Process, process_group, terminate_as_interrupt
+from intact_fast.training.distributed import Interrupted, process_group, terminate_as_interrupt
 from intact_fast.training.monitoring import make_console
 
 _PROGRAM = "intact-fast experiments"
@@ -174,9 +174,7 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
         shown = write() if any(results.values()) else []
         left = [place for place, result in kept.items() if result is None]
         rows.agree_on_processes(left)
-        obtained = (
-            _one_by_one(rows, left, process) if options.jobs == 1 else _at_once(options, rows, base, left)
-        )
+        obtained = _one_by_one(rows, left) if options.jobs == 1 else _at_once(options, rows, base, left)
         # closed before the folder is given free, whatever happens here, so that its processes end first
         stack.enter_context(closing(obtained))
         for place, outcome in obtained:
@@ -203,19 +201,10 @@ _Outcomes = Generator[tuple[Place, RowResult | UserError], None, None]
 """Each row as it is done, or why it cannot be run."""
 
 
-def _one_by_one(rows: Rows, places: Sequence[Place], process: Process) -> _Outcomes:
+def _one_by_one(rows: Rows, places: Sequence[Place]) -> _Outcomes:
     for place in places:
         rows.prepare(place.seed)
-        outcome: RowResult | UserError
-        try:
-            outcome = rows.run(*place)
-        except UserError as error:
-            if process.world_size > 1:
-                # its peers may know nothing of it, and wait
-                raise
-            # without its traceback, whose frames hold the networks of the row
-            outcome = UserError(str(error))
-        yield place, outcome
+        yield place, rows.attempt(*place)
 
 
 def _at_once(options: ExperimentOptions, rows: Rows, base: Config, places: Sequence[Place]) -> _Outcomes:

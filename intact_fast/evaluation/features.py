@@ -33,16 +33,11 @@ def extract_features(
         peers: Processes that share them.
         name: What progress is told; None tells nothing.
     """
+    if view != "auto":
+        return measure_queries(source, rows, (view,), (), peers, name)[0][view]
 
     def own() -> list[Tensor]:
-        if view == "auto":
-            return _of_native_size(source, own_rows(rows, source.batch_size, peers), name)
-        features = []
-        for batch in source.batches(own_rows(rows, source.batch_size, peers), view != "hr", name):
-            if view == "sr":
-                batch = source.model.generate(batch)
-            features.append(source.model.embed(batch).float().cpu())
-        return features
+        return _of_native_size(source, own_rows(rows, source.batch_size, peers), name)
 
     return torch.cat(in_turn(peers.share(own)))
 

@@ -119,6 +119,20 @@ class Rows:
         config = self._config(recipe, seed)
         return self._process.on_main(lambda: read_result(self._path(config), config, unseen, manifest.hash))
 
+    def attempt(self, recipe: str, seed: int) -> RowResult | UserError:
+        """As `run`, giving why a row cannot be run instead of raising it.
+
+        Raises:
+            UserError: There are several processes: the others may know nothing of it, and wait.
+        """
+        try:
+            return self.run(recipe, seed)
+        except UserError as error:
+            if self._process.world_size > 1:
+                raise
+            # without its traceback, whose frames hold the networks of the row
+            return UserError(str(error))
+
     def run(self, recipe: str, seed: int) -> RowResult:
         """Train and evaluate a row; an interrupted training goes on where it was. What it needs must be prepared.
 

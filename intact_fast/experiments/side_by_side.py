@@ -142,13 +142,11 @@ def _work(connection: Connection, base: Config, unseen: Sequence[int], number: i
                 return
             _write_to(log_file(rows.folder, place.row(base)))
             try:
-                outcome: RowResult | UserError | Interrupted = rows.run(*place)
-            except UserError as error:
-                print(f"error: {error}", flush=True)
-                # without its traceback, whose frames hold the networks of the row
-                outcome = UserError(str(error))
+                outcome: RowResult | UserError | Interrupted = rows.attempt(*place)
             except Interrupted:
                 outcome = Interrupted()
+            if isinstance(outcome, UserError):
+                print(f"error: {outcome}", flush=True)
             with contextlib.suppress(ConnectionError):
                 connection.send(outcome)
 
