@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -110,12 +111,20 @@ def normalise(pictures: Tensor) -> Tensor:
     Returns:
         …×3×H×W float32 on the same device, a view with the channels innermost in memory.
     """
-    # a statistic per row element, because broadcasting over three innermost values is half again as slow
-    width = pictures.shape[-2]
-    mean = torch.tensor(IMAGENET_MEAN, device=pictures.device).repeat(width)
-    std = torch.tensor(IMAGENET_STD, device=pictures.device).repeat(width)
+    mean, std = _statistics(pictures.shape[-2], pictures.device)
     rows = pictures.flatten(-2).to(torch.float32).div_(255).sub_(mean).div_(std)
     return rows.view(pictures.shape).movedim(-1, -3)
+
+
+@cache
+def _statistics(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each element of a picture's row of 3·width.
+
+    One for each element, because broadcasting over three innermost values is half again as slow; kept, because bringing
+    them to a GPU waits for all that it has to do.
+    """
+    mean, std = (torch.tensor(v, device=device).repeat(width) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean, std
 
 
 def pixels(image: Image.Image) -> Tensor:

@@ -105,3 +105,16 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> N
 def test_a_missing_picture_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone\.jpg.*no such file"):
         read_image(tmp_path / "gone.jpg")
+
+
+@pytest.mark.cuda
+def test_normalising_does_not_wait_for_the_gpu() -> None:
+    pictures = torch.zeros(2, 8, 4, 3, dtype=torch.uint8, device="cuda")
+    expected = normalise(pictures)
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        again = normalise(pictures)
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    torch.testing.assert_close(again, expected, rtol=0, atol=0)
