@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from benchmarks import association_step, ladder, loss_terms, operators
+from benchmarks import association_step, ladder, loss_terms, mixed_gallery, operators
+from conftest import write_picture
 from intact_fast.config import Config
+from intact_fast.data.degradation import read_image
 from intact_fast.training.intact import computes_bfloat16
 
 CPU = torch.device("cpu")
@@ -67,3 +71,19 @@ def test_the_cost_of_every_term_is_measured(tiny_config: Config) -> None:
     assert tuple(rows) == loss_terms.ROWS
     assert rows["sole-sr"]["ratio"] == 1
     assert all(0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"] for row in rows.values())
+
+
+def test_half_of_a_mixed_gallery_is_low_resolution(tmp_path: Path) -> None:
+    own, copy = tmp_path / "own" / mixed_gallery.FOLDER, tmp_path / "mixed" / mixed_gallery.FOLDER
+    for number in range(6):
+        write_picture(own / mixed_gallery.GALLERY / f"000{number}_c1s1_000001_00.jpg", number, (24, 48))
+    write_picture(own / "query" / "0001_c2s1_000001_00.jpg", 7, (24, 48))
+    before = {path: path.read_bytes() for path in own.rglob("*.jpg")}
+
+    assert mixed_gallery.copy_mixed(tmp_path / "own", tmp_path / "mixed") == 3
+
+    assert {path: path.read_bytes() for path in own.rglob("*.jpg")} == before
+    heights = [read_image(path).height for path in (copy / mixed_gallery.GALLERY).iterdir()]
+    assert sum(height == 48 for height in heights) == 3
+    assert set(heights) <= {48, 24, 16, 12}
+    assert (copy / "query" / "0001_c2s1_000001_00.jpg").read_bytes() in before.values()

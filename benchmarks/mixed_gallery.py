@@ -1,0 +1,58 @@
+"""A gallery that is partly low-resolution: ``python -m benchmarks.mixed_gallery ROOT OUT``.
+
+Copies Market-1501 as it is, but for every second picture of its gallery, which is down-sampled at a random r of 2, 3
+or 4, as a far camera would give it. ``intact-fast evaluate --checkpoint … --data.root OUT`` then tells what
+``--evaluation.gallery auto``, which super-resolves such pictures as it does queries, is worth beside leaving the
+gallery as it is (``bypass``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+from pathlib import Path
+
+from intact_fast.data.degradation import downsample, read_image
+
+FOLDER, GALLERY = "Market-1501-v15.09.15", "bounding_box_test"
+FACTORS = (2, 3, 4)
+
+
+def copy_mixed(root: Path, out: Path, seed: int = 0) -> int:
+    """Write the copy and say how many gallery pictures are low-resolution in it.
+
+    Args:
+        root: Folder that holds Market-1501.
+        out: Folder to write to, in which Market-1501 must not be yet.
+        seed: Which pictures, and their rates.
+    """
+    target = out / FOLDER
+    shutil.copytree(root / FOLDER, target)
+    pictures = sorted((target / GALLERY).glob("*.jpg"))
+    draw = random.Random(seed)
+    chosen = draw.sample(pictures, len(pictures) // 2)
+    for path in chosen:
+        small = downsample(read_image(path), draw.choice(FACTORS), "bilinear")
+        small.save(path, format="JPEG", quality=95, subsampling=0)
+    return len(chosen)
+
+
+def main() -> None:
+    """Copy, and say what was written."""
+    parser = argparse.ArgumentParser(description="Market-1501 with a partly low-resolution gallery.")
+    parser.add_argument("root", type=Path, help="folder that holds Market-1501")
+    parser.add_argument("out", type=Path, help="folder to write the copy to")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if not (options.root / FOLDER / GALLERY).is_dir():
+        parser.error(f"{options.root}: no {FOLDER}/{GALLERY}; give the folder that holds Market-1501")
+    if (options.out / FOLDER).exists():
+        parser.error(f"{options.out / FOLDER} is there already; give another folder")
+    print(
+        f"{copy_mixed(options.root, options.out, options.seed)} gallery pictures are low-resolution in {options.out}"
+    )
+
+
+if __name__ == "__main__":
+    main()
