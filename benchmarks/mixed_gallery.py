@@ -1,7 +1,7 @@
 """A gallery that is partly low-resolution: ``python -m benchmarks.mixed_gallery ROOT OUT``.
 
-Copies Market-1501 as it is, but for every second picture of its gallery, which is down-sampled at a random r of 2, 3
-or 4, as a far camera would give it. ``intact-fast evaluate --checkpoint … --data.root OUT`` then tells what
+Copies Market-1501 as it is, but for a random half of its gallery's pictures, which are down-sampled at a random r of 2,
+3 or 4, as a far camera would give them. ``intact-fast evaluate --checkpoint … --data.root OUT`` then tells what
 ``--evaluation.gallery auto``, which super-resolves such pictures as it does queries, is worth beside leaving the
 gallery as it is (``bypass``).
 """
@@ -34,6 +34,8 @@ def copy_mixed(root: Path, out: Path, seed: int = 0) -> int:
     chosen = draw.sample(pictures, len(pictures) // 2)
     for path in chosen:
         small = downsample(read_image(path), draw.choice(FACTORS), "bilinear")
+        # a copy of a read-only data set is read-only
+        path.unlink()
         small.save(path, format="JPEG", quality=95, subsampling=0)
     return len(chosen)
 

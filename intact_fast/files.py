@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,11 @@ def write_atomically(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        # safetensors puts a file in its place that its owner alone can read
+        temporary.chmod(mode)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -75,6 +79,29 @@ def occupied(folder: Path, option: str) -> Iterator[None]:
                     f"{option}: another process works in {folder}; wait for it, or use another --name"
                 ) from error
             if error.errno not in _NO_LOCKS:
+                raise
+        yield
+
+
+@contextmanager
+def one_at_a_time(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Wait until no other process of ours is inside for the same path, and stay there alone.
+
+    Where the file system has no locks nobody waits.
+
+    Args:
+        path: What is made there; the lock is a file beside it.
+        waiting: Called where there is another one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}{LOCK}").open("w", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                waiting()
+                fcntl.lockf(file, fcntl.LOCK_EX)
+            elif error.errno not in _NO_LOCKS:
                 raise
         yield
 

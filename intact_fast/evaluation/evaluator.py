@@ -132,13 +132,8 @@ def evaluate(
     Raises:
         UserError: A picture is missing or unreadable, no query has a match, or no view is left.
     """
-    queries = manifest.split("val_query" if validation else "query")
-    gallery = manifest.split("val_gallery" if validation else "gallery")
-    if not queries or not gallery:
-        raise UserError(
-            "the manifest has no query or no gallery picture; check --data.lr-camera and --data.manifest"
-        )
-    if all(row.is_lr and row.r is None for row in queries):
+    queries, gallery = _test_rows(manifest, validation)
+    if _natively_low(queries):
         views = tuple(view for view in views if view != "hr")
     if not views:
         raise UserError(
@@ -177,6 +172,55 @@ def evaluate(
         query_features,
         gallery_features,
     )
+
+
+def features_of_critic(
+    model: SRReID,
+    manifest: Manifest,
+    root: Path,
+    config: EvaluationConfig,
+    threads: int = 2,
+    peers: Peers = ALONE,
+    progress: Progress = silent,
+) -> SharedFeatures:
+    """Compute what no G has a part in: features of the test split's gallery and of its queries as HR pictures.
+
+    Args:
+        model: The retrieval module; its G is not used.
+        manifest: Which pictures.
+        root: Folder that the manifest's paths are relative to.
+        config: How many pictures at a time.
+        threads: Threads that read pictures.
+        peers: Processes that share the pictures.
+        progress: Told how far it is.
+
+    Raises:
+        UserError: A picture is missing or unreadable, or there is no query or no gallery picture.
+    """
+    queries, gallery = _test_rows(manifest)
+    source = PictureSource(root, manifest.header, model, config.batch_size, threads, progress)
+    gallery_features = extract_features(source, gallery, "hr", peers, "gallery")
+    if _natively_low(queries):
+        return SharedFeatures(gallery_features, {})
+    return SharedFeatures(
+        gallery_features, {"hr": extract_features(source, queries, "hr", peers, "HR queries")}
+    )
+
+
+def _test_rows(manifest: Manifest, validation: bool = False) -> tuple[list[Row], list[Row]]:
+    """Queries and gallery."""
+    queries = manifest.split("val_query" if validation else "query")
+    gallery = manifest.split("val_gallery" if validation else "gallery")
+    if not queries or not gallery:
+        raise UserError(
+            "the manifest has no query or no gallery picture; check --data.lr-camera and --data.manifest"
+        )
+    return queries, gallery
+
+
+def _natively_low(queries: list[Row]) -> bool:
+    """Whether there is no HR picture of any of them."""
+    return all(row.is_lr and row.r is None for row in queries)
 
 
 def rank(

@@ -19,12 +19,13 @@ from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.progress import Progress, silent
 from intact_fast.data.splits import obtain_manifest, splits_at_random, unheard
 from intact_fast.errors import UserError
-from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate, rank
+from intact_fast.evaluation.evaluator import Evaluation, evaluate, features_of_critic, rank
 from intact_fast.evaluation.features import View, extract_features
 from intact_fast.evaluation.pictures import PictureSource
 from intact_fast.evaluation.ranking import Protocol
 from intact_fast.evaluation.tables import row_figures
 from intact_fast.experiments.common import Common
+from intact_fast.experiments.kept_features import KeptFeatures, Origin, digest_of_critic, digest_of_files
 from intact_fast.experiments.recipes import RECIPES, apply
 from intact_fast.experiments.results import History, RowResult, read_result
 from intact_fast.models.sr_reid import SRReID
@@ -60,11 +61,11 @@ class Rows:
         self._unseen = tuple(unseen)
         self._progress = progress
         self._beside = beside
-        self._shared: dict[Path, SharedFeatures] = {}
         self._manifests: dict[int, Manifest] = {}
         self._prepared: set[int] = set()
         self.folder = base.runs / base.name
         self._common = Common(self.folder, f"--name {base.name}")
+        self._kept_features = KeptFeatures(self.folder, process, beside)
 
     def prepare(self, seed: int) -> None:
         """Make what the rows of a seed share: the split and C.
@@ -155,7 +156,7 @@ class Rows:
             model, view = self._without_generator(config, critic), "lr"
         _release()
         started = time.perf_counter()
-        evaluation = self._evaluate(model, manifest, critic, config)
+        evaluation = self._evaluate(model, manifest, config)
         result = self._result(recipe, seed, config, manifest, evaluation, model, view)
         self._process.on_main(lambda: result.save(self._path(config)))
         if self._process.is_main:
@@ -260,24 +261,30 @@ class Rows:
         model = SRReID(network, None, (data.height, data.width), data.kernel)
         return model.to(self._process.device)
 
-    def _evaluate(self, model: SRReID, manifest: Manifest, critic: Path, config: Config) -> Evaluation:
-        """Evaluate on the test split; what C alone gives is computed once for each C and split."""
-        key = critic / manifest.hash
-        evaluation = evaluate(
-            model,
-            manifest,
-            config.data.root,
-            config.evaluation,
-            config.data.threads,
-            views=("hr", "lr") if model.generator is None else ("hr", "sr"),
-            shared=self._shared.get(key),
-            peers=self._process,
-            progress=self._progress,
+    def _evaluate(self, model: SRReID, manifest: Manifest, config: Config) -> Evaluation:
+        """Evaluate on the test split, with what C alone gives from where it is kept."""
+        views: tuple[View, ...] = ("hr", "lr") if model.generator is None else ("hr", "sr")
+        options = (model, manifest, config.data.root, config.evaluation, config.data.threads)
+        shared = None
+        # nobody else has a C that a row has trained, nor a gallery that passed through its G
+        if config.evaluation.gallery == "bypass" and config.critic.checkpoint is not None:
+            shared = self._kept_features.obtain(
+                self._origin(model, manifest, config),
+                lambda: features_of_critic(*options, peers=self._process, progress=self._progress),
+            )
+        return evaluate(*options, views=views, shared=shared, peers=self._process, progress=self._progress)
+
+    def _origin(self, model: SRReID, manifest: Manifest, config: Config) -> Origin:
+        return Origin(
+            digest_of_critic(model),
+            manifest.hash,
+            digest_of_files(config.data.root, [*manifest.split("query"), *manifest.split("gallery")]),
+            model.size,
+            model.kernel,
+            config.critic.enlarge,
+            config.evaluation.batch_size,
+            self._process.device.type,
         )
-        if config.evaluation.gallery == "bypass":
-            alone = {view: f for view, f in evaluation.query_features.items() if view != "sr"}
-            self._shared[key] = SharedFeatures(evaluation.gallery_features, alone)
-        return evaluation
 
     def _result(
         self,

@@ -21,7 +21,8 @@ from intact_fast.cli import main
 from intact_fast.commands import experiments as command
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
-from intact_fast.evaluation.evaluator import Evaluation
+from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures
+from intact_fast.experiments import rows
 from intact_fast.experiments.results import RowResult
 from intact_fast.experiments.rows import Rows
 from intact_fast.training import run
@@ -145,6 +146,38 @@ def test_finished_rows_are_kept_and_others_run(
     assert "r = 8 (not in the split: all queries)" in (tmp_path / "runs" / "table" / "recipes.md").read_text(
         encoding="utf-8"
     )
+
+
+def test_later_rows_take_what_c_gives_from_where_it_is_kept(
+    options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def figures(name: str) -> dict[str, Any]:
+        result = json.loads((tmp_path / "runs" / name / "mse+id-seed0" / "result.json").read_text())
+        return {key: result[key] for key in ("figures", "upper", "rank1", "unseen")}
+
+    assert experiments("--recipes", "mse+id", *options, "--name", "alone") == 0
+    # the C of critic-mlr is its own
+    assert experiments("--recipes", "lr", "critic-mlr", *options) == 0
+    assert len(list((tmp_path / "runs" / "table" / "features").glob("*.safetensors"))) == 1
+    computed: list[int] = []
+    original = rows.features_of_critic
+
+    def counting(*arguments: Any, **named: Any) -> SharedFeatures:
+        computed.append(1)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(rows, "features_of_critic", counting)
+    assert experiments("--recipes", "lr", "mse+id", *options) == 0
+    assert figures("table") == figures("alone")
+    assert computed == []
+    assert experiments("--recipes", "sole-sr", *options, "--evaluation.batch-size", 3) == 0
+    assert len(computed) == 1
+    root = options[options.index("--data.root") + 1]
+    assert isinstance(root, Path)
+    for picture in root.rglob("*.jpg"):
+        os.utime(picture, (1, 1))
+    assert experiments("--recipes", "mse+id+gan", *options, "--evaluation.batch-size", 3) == 0
+    assert len(computed) == 2
 
 
 def test_json_is_alone_on_stdout(options: list[object], capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint, write_atomically
@@ -39,6 +40,14 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
         interrupted_write()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_who_may_read_a_file_is_for_the_umask_to_say(tmp_path: Path) -> None:
+    """safetensors makes files that their owner alone can read."""
+    (tmp_path / "plain").touch()
+    with write_atomically(tmp_path / "state.safetensors") as temporary:
+        save_file({"a": torch.zeros(3)}, temporary)
+    assert (tmp_path / "state.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_reads_nothing_but_dictionaries(tmp_path: Path) -> None:

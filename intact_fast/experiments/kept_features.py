@@ -1,0 +1,143 @@
+"""Features that C alone gives, kept in a table's folder for rows of other processes and of later ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import PIL
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from intact_fast.data.manifest import Row
+from intact_fast.evaluation.evaluator import SharedFeatures
+from intact_fast.files import one_at_a_time, write_atomically
+from intact_fast.models.sr_reid import SRReID
+from intact_fast.training.distributed import Process
+
+_GALLERY, _HR = "gallery", "hr"
+_OURS = "1"
+"""To be raised with every change of what C gives for a picture: how it is read, resized, normalised or computed."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What features of C depend on.
+
+    Attributes:
+        critic: Digest of its parameters and buffers.
+        manifest: Hash of the split.
+        pictures: Digest of the sizes and times of the files.
+        size: (height, width) that they are brought to.
+        kernel: By which filter.
+        enlarge: How many times C enlarges them.
+        batch_size: Pictures at a time, which rounding depends on.
+        device: Kind of the device.
+        versions: Of what reads pictures and computes.
+    """
+
+    critic: str
+    manifest: str
+    pictures: str
+    size: tuple[int, int]
+    kernel: str
+    enlarge: int
+    batch_size: int
+    device: str
+    versions: tuple[str, ...] = (_OURS, torch.__version__, PIL.__version__)
+
+
+def digest_of_critic(model: SRReID) -> str:
+    """Digest of C's parameters and buffers, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, value in model.critic.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def digest_of_files(root: Path, rows: Sequence[Row]) -> str:
+    """Digest of the sizes and times of pictures, as hexadecimal digits; one that is missing changes it."""
+    digest = hashlib.sha256(str(root.resolve()).encode())
+    for row in rows:
+        try:
+            status = (root / row.path).stat()
+        except OSError:
+            digest.update(b"missing;")
+        else:
+            digest.update(f"{status.st_size} {status.st_mtime_ns};".encode())
+    return digest.hexdigest()
+
+
+class KeptFeatures:
+    """A folder of such features, a file for each origin. It may be removed at any time.
+
+    Args:
+        folder: The table's.
+        process: This process among its peers, which call the same methods.
+        beside: Other processes may compute the same features at the same time: all but one wait for it.
+    """
+
+    def __init__(self, folder: Path, process: Process, beside: bool) -> None:
+        self._folder = folder / "features"
+        self._process = process
+        self._beside = beside
+
+    def obtain(self, origin: Origin, compute: Callable[[], SharedFeatures]) -> SharedFeatures:
+        """Take features from their file; where there is none, or none that can be read, compute them and write it.
+
+        Args:
+            origin: What they depend on.
+            compute: Called on every process.
+
+        Raises:
+            UserError: As ``compute`` does.
+        """
+        text = json.dumps(asdict(origin))
+        path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
+        with ExitStack() as stack:
+            features = self._read(path)
+            if features is None and self._beside:
+                waiting = "Another process computes the gallery's features; waiting for it."
+                stack.enter_context(one_at_a_time(path, lambda: print(waiting, flush=True)))
+                features = self._read(path)
+            if features is None:
+                features = compute()
+                self._write(path, features, text)
+        return features
+
+    def _read(self, path: Path) -> SharedFeatures | None:
+        return self._process.on_main(lambda: _read(path) if path.is_file() else None)
+
+    def _write(self, path: Path, features: SharedFeatures, origin: str) -> None:
+        tensors = {_GALLERY: features.gallery_features}
+        if "hr" in features.query_features:
+            tensors[_HR] = features.query_features["hr"]
+
+        def write() -> None:
+            try:
+                with write_atomically(path) as temporary:
+                    temporary.write_bytes(save(tensors, {"origin": origin}))
+            except OSError as error:
+                _warn(f"{path}: not written ({error}); later rows compute these features again")
+
+        self._process.on_main(write)
+
+
+def _read(path: Path) -> SharedFeatures | None:
+    try:
+        tensors = load(path.read_bytes())
+        return SharedFeatures(tensors.pop(_GALLERY), {"hr": tensors[_HR]} if _HR in tensors else {})
+    except (SafetensorError, OSError, KeyError) as error:
+        _warn(f"{path}: not readable ({error}); computed again")
+        return None
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)
