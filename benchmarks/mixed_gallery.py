@@ -51,9 +51,8 @@ def main() -> None:
         parser.error(f"{options.root}: no {FOLDER}/{GALLERY}; give the folder that holds Market-1501")
     if (options.out / FOLDER).exists():
         parser.error(f"{options.out / FOLDER} is there already; give another folder")
-    print(
-        f"{copy_mixed(options.root, options.out, options.seed)} gallery pictures are low-resolution in {options.out}"
-    )
+    count = copy_mixed(options.root, options.out, options.seed)
+    print(f"{count} pictures of {GALLERY} are low-resolution in {options.out}")
 
 
 if __name__ == "__main__":

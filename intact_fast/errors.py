@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake a user can mend, and how an entry point tells it."""
+"""The one exception that stands for a mistake a user can mend, how an entry point tells it, and warnings."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ class UserError(Exception):
 def speaks() -> bool:
     """Whether this process is the one of its torchrun group that talks to the user."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def warn(text: str) -> None:
+    """Tell what keeps nothing from going on as one line on stderr, once per torchrun group."""
+    if speaks():
+        print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def fail(error: UserError, debug: bool) -> int:

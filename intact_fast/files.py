@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -71,15 +71,10 @@ def occupied(folder: Path, option: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     # a lock of the process, not of the open file, which forked loader processes would inherit
     with (folder / LOCK).open("w", encoding="utf-8") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise UserError(
-                    f"{option}: another process works in {folder}; wait for it, or use another --name"
-                ) from error
-            if error.errno not in _NO_LOCKS:
-                raise
+        if not _locked(file):
+            raise UserError(
+                f"{option}: another process works in {folder}; wait for it, or use another --name"
+            )
         yield
 
 
@@ -95,15 +90,28 @@ def one_at_a_time(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}{LOCK}").open("w", encoding="utf-8") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                waiting()
-                fcntl.lockf(file, fcntl.LOCK_EX)
-            elif error.errno not in _NO_LOCKS:
-                raise
+        if not _locked(file):
+            waiting()
+            fcntl.lockf(file, fcntl.LOCK_EX)
         yield
+
+
+def _locked(file: TextIO) -> bool:
+    """Lock a file, unless another process has; where there are no locks it counts as locked."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change in nanoseconds, by which a file that was replaced is seen."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def is_leftover(path: Path) -> bool:

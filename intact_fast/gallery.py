@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from intact_fast.data.degradation import read_image
 from intact_fast.errors import UserError
-from intact_fast.files import write_atomically
+from intact_fast.files import stamp, write_atomically
 from intact_fast.models.sr_reid import SRReID
 
 _KEY = "intact_fast_gallery"
@@ -154,7 +153,7 @@ class Gallery:
             advance: Told how many pictures are done.
         """
         wanted = {str(path.relative_to(self.folder)): path for path in pictures}
-        stamps = {name: _stamp(path) for name, path in wanted.items()}
+        stamps = {name: stamp(path) for name, path in wanted.items()}
         known = {name: i for i, name in enumerate(self.names)}
         kept = [
             name
@@ -233,11 +232,6 @@ class Gallery:
         if not found:
             return torch.empty(0, top), torch.empty(0, top, dtype=torch.int64)
         return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
 
 
 def _faiss() -> Any | None:

@@ -19,7 +19,7 @@ from intact_fast.checks import check_config
 from intact_fast.commands.progress import progress
 from intact_fast.config import Config, DataConfig, DatasetName
 from intact_fast.configuration import parse_config
-from intact_fast.errors import UserError, fail, speaks
+from intact_fast.errors import UserError, fail, speaks, warn
 from intact_fast.evaluation.tables import describe_protocol
 from intact_fast.experiments.paper_tables import TABLES
 from intact_fast.experiments.recipes import CONTROLS, RECIPES, SAME_AS, apply, find_recipe
@@ -123,8 +123,8 @@ def _distinct(configs: Mapping[str, Config]) -> list[str]:
             for other in kept
             if configs[other] == config and RECIPES[other].trains == RECIPES[name].trains
         ]
-        if alike and speaks():
-            print(f"warning: {name} is {alike[0]} here, with the same settings; left out", file=sys.stderr)
+        if alike:
+            warn(f"{name} is {alike[0]} here, with the same settings; left out")
         kept += [] if alike else [name]
     return kept
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from intact_fast.config import DataConfig, DatasetName
 from intact_fast.data.manifest import SPLITS, Manifest, Row
 from intact_fast.data.presets import SPLIT_PRESETS, PresetName
 from intact_fast.data.splits import obtain_manifest
-from intact_fast.errors import UserError
+from intact_fast.errors import UserError, warn
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def _run(options: PrepareOptions) -> int:
     manifest = obtain_manifest(data, partial(progress, quiet=options.json), warnings.append)
     manifest.save(options.out)
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        warn(warning)
     if options.json:
         print(json.dumps({**_figures(options, manifest), "warnings": warnings}, indent=1))
     else:

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 import tyro
 
-from intact_fast.errors import UserError, fail
+from intact_fast.errors import UserError, fail, warn
 from intact_fast.gallery import Unreadable
 from intact_fast.models.sr_reid import SRReID
 from intact_fast.training.distributed import choose_device
@@ -81,5 +81,5 @@ def run_command(
 def warn_unreadable(unreadable: Unreadable) -> int:
     """Name unreadable pictures on stderr; returns the exit status."""
     for reason in unreadable.reasons.values():
-        print(f"warning: {reason}", file=sys.stderr)
+        warn(reason)
     return 1 if unreadable.reasons else 0

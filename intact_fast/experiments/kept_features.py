@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -16,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from intact_fast.data.manifest import Row
+from intact_fast.errors import warn
 from intact_fast.evaluation.evaluator import SharedFeatures
-from intact_fast.files import one_at_a_time, write_atomically
+from intact_fast.files import one_at_a_time, stamp, write_atomically
 from intact_fast.models.sr_reid import SRReID
 from intact_fast.training.distributed import Process
 
@@ -67,11 +67,10 @@ def digest_of_files(root: Path, rows: Sequence[Row]) -> str:
     digest = hashlib.sha256(str(root.resolve()).encode())
     for row in rows:
         try:
-            status = (root / row.path).stat()
+            found = str(stamp(root / row.path))
         except OSError:
-            digest.update(b"missing;")
-        else:
-            digest.update(f"{status.st_size} {status.st_mtime_ns};".encode())
+            found = "missing"
+        digest.update(found.encode())
     return digest.hexdigest()
 
 
@@ -125,7 +124,7 @@ class KeptFeatures:
                 with write_atomically(path) as temporary:
                     temporary.write_bytes(save(tensors, {"origin": origin}))
             except OSError as error:
-                _warn(f"{path}: not written ({error}); later rows compute these features again")
+                warn(f"{path}: not written ({error}); later rows compute these features again")
 
         self._process.on_main(write)
 
@@ -135,9 +134,5 @@ def _read(path: Path) -> SharedFeatures | None:
         tensors = load(path.read_bytes())
         return SharedFeatures(tensors.pop(_GALLERY), {"hr": tensors[_HR]} if _HR in tensors else {})
     except (SafetensorError, OSError, KeyError) as error:
-        _warn(f"{path}: not readable ({error}); computed again")
+        warn(f"{path}: not readable ({error}); computed again")
         return None
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr, flush=True)

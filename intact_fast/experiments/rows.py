@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from intact_fast.configuration import to_yaml
 from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.progress import Progress, silent
 from intact_fast.data.splits import obtain_manifest, splits_at_random, unheard
-from intact_fast.errors import UserError
+from intact_fast.errors import UserError, warn
 from intact_fast.evaluation.evaluator import Evaluation, evaluate, features_of_critic, rank
 from intact_fast.evaluation.features import View, extract_features
 from intact_fast.evaluation.pictures import PictureSource
@@ -239,11 +238,11 @@ class Rows:
             return self._manifests[seed]
         data = self._seeded(seed).data
         # each seed of the same people has the same to say
-        warn = unheard if self._manifests else _warn
+        tell = unheard if self._manifests else warn
         same = None if self._at_random else next(iter(self._manifests.values()), None)
 
         def obtain() -> Manifest:
-            manifest = same or obtain_manifest(data, self._progress, warn)
+            manifest = same or obtain_manifest(data, self._progress, tell)
             if not path.is_file():
                 manifest.save(path)
             elif Manifest.load(path).hash != manifest.hash:
@@ -380,10 +379,6 @@ def row_name(recipe: str, seed: int, config: Config) -> str:
     """
     length = f"-{config.training.iterations}" if RECIPES[recipe].trains == "critic" else ""
     return f"{recipe}{length}-seed{seed}"
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
 
 
 def _release() -> None:
