@@ -12,7 +12,7 @@ import torch
 from benchmarks.setup import captured, synchronise
 from intact_fast.kernels import Kernels
 from intact_fast.models import AssociationNetwork, Bridge, select_kernels
-from intact_fast.training.objectives import AssociationObjective
+from intact_fast.training.step.objectives import AssociationObjective
 
 BATCH, F_C, F_D = 32, 512, 1024
 ITERATIONS, WARMUP = 200, 20

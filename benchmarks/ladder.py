@@ -24,15 +24,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.record import cpu_kind, versions, write_record
 from benchmarks.setup import CLASSES, device_of, pictures_like_market, random_batch, synchronise
-from intact_fast.config import PRESETS, Config
-from intact_fast.configuration import to_dict
+from intact_fast.config.command_line import to_dict
+from intact_fast.config.options import Config
+from intact_fast.config.presets import PRESETS
 from intact_fast.data.batches import Batch
 from intact_fast.data.loader import build_loader
 from intact_fast.data.plan import Position
 from intact_fast.models import build_osnet
-from intact_fast.training.distributed import Process
+from intact_fast.training.distributed.process import Process
 from intact_fast.training.intact import IntactTask, computes_bfloat16
-from intact_fast.training.steps import Record, SharedStep
+from intact_fast.training.step.shared import Record, SharedStep
 
 INPUT_SETS, GATE_ITERATIONS = 4, 4
 PICTURES_READ = 256

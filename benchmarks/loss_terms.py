@@ -16,8 +16,9 @@ import torch
 
 from benchmarks.record import cpu_kind, versions, write_record
 from benchmarks.setup import device_of, make_step, random_batch, synchronise
-from intact_fast.config import PRESETS, Config
-from intact_fast.configuration import to_dict
+from intact_fast.config.command_line import to_dict
+from intact_fast.config.options import Config
+from intact_fast.config.presets import PRESETS
 from intact_fast.experiments.recipes import apply
 
 ROWS = ("sole-sr", "mse+id", "mse+id+gan", "intact")

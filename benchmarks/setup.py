@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from intact_fast.config import Config
+from intact_fast.config.options import Config
 from intact_fast.data.batches import Batch
 from intact_fast.data.plan import Position
 from intact_fast.models import build_osnet
-from intact_fast.training.distributed import Process, choose_device
+from intact_fast.training.distributed.process import Process, choose_device
 from intact_fast.training.intact import IntactTask
-from intact_fast.training.steps import Step
+from intact_fast.training.step.shared import Step
 
 CLASSES = 751
 

@@ -13,7 +13,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.setup import pictures_like_market
-from intact_fast.config import DataConfig
+from intact_fast.config.options import DataConfig
 from intact_fast.data.batches import Batch
 from intact_fast.data.loader import build_loader
 from intact_fast.data.plan import Position

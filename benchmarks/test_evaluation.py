@@ -28,7 +28,7 @@ from intact_fast.data.degradation import downsample, read_image
 from intact_fast.data.manifest import Header, Row
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from intact_fast.evaluation.distances import distance_blocks
-from intact_fast.evaluation.pictures import PictureSource
+from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.ranking import RankingResult, evaluate_distances, evaluate_ranking
 from intact_fast.evaluation.reranking import Reranking, reranked_blocks
 from intact_fast.models import build_osnet

@@ -7,10 +7,11 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.setup import device_of, random_batch, synchronise
-from intact_fast.config import CPU, PAPER, Config
+from intact_fast.config.options import Config
+from intact_fast.config.presets import CPU, PAPER
 from intact_fast.models import build_osnet
-from intact_fast.models.sr_reid import SRReID
-from intact_fast.training.networks import build_generator
+from intact_fast.serving.sr_reid import SRReID
+from intact_fast.training.step.networks import build_generator
 
 SIZES: dict[str, tuple[Config, int]] = {"cpu-preset": (CPU, 32), "paper-preset": (PAPER, 4)}
 

@@ -17,10 +17,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.setup import device_of, synchronise
 from intact_fast import SRReID
-from intact_fast.config import CPU
+from intact_fast.config.presets import CPU
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from intact_fast.models import build_osnet
-from intact_fast.training.networks import build_generator
+from intact_fast.training.step.networks import build_generator
 
 COUNT = 128
 HEIGHTS = {"native 32x16": (32, 16), "native 64x32": (64, 32), "native 128x64": (128, 64)}
@@ -99,7 +99,7 @@ import json, resource, sys
 from pathlib import Path
 import torch
 from benchmarks.test_serving import make_model
-from intact_fast.gallery import Gallery, Unreadable, list_pictures
+from intact_fast.serving.gallery import Gallery, Unreadable, list_pictures
 folder = Path(sys.argv[1])
 model = make_model("SRReID", 64)
 pictures = list_pictures(folder).pictures

@@ -9,7 +9,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.setup import device_of, make_step, random_batch, synchronise
-from intact_fast.config import CPU, PAPER, Config
+from intact_fast.config.options import Config
+from intact_fast.config.presets import CPU, PAPER
 
 SIZES: dict[str, tuple[Config, int]] = {"cpu-preset": (CPU, 32), "paper-preset": (PAPER, 2)}
 

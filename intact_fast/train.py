@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from intact_fast.checks import check_config
-from intact_fast.commands.progress import progress
-from intact_fast.config import Config
-from intact_fast.configuration import parse_config
+from intact_fast.commands.progress_bar import progress
+from intact_fast.config.checks import check_config
+from intact_fast.config.command_line import parse_config
+from intact_fast.config.options import Config
 from intact_fast.errors import UserError, fail, speaks
-from intact_fast.training.distributed import Interrupted, process_group, terminate_as_interrupt
+from intact_fast.training.distributed.process import Interrupted, process_group, terminate_as_interrupt
 from intact_fast.training.run import Run
 
 DESCRIPTION = (

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from intact_fast.config import (
+from intact_fast.config.options import (
     AssociationConfig,
     Config,
     CriticConfig,

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import association_step, ladder, loss_terms, mixed_gallery, operators
 from conftest import write_picture
-from intact_fast.config import Config
+from intact_fast.config.options import Config
 from intact_fast.data.degradation import read_image
 from intact_fast.training.intact import computes_bfloat16
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import torch
 
-from intact_fast.config import Config
+from intact_fast.config.options import Config
 from intact_fast.data.batches import Batch
 from intact_fast.data.plan import Position
 from intact_fast.models import build_osnet
-from intact_fast.training.distributed import Process
-from intact_fast.training.networks import Networks
+from intact_fast.training.distributed.process import Process
+from intact_fast.training.step.networks import Networks
 
 CPU = torch.device("cpu")
 ALONE = Process(0, 1, CPU, None)

@@ -12,12 +12,12 @@ import tyro
 from PIL import Image
 from torch import Tensor
 
-from intact_fast.commands.progress import progress
-from intact_fast.commands.serving import ServingOptions, run_command, warn_unreadable
+from intact_fast.commands.model_options import ServingOptions, run_command, warn_unreadable
+from intact_fast.commands.progress_bar import progress
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
-from intact_fast.gallery import Unreadable, list_pictures, read_in_batches
-from intact_fast.models.sr_reid import Mode
+from intact_fast.serving.gallery import Unreadable, list_pictures, read_in_batches
+from intact_fast.serving.sr_reid import Mode
 
 
 @dataclass(frozen=True)

@@ -13,27 +13,27 @@ from typing import Any, Literal
 
 import tyro
 
-from intact_fast.checks import check_data, check_evaluation
-from intact_fast.commands.progress import progress
-from intact_fast.config import DataConfig, EvaluationConfig, OSNetName
+from intact_fast.commands.progress_bar import progress
+from intact_fast.config.checks import check_data, check_evaluation
+from intact_fast.config.options import DataConfig, EvaluationConfig, OSNetName
 from intact_fast.data.manifest import Manifest
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError, fail
 from intact_fast.evaluation.evaluator import evaluate
 from intact_fast.evaluation.features import View
-from intact_fast.evaluation.tables import describe_protocol, figures, gain_sentence, rich_table
-from intact_fast.models.sr_reid import SRReID
-from intact_fast.training.critic import load_critic
-from intact_fast.training.distributed import choose_device
-from intact_fast.training.known_people import refuse_known_people
-from intact_fast.training.monitoring import make_console
-from intact_fast.training.serving import (
+from intact_fast.reporting.console import make_console
+from intact_fast.reporting.tables import describe_protocol, figures, gain_sentence, rich_table
+from intact_fast.serving.sr_reid import SRReID
+from intact_fast.training.checkpoint_models import (
     config_of,
     lr_height,
     manifest_beside,
     model_of_checkpoint,
     read_training_checkpoint,
 )
+from intact_fast.training.critic import load_critic
+from intact_fast.training.distributed.process import choose_device
+from intact_fast.training.known_people import refuse_known_people
 
 
 @dataclass(frozen=True)

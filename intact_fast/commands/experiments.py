@@ -15,21 +15,21 @@ from typing import Literal
 import tyro
 from rich.markdown import Markdown
 
-from intact_fast.checks import check_config
-from intact_fast.commands.progress import progress
-from intact_fast.config import Config, DataConfig, DatasetName
-from intact_fast.configuration import parse_config
+from intact_fast.commands.progress_bar import progress
+from intact_fast.config.checks import check_config
+from intact_fast.config.command_line import parse_config
+from intact_fast.config.options import Config, DataConfig, DatasetName
 from intact_fast.errors import UserError, fail, speaks, warn
-from intact_fast.evaluation.tables import describe_protocol
 from intact_fast.experiments.paper_tables import TABLES
 from intact_fast.experiments.recipes import CONTROLS, RECIPES, SAME_AS, apply, find_recipe
 from intact_fast.experiments.results import RowResult
-from intact_fast.experiments.rows import Rows, log_file
 from intact_fast.experiments.side_by_side import Place, side_by_side
 from intact_fast.experiments.summary import Summary, as_json, markdown, summaries
+from intact_fast.experiments.table_runs import Rows, log_file
 from intact_fast.files import occupied, write_atomically
-from intact_fast.training.distributed import Interrupted, process_group, terminate_as_interrupt
-from intact_fast.training.monitoring import make_console
+from intact_fast.reporting.console import make_console
+from intact_fast.reporting.tables import describe_protocol
+from intact_fast.training.distributed.process import Interrupted, process_group, terminate_as_interrupt
 
 _PROGRAM = "intact-fast experiments"
 _FOLDER = "experiments"

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-from intact_fast.commands.progress import progress
-from intact_fast.commands.serving import run_command
+from intact_fast.commands.model_options import run_command
+from intact_fast.commands.progress_bar import progress
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.parity import Parity, drawn_sides, manifest_sides, measure_parity
-from intact_fast.exporting import Engine, Format, Side, export_graph, load_engine, require
-from intact_fast.models.sr_reid import SRReID
-from intact_fast.training.serving import served_by
+from intact_fast.serving.export import Engine, Format, Side, export_graph, load_engine, require
+from intact_fast.serving.sr_reid import SRReID
+from intact_fast.training.checkpoint_models import served_by
 
 TOLERANCE = 1e-3
 _SUFFIXES = {".onnx": "onnx", ".pt2": "torch-export", ".safetensors": "safetensors"}

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from intact_fast.checks import check_data
-from intact_fast.commands.progress import progress
-from intact_fast.commands.serving import run_command
-from intact_fast.config import DataConfig, DatasetName
+from intact_fast.commands.model_options import run_command
+from intact_fast.commands.progress_bar import progress
+from intact_fast.config.checks import check_data
+from intact_fast.config.options import DataConfig, DatasetName
 from intact_fast.data.manifest import SPLITS, Manifest, Row
 from intact_fast.data.presets import SPLIT_PRESETS, PresetName
 from intact_fast.data.splits import obtain_manifest

@@ -11,26 +11,26 @@ from typing import Annotated, Literal
 
 import tyro
 
-from intact_fast.commands.progress import progress
-from intact_fast.commands.serving import run_command
-from intact_fast.configuration import from_yaml
+from intact_fast.commands.model_options import run_command
+from intact_fast.commands.progress_bar import progress
+from intact_fast.config.command_line import from_yaml
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import evaluate
-from intact_fast.evaluation.pictures import PictureSource
-from intact_fast.evaluation.report import read_notes
-from intact_fast.evaluation.tables import figures, threshold_figures
+from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.verification import RATES
-from intact_fast.presentation import present, tell
-from intact_fast.training.checkpoints import CheckpointStore
-from intact_fast.training.distributed import choose_device
-from intact_fast.training.monitoring import make_console
-from intact_fast.training.serving import (
+from intact_fast.reporting.console import make_console
+from intact_fast.reporting.presentation import present, tell
+from intact_fast.reporting.report import read_notes
+from intact_fast.reporting.tables import figures, threshold_figures
+from intact_fast.training.checkpoint_models import (
     describe_checkpoint,
     lr_height,
     model_of_checkpoint,
     read_training_checkpoint,
 )
+from intact_fast.training.checkpoints import CheckpointStore
+from intact_fast.training.distributed.process import choose_device
 
 
 @dataclass(frozen=True)

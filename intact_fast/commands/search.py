@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from intact_fast.commands.progress import progress
-from intact_fast.commands.serving import ServingOptions, run_command, warn_unreadable
+from intact_fast.commands.model_options import ServingOptions, run_command, warn_unreadable
+from intact_fast.commands.progress_bar import progress
 from intact_fast.errors import UserError
-from intact_fast.gallery import Gallery, Unreadable, list_pictures, read_in_batches
-from intact_fast.models.sr_reid import Mode, SRReID
-from intact_fast.visualize import save_matches
+from intact_fast.reporting.pictures import save_matches
+from intact_fast.serving.gallery import Gallery, Unreadable, list_pictures, read_in_batches
+from intact_fast.serving.sr_reid import Mode, SRReID
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from intact_fast.config import Kernel
+from intact_fast.config.options import Kernel
 from intact_fast.data.plan import BatchPlan, Position
 
 

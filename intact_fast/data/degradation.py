@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from intact_fast.config import Kernel
+from intact_fast.config.options import Kernel
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from intact_fast.errors import UserError
 

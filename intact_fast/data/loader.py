@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from intact_fast.config import DataConfig
+from intact_fast.config.options import DataConfig
 from intact_fast.data.batches import Batch, PictureForm
 from intact_fast.data.degradation import read_image
 from intact_fast.data.pillow_loader import pillow_batches

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from intact_fast.config import Kernel
+from intact_fast.config.options import Kernel
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
 

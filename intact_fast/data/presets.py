@@ -13,7 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from intact_fast.config import CUHK03Boxes, CUHK03Protocol, DataConfig, DatasetName, Kernel
+from intact_fast.config.options import (
+    CUHK03Boxes,
+    CUHK03Protocol,
+    DataConfig,
+    DatasetName,
+    Kernel,
+)
 
 PresetName = Literal["paper", "sing", "cad", "dil", "vpfa"]
 

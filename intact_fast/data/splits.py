@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from intact_fast.config import DataConfig
+from intact_fast.config.options import DataConfig
 from intact_fast.data.catalogue import Catalogue, Picture
 from intact_fast.data.datasets import READERS
 from intact_fast.data.manifest import Header, LRCamera, Manifest, Row, Split, require_identities

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from intact_fast.config import EvaluationConfig
+from intact_fast.config.options import EvaluationConfig
 from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.progress import Progress, silent
 from intact_fast.errors import UserError
 from intact_fast.evaluation.features import QualityFigures, View, extract_features, measure_queries
-from intact_fast.evaluation.peers import ALONE, Peers
-from intact_fast.evaluation.pictures import PictureSource
+from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.ranking import RankingResult, evaluate_ranking
 from intact_fast.evaluation.reranking import Reranking
-from intact_fast.models.sr_reid import SRReID
+from intact_fast.evaluation.sharding import ALONE, Peers
+from intact_fast.serving.sr_reid import SRReID
 
 VIEW_NAMES: dict[View, str] = {
     "hr": "HR queries (upper bound)",

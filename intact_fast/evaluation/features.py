@@ -13,8 +13,8 @@ from intact_fast.data.manifest import Row
 from intact_fast.data.progress import silent
 from intact_fast.errors import UserError
 from intact_fast.evaluation.image_quality import psnr_ssim, to_uint8
-from intact_fast.evaluation.peers import ALONE, Peers, in_turn, own_rows
-from intact_fast.evaluation.pictures import PictureSource
+from intact_fast.evaluation.picture_source import PictureSource
+from intact_fast.evaluation.sharding import ALONE, Peers, in_turn, own_rows
 
 View = Literal["hr", "lr", "sr", "auto"]
 """How a picture is shown to C: as it is, degraded, degraded and super-resolved, or as it is and super-resolved where it

@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from intact_fast.config import EvaluationConfig
+from intact_fast.config.options import EvaluationConfig
 from intact_fast.data.degradation import downsample
 from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.progress import Progress, silent
 from intact_fast.data.synthetic import CAMERAS, SyntheticSpec, draw_picture
-from intact_fast.evaluation.pictures import PictureSource
+from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.ranking import evaluate_ranking
-from intact_fast.models.inputs import unnormalised
-from intact_fast.models.sr_reid import SRReID
+from intact_fast.serving.inputs import unnormalised
+from intact_fast.serving.sr_reid import SRReID
 
 _DRAWN = 32
 _DRAWN_R = 3

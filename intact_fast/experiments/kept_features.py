@@ -18,8 +18,8 @@ from intact_fast.data.manifest import Row
 from intact_fast.errors import warn
 from intact_fast.evaluation.evaluator import SharedFeatures
 from intact_fast.files import one_at_a_time, stamp, write_atomically
-from intact_fast.models.sr_reid import SRReID
-from intact_fast.training.distributed import Process
+from intact_fast.serving.sr_reid import SRReID
+from intact_fast.training.distributed.process import Process
 
 _GALLERY, _HR = "gallery", "hr"
 _OURS = "1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from intact_fast.config import DatasetName
+from intact_fast.config.options import DatasetName
 
 Figures = Mapping[str, float]
 """Rank-k in percent, PSNR (dB) and SSIM."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from intact_fast.config import Config
+from intact_fast.config.options import Config
 from intact_fast.errors import UserError
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from intact_fast.config import Config
-from intact_fast.configuration import differences, from_yaml
+from intact_fast.config.command_line import differences, from_yaml
+from intact_fast.config.options import Config
 from intact_fast.errors import UserError
-from intact_fast.evaluation.curves import read_metrics
 from intact_fast.files import write_atomically
+from intact_fast.reporting.curves import read_metrics
 from intact_fast.training.intact import IntactTask
 
 

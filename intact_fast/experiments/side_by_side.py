@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import torch
 
-from intact_fast.config import Config
+from intact_fast.config.options import Config
 from intact_fast.errors import UserError
 from intact_fast.experiments.results import RowResult
-from intact_fast.experiments.rows import Rows, log_file, row_name
-from intact_fast.training.distributed import Interrupted, process_group
+from intact_fast.experiments.table_runs import Rows, log_file, row_name
+from intact_fast.training.distributed.process import Interrupted, process_group
 
 
 class Place(NamedTuple):

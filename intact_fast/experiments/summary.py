@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from intact_fast.evaluation.tables import markdown_lines
 from intact_fast.experiments.paper_tables import Figures, PaperTable, reported
 from intact_fast.experiments.recipes import RECIPES
 from intact_fast.experiments.results import RowResult
+from intact_fast.reporting.tables import markdown_lines
 
 _DRAWS = 2000
 _INTERVAL = (2.5, 97.5)

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
-from intact_fast.config import CriticConfig
+from intact_fast.config.options import CriticConfig
 from intact_fast.data.batches import Batch
 from intact_fast.errors import UserError
 from intact_fast.losses import identity_loss
 from intact_fast.models import OSNet, build_osnet
 from intact_fast.models.osnet_weights import CLASSIFIER, load_osnet, osnet_state
-from intact_fast.training.distributed import Process
+from intact_fast.training.distributed.process import Process
 from intact_fast.training.known_people import KnownPeople, stored
-from intact_fast.training.optimisers import Updater, gradient_norm
-from intact_fast.training.steps import Record
+from intact_fast.training.step.optimisers import Updater, gradient_norm
+from intact_fast.training.step.shared import Record
 
 
 class CriticTask:

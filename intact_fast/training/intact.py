@@ -8,18 +8,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from intact_fast.config import Config, TrainingConfig
+from intact_fast.config.options import Config, TrainingConfig
 from intact_fast.data.batches import Batch
 from intact_fast.errors import UserError
 from intact_fast.kernels import FASTER, Kernels
 from intact_fast.models import OSNet
-from intact_fast.training.cuda_graph import CudaRecorder, GraphedStep
-from intact_fast.training.distributed import Process
-from intact_fast.training.feature_table import FeatureTable
-from intact_fast.training.naive_steps import NaiveStep
-from intact_fast.training.networks import Networks
-from intact_fast.training.optimisers import build_optimisers
-from intact_fast.training.steps import Record, SharedStep, Step
+from intact_fast.training.distributed.process import Process
+from intact_fast.training.step.feature_table import FeatureTable
+from intact_fast.training.step.graphed import CudaRecorder, GraphedStep
+from intact_fast.training.step.naive import NaiveStep
+from intact_fast.training.step.networks import Networks
+from intact_fast.training.step.optimisers import build_optimisers
+from intact_fast.training.step.shared import Record, SharedStep, Step
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:

@@ -16,9 +16,9 @@ from intact_fast.data.plan import Position
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
 from intact_fast.training.checkpoints import CheckpointStore
-from intact_fast.training.distributed import Interrupted, Process, StopRequest
+from intact_fast.training.distributed.process import Interrupted, Process, StopRequest
 from intact_fast.training.monitoring import Monitor, RecordAverage
-from intact_fast.training.steps import Record
+from intact_fast.training.step.shared import Record
 
 
 class Task(Protocol):

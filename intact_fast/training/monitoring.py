@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from intact_fast.reporting.console import make_console
 from intact_fast.training.diagnostics import CollapseAlarm
-from intact_fast.training.steps import Record
+from intact_fast.training.step.shared import Record
 
 _SHOWN = {
     "loss/critic": "loss",
@@ -28,12 +29,6 @@ _SHOWN = {
     "loss/dis_sr": "dis",
     "association/r2_recent": "R²",
 }
-
-
-def make_console(quiet: bool = False) -> Console:
-    """A console that keeps each line whole, and is wide enough for the tables where stdout is a file or a pipe."""
-    wide = None if Console().is_terminal else 120
-    return Console(quiet=quiet, highlight=False, soft_wrap=True, width=wide)
 
 
 class RecordAverage:

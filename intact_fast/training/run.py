@@ -10,31 +10,31 @@ from pathlib import Path
 
 import torch
 
-from intact_fast.config import Config
-from intact_fast.configuration import differences, from_yaml, save_config, to_yaml
+from intact_fast.config.command_line import differences, from_yaml, save_config, to_yaml
+from intact_fast.config.options import Config
 from intact_fast.data.loader import TrainLoader, build_loader, readable_images
 from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.progress import Progress, silent
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
-from intact_fast.evaluation.pictures import PictureSource
-from intact_fast.evaluation.report import save_notes
+from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.files import is_leftover, occupied
 from intact_fast.models import OSNet, build_osnet
-from intact_fast.models.sr_reid import SRReID
-from intact_fast.presentation import present, tell
+from intact_fast.reporting.pictures import TRIPTYCHS, save_triptychs, spread
+from intact_fast.reporting.presentation import present, tell
+from intact_fast.reporting.report import save_notes
+from intact_fast.serving.sr_reid import SRReID
+from intact_fast.training.association_probe import HeldOutAssociation
+from intact_fast.training.checkpoint_models import lr_height
 from intact_fast.training.checkpoints import CheckpointStore, write_checkpoint
 from intact_fast.training.critic import CriticTask, critic_checkpoint, initialise_critic, load_critic
-from intact_fast.training.distributed import Process
-from intact_fast.training.held_out import HeldOutAssociation
+from intact_fast.training.distributed.process import Process
 from intact_fast.training.intact import IntactTask, autocast_type
 from intact_fast.training.known_people import people_of, read_known_people, refuse_known_people
 from intact_fast.training.loop import Cadence, Fingerprint, run_task
 from intact_fast.training.monitoring import Monitor
-from intact_fast.training.networks import describe_training
-from intact_fast.training.serving import lr_height
-from intact_fast.visualize import TRIPTYCHS, save_triptychs, spread
+from intact_fast.training.step.networks import describe_training
 
 _ASSOCIATION_PICTURES = 1000
 

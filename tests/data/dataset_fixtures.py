@@ -11,7 +11,7 @@ import scipy.io
 from PIL import Image
 
 from conftest import write_picture
-from intact_fast.config import CUHK03Boxes
+from intact_fast.config.options import CUHK03Boxes
 
 PERSONS = (4, 2)
 """Persons seen by each camera pair of the little CUHK03."""

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import write_picture
 from data.dataset_fixtures import write_caviar
-from intact_fast.config import DataConfig
+from intact_fast.config.options import DataConfig
 from intact_fast.data.datasets import read_caviar
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError

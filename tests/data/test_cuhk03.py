@@ -19,7 +19,7 @@ from data.dataset_fixtures import (
     write_cuhk03_pictures,
     write_cuhk03_release,
 )
-from intact_fast.config import DataConfig
+from intact_fast.config.options import DataConfig
 from intact_fast.data.catalogue import Catalogue
 from intact_fast.data.datasets import read_cuhk03
 from intact_fast.data.splits import build_manifest, obtain_manifest

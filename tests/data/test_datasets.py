@@ -8,7 +8,7 @@ import pytest
 
 from conftest import write_picture
 from data.dataset_fixtures import write_duke
-from intact_fast.config import DataConfig
+from intact_fast.config.options import DataConfig
 from intact_fast.data.catalogue import Catalogue, Counts, Picture
 from intact_fast.data.datasets import read_dukemtmc, read_folder, read_market1501, read_synthetic, read_viper
 from intact_fast.data.splits import obtain_manifest

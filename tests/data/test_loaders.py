@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from intact_fast.config import DataConfig
+from intact_fast.config.options import DataConfig
 from intact_fast.data import pillow_loader
 from intact_fast.data.batches import Batch
 from intact_fast.data.degradation import downsample, normalise, pixels, read_image, resize

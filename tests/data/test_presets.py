@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from intact_fast.config import DataConfig
+from intact_fast.config.options import DataConfig
 from intact_fast.data.datasets import READERS
 from intact_fast.data.presets import SPLIT_PRESETS, PresetName
 

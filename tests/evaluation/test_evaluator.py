@@ -14,21 +14,20 @@ import pytest
 import torch
 from PIL import Image
 
-from intact_fast.config import DataConfig, EvaluationConfig
+from intact_fast.config.options import DataConfig, EvaluationConfig
 from intact_fast.data.degradation import read_image
 from intact_fast.data.manifest import Manifest, Row
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
-from intact_fast.evaluation import pictures
 from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate
 from intact_fast.evaluation.features import extract_features, measure_queries
-from intact_fast.evaluation.pictures import PictureSource
+from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.ranking import RankingResult
-from intact_fast.evaluation.report import write_report
-from intact_fast.evaluation.tables import figures, gain_sentence, markdown_table
 from intact_fast.models import Generator, build_osnet
-from intact_fast.models.sr_reid import SRReID
-from intact_fast.visualize import RIGHT, WRONG, save_ranked_lists, save_triptychs
+from intact_fast.reporting.pictures import RIGHT, WRONG, save_ranked_lists, save_triptychs
+from intact_fast.reporting.report import write_report
+from intact_fast.reporting.tables import figures, gain_sentence, markdown_table
+from intact_fast.serving.sr_reid import SRReID
 
 T = TypeVar("T")
 Setting = tuple[SRReID, Manifest, Path]
@@ -85,7 +84,7 @@ def test_one_pass_finds_what_a_pass_for_each_view_finds(setting: Setting) -> Non
 
 def test_each_query_is_read_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    monkeypatch.setattr(pictures, "read_image", lambda path: read.append(path) or read_image(path))
+    monkeypatch.setattr(picture_source, "read_image", lambda path: read.append(path) or read_image(path))
     rows = setting[1].split("query")
     measure_queries(source_of(setting), rows, ("hr", "lr", "sr"), ("lr", "sr"))
     assert sorted(read) == sorted(setting[2] / row.path for row in rows)

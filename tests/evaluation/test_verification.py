@@ -12,15 +12,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from intact_fast.config import EvaluationConfig
+from intact_fast.config.options import EvaluationConfig
 from intact_fast.data.manifest import Row
 from intact_fast.evaluation import verification
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.evaluation.features import View
 from intact_fast.evaluation.ranking import evaluate_ranking
-from intact_fast.evaluation.tables import threshold_figures, threshold_table
-from intact_fast.evaluation.verification import PairDistances, pair_distances, save_histogram, thresholds
+from intact_fast.evaluation.verification import PairDistances, pair_distances, thresholds
+from intact_fast.reporting.histogram import save_histogram
+from intact_fast.reporting.tables import threshold_figures, threshold_table
 
 
 def rows_of(pids: list[int], cameras: list[int]) -> list[Row]:

@@ -17,7 +17,7 @@ from intact_fast.data.manifest import Row
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import SharedFeatures
 from intact_fast.experiments.kept_features import KeptFeatures, Origin, digest_of_files
-from intact_fast.training.distributed import Process
+from intact_fast.training.distributed.process import Process
 
 ORIGIN = Origin("c0ffee", "5eed", "b00c", (256, 128), "bilinear", 1, 128, "cpu")
 
@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 from intact_fast.evaluation.evaluator import SharedFeatures
 from intact_fast.experiments.kept_features import KeptFeatures, Origin
-from intact_fast.training.distributed import Process
+from intact_fast.training.distributed.process import Process
 
 def compute():
     print("in", flush=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from intact_fast.checks import check_config
-from intact_fast.config import CPU, FAST, PAPER, AssociationConfig
-from intact_fast.configuration import to_dict
+from intact_fast.config.checks import check_config
+from intact_fast.config.command_line import to_dict
+from intact_fast.config.options import AssociationConfig
+from intact_fast.config.presets import CPU, FAST, PAPER
 from intact_fast.errors import UserError
 from intact_fast.experiments.paper_tables import TABLES
 from intact_fast.experiments.recipes import CONTROLS, RECIPES, SAME_AS, apply, find_recipe

@@ -9,14 +9,14 @@ import torch
 
 import kernel_cases as cases
 from intact_fast import kernels
-from intact_fast.config import Config
+from intact_fast.config.options import Config
 from intact_fast.data.batches import Batch
 from intact_fast.data.plan import Position
 from intact_fast.models import build_osnet
-from intact_fast.training.distributed import Process
-from intact_fast.training.networks import Networks
-from intact_fast.training.optimisers import build_optimisers
-from intact_fast.training.steps import SharedStep
+from intact_fast.training.distributed.process import Process
+from intact_fast.training.step.networks import Networks
+from intact_fast.training.step.optimisers import build_optimisers
+from intact_fast.training.step.shared import SharedStep
 
 pytestmark = pytest.mark.cuda
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from intact_fast.models import AssociationNetwork, Bridge, Discriminator, Generator, select_kernels
 from intact_fast.models.fused import norm_relu
-from intact_fast.training.objectives import AssociationObjective
+from intact_fast.training.step.objectives import AssociationObjective
 
 
 def pictures(channels: int = 3) -> torch.Tensor:

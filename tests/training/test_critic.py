@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from intact_fast.config import CriticConfig
+from intact_fast.config.options import CriticConfig
 from intact_fast.errors import UserError
 from intact_fast.models import build_osnet
 from intact_fast.training.critic import CriticTask, critic_checkpoint, initialise_critic, load_critic

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from intact_fast.config import DataConfig
+from intact_fast.config.options import DataConfig
 from intact_fast.data.catalogue import Catalogue, Picture
 from intact_fast.data.manifest import Manifest
 from intact_fast.data.splits import build_manifest

@@ -15,16 +15,16 @@ from PIL import Image
 
 from conftest import another_process_in
 from intact_fast import SRReID
-from intact_fast.config import Config
+from intact_fast.config.options import Config
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
 from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.critic import CriticTask
-from intact_fast.training.distributed import Interrupted, Process
+from intact_fast.training.distributed.process import Interrupted, Process
 from intact_fast.training.intact import IntactTask
 from intact_fast.training.run import Run
-from intact_fast.training.steps import Record
+from intact_fast.training.step.shared import Record
 
 ALONE = Process(0, 1, torch.device("cpu"), None)
 

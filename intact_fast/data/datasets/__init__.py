@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from intact_fast.config import DataConfig, DatasetName
+from intact_fast.config.options import DataConfig, DatasetName
 from intact_fast.data.catalogue import Catalogue
 from intact_fast.data.datasets.caviar import read_caviar
 from intact_fast.data.datasets.cuhk03 import read_cuhk03

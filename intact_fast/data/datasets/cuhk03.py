@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from intact_fast.config import CUHK03Boxes, CUHK03Protocol
+from intact_fast.config.options import CUHK03Boxes, CUHK03Protocol
 from intact_fast.data.catalogue import Catalogue, Counts, Picture, Subset, list_pictures
 from intact_fast.data.datasets.cuhk03_release import (
     MAT_NAME,

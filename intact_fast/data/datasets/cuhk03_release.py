@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from intact_fast.config import CUHK03Boxes
+from intact_fast.config.options import CUHK03Boxes
 from intact_fast.data.progress import Progress
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically

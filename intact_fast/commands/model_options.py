@@ -1,0 +1,85 @@
+"""What the commands around the retrieval module share: its options, and how they end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import tyro
+
+from intact_fast.errors import UserError, fail, warn
+from intact_fast.serving.gallery import Unreadable
+from intact_fast.serving.sr_reid import SRReID
+from intact_fast.training.distributed.process import choose_device
+
+
+@dataclass(frozen=True)
+class ServingOptions:
+    """Options of every command that loads a model."""
+
+    model: Path = Path("model.safetensors")
+    """Model file of a run (`runs/NAME/model.safetensors`)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to compute on."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Type of G and C."""
+    batch_size: int = 64
+    """Pictures per forward pass."""
+    threads: int = 2
+    """Threads that read pictures."""
+    lr_height: int | None = None
+    """A picture with fewer rows is low-resolution in mode `auto`; none takes the model's own."""
+    json: bool = False
+    """Print the result as JSON."""
+    debug: bool = False
+    """Show tracebacks of user errors."""
+
+    def load(self) -> SRReID:
+        """Load the model onto the device.
+
+        Raises:
+            UserError: The file is not one of ours, or an option has no sense.
+        """
+        for name in ("batch_size", "threads"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be 1 or more")
+        options = {} if self.lr_height is None else {"lr_height": self.lr_height}
+        return SRReID.from_pretrained(
+            self.model,
+            choose_device(self.device),
+            precision=self.precision,
+            fold=True,
+            batch_size=self.batch_size,
+            threads=self.threads,
+            **options,
+        )
+
+
+OptionsT = TypeVar("OptionsT")
+
+
+def run_command(
+    kind: type[OptionsT],
+    program: str,
+    arguments: Sequence[str],
+    run: Callable[[OptionsT], int],
+    default: OptionsT | None = None,
+) -> int:
+    """Parse and run a command; returns its exit status, 2 after a user error, 130 after Ctrl-C."""
+    try:
+        return run(tyro.cli(kind, prog=program, args=list(arguments), default=default))
+    except UserError as error:
+        return fail(error, "--debug" in arguments)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+
+
+def warn_unreadable(unreadable: Unreadable) -> int:
+    """Name unreadable pictures on stderr; returns the exit status."""
+    for reason in unreadable.reasons.values():
+        warn(reason)
+    return 1 if unreadable.reasons else 0

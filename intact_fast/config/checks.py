@@ -1,0 +1,75 @@
+"""Checks of options that can be made before anything is read or trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from intact_fast.config.options import Config, DataConfig, EvaluationConfig
+from intact_fast.errors import UserError
+
+_DISCRIMINATOR_PAIRS = 4
+
+
+def check_data(data: DataConfig) -> None:
+    """Raise UserError for a value that no data set could make sense of."""
+    _at_least("data", data, 1, ("height", "width"))
+    _at_least("data", data, 0, ("split_seed", "pad", "threads", "prefetch", "cache_mib"))
+    if not data.factors or min(data.factors) < 1:
+        raise UserError(f"--data.factors {data.factors}: give one or more rates of 1 or more")
+    if data.jpeg_quality is not None and not 1 <= data.jpeg_quality <= 100:
+        raise UserError(f"--data.jpeg-quality {data.jpeg_quality}: must be 1 to 100")
+    if not 0 <= data.val_fraction < 1:
+        raise UserError(f"--data.val-fraction {data.val_fraction}: must be at least 0 and below 1")
+
+
+def check_evaluation(evaluation: EvaluationConfig) -> None:
+    """Raise UserError for sizes that leave nothing to do."""
+    _at_least("evaluation", evaluation, 1, ("batch_size", "repeats"))
+
+
+def check_config(config: Config) -> None:
+    """Raise UserError for options of a training that cannot work, before it starts."""
+    check_data(config.data)
+    check_evaluation(config.evaluation)
+    _at_least("training", config.training, 1, ("iterations", "keep_checkpoints"))
+    _at_least("training", config.training, 0, ("log_every", "checkpoint_every", "validate_every"))
+    _at_least("critic", config.critic, 1, ("iterations", "enlarge"))
+    _at_least("association", config.association, 1, ("latent", "updates_per_iteration"))
+    _at_least("association", config.association, 0, ("dis_warmup",))
+    _at_least("generator", config.generator, 1, ("blocks_per_group",))
+    _at_least("discriminator", config.discriminator, 1, ("hidden",))
+    for name, size in (("training", config.training.batch_size), ("critic", config.critic.batch_size)):
+        if size < 2:
+            raise UserError(f"--{name}.batch-size {size}: batch normalisation needs at least 2 pictures")
+    if config.seed < 0:
+        raise UserError(f"--seed {config.seed}: must be 0 or more")
+    if not config.generator.widths or min(config.generator.widths) < 1:
+        raise UserError(f"--generator.widths {config.generator.widths}: give one or more widths of 1 or more")
+    widths = config.discriminator.widths
+    if len(widths) != _DISCRIMINATOR_PAIRS or min(widths) < 1:
+        raise UserError(f"--discriminator.widths {widths}: give {_DISCRIMINATOR_PAIRS} widths of 1 or more")
+    if config.training.f_c_table and config.data.pad > 0:
+        raise UserError(
+            f"--training.f-c-table: with --data.pad {config.data.pad} f_c depends on the crop; leave one of them out"
+        )
+    if not 0 <= config.critic.degraded <= 1:
+        raise UserError(f"--critic.degraded {config.critic.degraded}: must be 0 to 1")
+    if config.critic.keep_classifier and config.critic.init is None:
+        raise UserError("--critic.keep-classifier: whose? give --critic.init as well")
+    association = config.association
+    if association.predictor == "mean" and association.form != "r-to-d":
+        raise UserError(
+            f"--association.predictor mean: only with --association.form r-to-d, not {association.form}"
+        )
+    decay = config.generator.ema_decay
+    if decay is not None and not 0 <= decay < 1:
+        raise UserError(f"--generator.ema-decay {decay}: must be at least 0 and below 1")
+    if config.critic.checkpoint is not None and config.critic.init is not None:
+        raise UserError("--critic.checkpoint and --critic.init exclude each other; give the one you mean")
+
+
+def _at_least(section: str, values: object, least: int, names: Iterable[str]) -> None:
+    for name in names:
+        value = getattr(values, name)
+        if value < least:
+            raise UserError(f"--{section}.{name.replace('_', '-')} {value}: must be {least} or more")

@@ -1,0 +1,165 @@
+"""Command lines to configurations, and configurations to YAML and back."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import torch
+import tyro
+import yaml
+
+from intact_fast.config.options import Config
+from intact_fast.config.presets import PRESETS, resolve_preset
+from intact_fast.errors import UserError
+from intact_fast.files import write_atomically
+
+T = TypeVar("T")
+
+
+def parse_config(arguments: Sequence[str], program: str, description: str) -> Config:
+    """Parse a command line over the preset that it names.
+
+    Args:
+        arguments: Without the program's name.
+        program: Name shown by ``--help``.
+        description: First paragraph of ``--help``.
+    """
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--preset", choices=["auto", *PRESETS], default="auto")
+    known, _ = finder.parse_known_args(arguments)
+    default = resolve_preset(known.preset, torch.cuda.is_available())
+    config = tyro.cli(Config, prog=program, description=description, args=list(arguments), default=default)
+    # `--preset auto` on the command line would otherwise leave the word in place of the choice
+    return dataclasses.replace(config, preset=default.preset)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Nested plain values of a configuration."""
+    return _plain(dataclasses.asdict(config))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def to_yaml(config: Config) -> str:
+    """YAML text of a configuration."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)
+
+
+def from_yaml(text: str, source: str) -> Config:
+    """Rebuild a configuration from :func:`to_yaml`.
+
+    Args:
+        text: YAML.
+        source: Where it came from, for the error.
+
+    Raises:
+        UserError: The text is not a configuration of this version.
+    """
+    try:
+        return _build(Config, yaml.safe_load(text))
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{source}: not a configuration of this version ({error})") from error
+
+
+def _build(kind: type[T], values: dict[str, Any]) -> T:
+    hints = get_type_hints(kind)
+    arguments = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            value = _build(hint, value)  # type: ignore[arg-type]
+        elif get_origin(hint) is tuple and value is not None:
+            value = tuple(value)
+        elif value is not None and (hint is Path or Path in get_args(hint)):
+            value = Path(value)
+        elif get_origin(hint) is Literal:
+            value = _choice(name, value, get_args(hint))
+        arguments[name] = value
+    return kind(**arguments)
+
+
+def _choice(name: str, value: object, choices: tuple[object, ...]) -> object:
+    """One of the choices; YAML reads ``on`` and ``off`` as booleans, which some of them once were."""
+    if isinstance(value, bool) and "on" in choices:
+        value = "on" if value else "off"
+    if value not in choices:
+        raise TypeError(f"{name} is {value!r}, not one of {', '.join(map(str, choices))}")
+    return value
+
+
+# options that change neither what is computed nor what a checkpoint means
+_FREE = {
+    "name",
+    "runs",
+    "debug",
+    "device",
+    "data.root",
+    # a checkpoint knows the hash of its split, whatever file that came from
+    "data.manifest",
+    "data.backend",
+    "data.decode",
+    "data.cache_mib",
+    "data.threads",
+    "data.prefetch",
+    "data.skip_corrupt",
+    "training.iterations",
+    "training.log_every",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "training.validate_every",
+}
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Name the options in which two configurations would train differently.
+
+    A file may be named by another path, and one below the folder of runs may have moved with it.
+    """
+    before, after = (_flat(_resolved(dataclasses.asdict(config))) for config in (old, new))
+    names = [
+        name
+        for name in before
+        if name not in _FREE and not _same(before[name], old.runs, after[name], new.runs)
+    ]
+    return [name for name in names if not name.startswith("evaluation.")]
+
+
+def _same(before: Any, runs_before: Path, after: Any, runs_after: Path) -> bool:
+    """Whether two values agree, or are paths of what stayed where it is below its folder of runs."""
+    if before == after or not (isinstance(before, Path) and isinstance(after, Path)):
+        return before == after
+    old, new = runs_before.resolve(), runs_after.resolve()
+    inside = before.is_relative_to(old) and after.is_relative_to(new)
+    return inside and before.relative_to(old) == after.relative_to(new)
+
+
+def _resolved(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _resolved(item) for key, item in value.items()}
+    return value.resolve() if isinstance(value, Path) else value
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    result = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            result |= _flat(value, f"{prefix}{name}.")
+        else:
+            result[prefix + name] = value
+    return result
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write a configuration as YAML, atomically."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(to_yaml(config), encoding="utf-8")

@@ -1,0 +1,392 @@
+"""The rows of a table: trained or taken up again, evaluated, and kept, with what they share."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from intact_fast.config.command_line import to_yaml
+from intact_fast.config.options import Config
+from intact_fast.data.manifest import Manifest, Row
+from intact_fast.data.progress import Progress, silent
+from intact_fast.data.splits import obtain_manifest, splits_at_random, unheard
+from intact_fast.errors import UserError, warn
+from intact_fast.evaluation.evaluator import Evaluation, evaluate, features_of_critic, rank
+from intact_fast.evaluation.features import View, extract_features
+from intact_fast.evaluation.picture_source import PictureSource
+from intact_fast.evaluation.ranking import Protocol
+from intact_fast.experiments.kept_features import KeptFeatures, Origin, digest_of_critic, digest_of_files
+from intact_fast.experiments.recipes import RECIPES, apply
+from intact_fast.experiments.results import History, RowResult, read_result
+from intact_fast.experiments.table_facts import Common
+from intact_fast.reporting.tables import row_figures
+from intact_fast.serving.sr_reid import SRReID
+from intact_fast.training.checkpoints import CheckpointStore
+from intact_fast.training.critic import load_critic
+from intact_fast.training.distributed.process import Process
+from intact_fast.training.known_people import refuse_known_people
+from intact_fast.training.run import Run, finished_critic
+
+
+class Rows:
+    """The rows of one data set, in one folder, sharing what does not depend on the recipe.
+
+    Args:
+        base: Configuration that recipes change; its run is the folder.
+        process: This process among its peers.
+        unseen: Rates r that the split does not have, to measure as well.
+        progress: Told how far an evaluation is.
+        beside: Other processes run rows of the same folder at the same time. What rows share is there then, and times
+            do not tell what an iteration costs.
+    """
+
+    def __init__(
+        self,
+        base: Config,
+        process: Process,
+        unseen: Sequence[int],
+        progress: Progress = silent,
+        beside: bool = False,
+    ) -> None:
+        self._base = base
+        self._process = process
+        self._unseen = tuple(unseen)
+        self._progress = progress
+        self._beside = beside
+        self._manifests: dict[int, Manifest] = {}
+        self._prepared: set[int] = set()
+        self.folder = base.runs / base.name
+        self._common = Common(self.folder, f"--name {base.name}")
+        self._kept_features = KeptFeatures(self.folder, process, beside)
+
+    def prepare(self, seed: int) -> None:
+        """Make what the rows of a seed share: the split and C.
+
+        Raises:
+            UserError: As a training of C does, or the rows that are there have another C.
+        """
+        self._manifest(seed)
+        of_critic = self._critic_seed(seed)
+        if self._base.critic.checkpoint is None and of_critic not in self._prepared:
+            self._manifest(of_critic)
+            Run(self._critic_config(seed), self._process, self._progress).train_critic()
+            self._prepared.add(of_critic)
+        self._agree_on_critic(seed)
+        _release()
+
+    def agree_on_processes(self, rows: Iterable[tuple[str, int]]) -> None:
+        """See that what is left to train is trained by as many processes as the rows that are there.
+
+        Args:
+            rows: Recipes and seeds that are not kept.
+
+        Raises:
+            UserError: There were more or fewer.
+        """
+
+        def agree() -> None:
+            if any(self._will_train(*row) for row in rows):
+                self._common.agree_on_processes(self._process.world_size)
+
+        self._process.on_main(agree)
+
+    def _will_train(self, recipe: str, seed: int) -> bool:
+        """Whether a row, or its C, has iterations left to train."""
+        if not self._critic_file(seed).is_file():
+            return True
+        config = self._config(recipe, seed)
+        if RECIPES[recipe].trains == "critic":
+            return not finished_critic(config).is_file()
+        store = CheckpointStore(config.runs / config.name / "checkpoints", 1)
+        return RECIPES[recipe].trains == "generator" and store.last_iteration() != config.training.iterations
+
+    def kept(self, recipe: str, seed: int) -> RowResult | None:
+        """A row's result from its file, where the same was measured before.
+
+        Raises:
+            UserError: The rows that are there were begun otherwise.
+        """
+        manifest = self._manifest(seed)
+        self._agree_on_critic(seed)
+        unseen = {str(r) for r in self._unseen_of(manifest)}
+        config = self._config(recipe, seed)
+        return self._process.on_main(lambda: read_result(self._path(config), config, unseen, manifest.hash))
+
+    def attempt(self, recipe: str, seed: int) -> RowResult | UserError:
+        """As `run`, giving why a row cannot be run instead of raising it.
+
+        Raises:
+            UserError: There are several processes: the others may know nothing of it, and wait.
+        """
+        try:
+            return self.run(recipe, seed)
+        except UserError as error:
+            if self._process.world_size > 1:
+                raise
+            # without its traceback, whose frames hold the networks of the row
+            return UserError(str(error))
+
+    def run(self, recipe: str, seed: int) -> RowResult:
+        """Train and evaluate a row; an interrupted training goes on where it was. What it needs must be prepared.
+
+        Raises:
+            UserError: As a training or an evaluation does.
+        """
+        manifest = self._manifest(seed)
+        critic = self._critic_file(seed)
+        config = self._config(recipe, seed)
+        _release()
+        run = Run(config, self._process, self._progress)
+        if RECIPES[recipe].trains == "generator":
+            model, view = run.train(), "sr"
+        else:
+            if RECIPES[recipe].trains == "critic":
+                critic = run.train_critic()
+            else:
+                # a run looks at the C that it is given; this is none
+                self._process.on_main(lambda: refuse_known_people(critic, "--critic.checkpoint", manifest))
+            model, view = self._without_generator(config, critic), "lr"
+        _release()
+        started = time.perf_counter()
+        evaluation = self._evaluate(model, manifest, config)
+        result = self._result(recipe, seed, config, manifest, evaluation, model, view)
+        self._process.on_main(lambda: result.save(self._path(config)))
+        if self._process.is_main:
+            seconds = time.perf_counter() - started
+            print(f"{config.name}: Rank-1 {result.figures['Rank-1']:.1f}, evaluated within {seconds:.0f} s.")
+        return result
+
+    def _path(self, config: Config) -> Path:
+        return self.folder / config.name / "result.json"
+
+    def _config(self, recipe: str, seed: int) -> Config:
+        """A row's own configuration."""
+        critic = self._critic_file(seed)
+        chosen = RECIPES[recipe]
+        config = apply(recipe, self._on_split(self._seeded(seed), seed))
+        config = replace(config, runs=self.folder, name=row_name(recipe, seed, config))
+        if chosen.trains == "critic":
+            training = config.training
+            settings = replace(
+                config.critic,
+                init=critic,
+                checkpoint=None,
+                iterations=training.iterations,
+                batch_size=training.batch_size,
+                pad=config.data.pad,
+            )
+        else:
+            settings = replace(config.critic, checkpoint=critic, init=None)
+        return replace(config, critic=settings)
+
+    @cached_property
+    def _at_random(self) -> bool:
+        """Whether each seed is another split, with another C."""
+        return self._process.on_main(lambda: splits_at_random(self._base.data))
+
+    def _seeded(self, seed: int) -> Config:
+        config = replace(self._base, seed=seed)
+        data = config.data
+        if self._at_random:
+            data = replace(data, split_seed=data.split_seed + seed)
+        return replace(config, data=data)
+
+    def _on_split(self, config: Config, seed: int) -> Config:
+        """A configuration on the split of a seed, whatever the recipe trains on."""
+        return replace(config, data=replace(config.data, manifest=self._manifest_path(seed)))
+
+    def _manifest_path(self, seed: int) -> Path:
+        return self.folder / "splits" / f"seed{seed}.jsonl"
+
+    def _critic_file(self, seed: int) -> Path:
+        """The frozen C that rows share: the user's, or one trained once for each split."""
+        given = self._base.critic.checkpoint
+        return finished_critic(self._critic_config(seed)) if given is None else given
+
+    def _critic_seed(self, seed: int) -> int:
+        """One split has one C, of seed 0 whichever seeds are asked for."""
+        return seed if self._at_random else 0
+
+    def _critic_config(self, seed: int) -> Config:
+        seed = self._critic_seed(seed)
+        config = self._on_split(self._seeded(seed), seed)
+        return replace(config, runs=self.folder, name=f"critic-seed{seed}")
+
+    def _agree_on_critic(self, seed: int) -> None:
+        path = self._critic_file(seed)
+        name = "critic" if self._base.critic.checkpoint is not None else self._critic_config(seed).name
+        self._process.on_main(lambda: self._common.agree_on_critic(name, path))
+
+    def _manifest(self, seed: int) -> Manifest:
+        """The split of a seed, which every row of it has; its file is written once.
+
+        Raises:
+            UserError: The folder holds another split of that seed.
+        """
+        if seed in self._manifests:
+            return self._manifests[seed]
+        path = self._manifest_path(seed)
+        if self._beside:
+            self._manifests[seed] = Manifest.load(path)
+            return self._manifests[seed]
+        data = self._seeded(seed).data
+        # each seed of the same people has the same to say
+        tell = unheard if self._manifests else warn
+        same = None if self._at_random else next(iter(self._manifests.values()), None)
+
+        def obtain() -> Manifest:
+            manifest = same or obtain_manifest(data, self._progress, tell)
+            if not path.is_file():
+                manifest.save(path)
+            elif Manifest.load(path).hash != manifest.hash:
+                raise UserError(
+                    f"--name {self._base.name}: {path} is another split than now; use another --name"
+                )
+            return manifest
+
+        self._manifests[seed] = self._process.on_main(obtain)
+        return self._manifests[seed]
+
+    def _without_generator(self, config: Config, critic: Path) -> SRReID:
+        data, settings = config.data, config.critic
+        network = load_critic(critic, settings.arch, num_classes=None, enlarge=settings.enlarge)
+        model = SRReID(network, None, (data.height, data.width), data.kernel)
+        return model.to(self._process.device)
+
+    def _evaluate(self, model: SRReID, manifest: Manifest, config: Config) -> Evaluation:
+        """Evaluate on the test split, with what C alone gives from where it is kept."""
+        views: tuple[View, ...] = ("hr", "lr") if model.generator is None else ("hr", "sr")
+        options = (model, manifest, config.data.root, config.evaluation, config.data.threads)
+        shared = None
+        # nobody else has a C that a row has trained, nor a gallery that passed through its G
+        if config.evaluation.gallery == "bypass" and config.critic.checkpoint is not None:
+            shared = self._kept_features.obtain(
+                self._origin(model, manifest, config),
+                lambda: features_of_critic(*options, peers=self._process, progress=self._progress),
+            )
+        return evaluate(*options, views=views, shared=shared, peers=self._process, progress=self._progress)
+
+    def _origin(self, model: SRReID, manifest: Manifest, config: Config) -> Origin:
+        return Origin(
+            digest_of_critic(model),
+            manifest.hash,
+            digest_of_files(config.data.root, [*manifest.split("query"), *manifest.split("gallery")]),
+            model.size,
+            model.kernel,
+            config.critic.enlarge,
+            config.evaluation.batch_size,
+            self._process.device.type,
+        )
+
+    def _result(
+        self,
+        recipe: str,
+        seed: int,
+        config: Config,
+        manifest: Manifest,
+        evaluation: Evaluation,
+        model: SRReID,
+        view: View,
+    ) -> RowResult:
+        ranking = evaluation.rankings[view]
+        rows = [row for row, ok in zip(evaluation.query_rows, ranking.valid, strict=True) if ok]
+        history = History(self.folder / config.name)
+        return RowResult(
+            recipe,
+            seed,
+            to_yaml(config),
+            manifest.hash,
+            self._figures(evaluation, view, manifest),
+            self._figures(evaluation, "hr", manifest) if "hr" in evaluation.rankings else {},
+            ranking.rank1_per_query.tolist(),
+            [row.r or 0 for row in rows],
+            [row.pid for row in rows],
+            {
+                str(r): self._at(r, evaluation, model, manifest, config, view)
+                for r in self._unseen_of(manifest)
+            },
+            history.curve(),
+            self._step_ms(history, config),
+            history.health(),
+        )
+
+    def _step_ms(self, history: History, config: Config) -> float | None:
+        """What an iteration costs; None where some of them may have run beside other rows."""
+        if self._beside or log_file(self.folder, config.name).exists():
+            return None
+        return history.step_ms(config.training.batch_size * self._process.world_size)
+
+    def _figures(self, evaluation: Evaluation, view: View, manifest: Manifest) -> dict[str, float]:
+        figures = row_figures(evaluation, view)
+        if evaluation.config.protocol != "multi-shot":
+            features = evaluation.query_features[view]
+            multi_shot = self._rank1(features, evaluation.query_rows, evaluation, manifest, "multi-shot")
+            figures["multi-shot Rank-1"] = multi_shot
+        return figures
+
+    def _rank1(
+        self,
+        features: Tensor,
+        queries: list[Row],
+        evaluation: Evaluation,
+        manifest: Manifest,
+        protocol: Protocol,
+    ) -> float:
+        """Rank-1 in percent of other query features (Q×512) in an evaluation's gallery."""
+        config = replace(evaluation.config, protocol=protocol)
+        gallery = evaluation.gallery_features, queries, evaluation.gallery_rows
+        result = self._process.on_main(lambda: rank(features, *gallery, config, manifest))
+        return 100 * float(result.cmc[0])
+
+    def _unseen_of(self, manifest: Manifest) -> list[int]:
+        present = {row.r for row in manifest.split("query")}
+        return [] if present == {None} else [r for r in self._unseen if r not in present]
+
+    def _at(
+        self, r: int, evaluation: Evaluation, model: SRReID, manifest: Manifest, config: Config, view: View
+    ) -> float:
+        """Rank-1 in percent with every query at one r."""
+        source = PictureSource(
+            config.data.root, manifest.header, model, config.evaluation.batch_size, config.data.threads
+        )
+        queries = [replace(row, r=r) for row in evaluation.query_rows]
+        features = extract_features(source, queries, view, self._process)
+        return self._rank1(features, queries, evaluation, manifest, config.evaluation.protocol)
+
+
+def log_file(folder: Path, row: str) -> Path:
+    """Where a row that runs beside others writes what it says.
+
+    Args:
+        folder: The table's.
+        row: Name of the row's folder.
+    """
+    return folder / "logs" / f"{row}.log"
+
+
+def row_name(recipe: str, seed: int, config: Config) -> str:
+    """Name of a row's folder.
+
+    The learning rate of a C that is fine-tuned runs through one cycle, so that a longer training is another one and no
+    continuation, in a folder of its own.
+    """
+    length = f"-{config.training.iterations}" if RECIPES[recipe].trains == "critic" else ""
+    return f"{recipe}{length}-seed{seed}"
+
+
+def _release() -> None:
+    """Give back what a finished training held, on the GPU above all: other processes may want to work there.
+
+    Without a collection it can outlive the next row: the frames in which PyTorch first imported its compiler stay alive
+    in a reference cycle, and with them their local variables, networks and CUDA graphs among them.
+    """
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

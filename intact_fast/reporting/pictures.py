@@ -1,0 +1,176 @@
+"""Pictures of a run: LR | SR | HR triptychs and ranked lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageOps
+from torch import Tensor
+
+from intact_fast.data.degradation import read_image
+from intact_fast.data.manifest import Row
+from intact_fast.evaluation.distances import distance_blocks
+from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
+from intact_fast.evaluation.features import View
+from intact_fast.evaluation.image_quality import to_uint8
+from intact_fast.evaluation.picture_source import PictureSource
+from intact_fast.evaluation.reranking import reranked_blocks
+from intact_fast.files import write_atomically
+from intact_fast.serving.sr_reid import SRReID
+
+RIGHT, WRONG, QUERY = "#2e8b57", "#c0392b", "#555555"
+_FRAME, _GAP, _LABEL = 3, 6, 14
+_MIN_HEIGHT = 128
+TRIPTYCHS = 8
+"""How many a run shows."""
+
+T = TypeVar("T")
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """Pick up to ``count`` items evenly over a sequence."""
+    picks = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
+    return [items[i] for i in picks]
+
+
+def save_triptychs(source: PictureSource, rows: Sequence[Row], path: Path) -> None:
+    """Write one row of LR | SR | HR per picture, of LR | SR where it is natively LR.
+
+    Args:
+        source: Reads the pictures and holds G.
+        rows: Which pictures.
+        path: PNG to write.
+    """
+    x_l = torch.cat(list(source.batches(rows, degraded=True)))
+    x_h = torch.cat(list(source.batches(rows, degraded=False)))
+    columns = [_images(x) for x in (x_l, source.model.generate(x_l), x_h)]
+    cells = [
+        [
+            (image, QUERY, f"{name} r={row.r}" if name == "LR" and row.r else name)
+            for name, image in zip(("LR", "SR", "HR"), images, strict=True)
+            if name != "HR" or row.r
+        ]
+        for row, images in zip(rows, zip(*columns, strict=True), strict=True)
+    ]
+    _save(_grid(cells), path)
+
+
+def save_ranked_lists(
+    source: PictureSource, evaluation: Evaluation, queries: Sequence[int], path: Path, top: int = 5
+) -> None:
+    """Write each query with its nearest gallery pictures, as LR and, beside them, super-resolved.
+
+    A green frame is a right match, a red one a wrong one; junk (the same person in the same camera)
+    is left out.
+
+    Args:
+        source: Reads the pictures and holds G.
+        evaluation: Features and rows.
+        queries: Rows of ``evaluation.query_rows`` to show.
+        path: PNG to write.
+        top: Length of each list.
+    """
+    cells = []
+    views: list[View] = [view for view in ("lr", "sr") if view in evaluation.query_features]
+    distances = {view: _distances(evaluation, view, queries) for view in views}
+    for query in queries:
+        row = evaluation.query_rows[query]
+        line: list[Cell] = []
+        for view in views:
+            nearest = _nearest(evaluation, row, distances[view][query], top)
+            gallery = [evaluation.gallery_rows[i] for i in nearest]
+            line.append((_query_image(source, row, view), QUERY, VIEW_NAMES[view].split()[0]))
+            images = _images(torch.cat(list(source.batches(gallery, degraded=False))))
+            for rank, (hit, image) in enumerate(zip(gallery, images, strict=True), start=1):
+                line.append((image, RIGHT if hit.pid == row.pid else WRONG, str(rank)))
+        cells.append(line)
+    _save(_grid(cells), path)
+
+
+def save_matches(matches: Mapping[Path, Sequence[tuple[Path, str]]], model: SRReID, path: Path) -> None:
+    """Write each query as it is, as G sees and returns it where it is natively low-resolution, and its matches.
+
+    Args:
+        matches: Gallery files with their labels, the best first, by query file.
+        model: Says which queries pass through G.
+        path: PNG to write.
+    """
+    cells = []
+    for query, found in matches.items():
+        image = read_image(query)
+        line = [(_enlarged(image, model.size), QUERY, "query")]
+        if model.is_low_resolution(image.height):
+            (enhanced,) = model.super_resolve([image])
+            array = (255 * enhanced).round().byte().permute(1, 2, 0).cpu().numpy()
+            line.append((_enlarged(Image.fromarray(array), model.size), QUERY, "SR"))
+        line += [(_enlarged(read_image(file), model.size), QUERY, label) for file, label in found]
+        cells.append(line)
+    if cells:
+        _save(_grid(cells), path)
+
+
+def _enlarged(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    scale = max(1, round(_MIN_HEIGHT / size[0]))
+    return image.resize((size[1] * scale, size[0] * scale), Image.Resampling.BILINEAR)
+
+
+def _distances(evaluation: Evaluation, view: View, queries: Sequence[int]) -> dict[int, np.ndarray]:
+    """The distances that were scored: G float32 per query."""
+    blocks = reranked_blocks if evaluation.config.rerank else distance_blocks
+    features = evaluation.query_features[view], evaluation.gallery_features
+    return {
+        query: block[query - rows.start].copy()
+        for rows, block in blocks(*features, evaluation.config.metric)
+        for query in queries
+        if rows.start <= query < rows.stop
+    }
+
+
+def _nearest(evaluation: Evaluation, row: Row, distances: np.ndarray, top: int) -> list[int]:
+    order = np.argsort(distances, kind="stable").tolist()
+    ranked = (i for i in order if not _is_junk(row, evaluation.gallery_rows[i]))
+    return [i for i, _ in zip(ranked, range(top), strict=False)]
+
+
+def _is_junk(query: Row, hit: Row) -> bool:
+    return query.pid == hit.pid and query.camera == hit.camera
+
+
+def _query_image(source: PictureSource, row: Row, view: View) -> Image.Image:
+    (batch,) = source.batches([row], degraded=True)
+    return _images(source.model.generate(batch) if view == "sr" else batch)[0]
+
+
+def _images(batch: Tensor) -> list[Image.Image]:
+    """Turn N×3×H×W normalised pictures into PIL images, enlarged to a visible size."""
+    arrays = to_uint8(batch).permute(0, 2, 3, 1).cpu().numpy()
+    scale = max(1, round(_MIN_HEIGHT / arrays.shape[1]))
+    size = (arrays.shape[2] * scale, arrays.shape[1] * scale)
+    return [Image.fromarray(array).resize(size, Image.Resampling.NEAREST) for array in arrays]
+
+
+Cell = tuple[Image.Image, str, str]
+"""A picture, the colour of its frame and its label."""
+
+
+def _grid(rows: Sequence[Sequence[Cell]]) -> Image.Image:
+    width, height = (side + 2 * _FRAME for side in rows[0][0][0].size)
+    columns = max(len(row) for row in rows)
+    step_x, step_y = width + _GAP, height + _LABEL + _GAP
+    canvas = Image.new("RGB", (columns * step_x + _GAP, len(rows) * step_y + _GAP), "white")
+    draw = ImageDraw.Draw(canvas)
+    for y, row in enumerate(rows):
+        for x, (image, colour, label) in enumerate(row):
+            left, top = _GAP + x * step_x, _GAP + y * step_y
+            draw.text((left, top), label, fill="black")
+            canvas.paste(ImageOps.expand(image, _FRAME, colour), (left, top + _LABEL))
+    return canvas
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    with write_atomically(path) as temporary:
+        image.save(temporary, format="PNG")

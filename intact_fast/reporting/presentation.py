@@ -1,0 +1,101 @@
+"""How a run presents what its evaluation found: pictures, report, and the table on the console."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from intact_fast.evaluation.evaluator import Evaluation
+from intact_fast.evaluation.features import View
+from intact_fast.evaluation.picture_source import PictureSource
+from intact_fast.evaluation.verification import RATES, PairDistances, pair_distances
+from intact_fast.reporting.curves import read_metrics, save_curves
+from intact_fast.reporting.histogram import save_histogram
+from intact_fast.reporting.pictures import TRIPTYCHS, save_ranked_lists, save_triptychs, spread
+from intact_fast.reporting.report import CAVEAT, Section, write_report
+from intact_fast.reporting.tables import describe_protocol, gain_sentence, rich_table, threshold_table
+
+_RANKED_QUERIES = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Presentation:
+    """What was written.
+
+    Attributes:
+        evaluation: What it shows.
+        distances: Distances of matches and non-matches per view.
+        files: What the report points at, by name, and the report.
+    """
+
+    evaluation: Evaluation
+    distances: Mapping[View, PairDistances]
+    files: Mapping[str, Path]
+
+
+def present(
+    source: PictureSource,
+    evaluation: Evaluation,
+    folder: Path,
+    checkpoint: Path,
+    notes: Sequence[str],
+    rates: Sequence[float] = RATES,
+) -> Presentation:
+    """Write ``samples/`` and ``report.md`` of a run's folder.
+
+    Args:
+        source: Reads the pictures and holds the evaluated model.
+        evaluation: What was measured.
+        folder: The run's folder.
+        checkpoint: File in it whose networks were evaluated.
+        notes: Sentences about how the run was made.
+        rates: False-match rates to suggest thresholds for.
+    """
+    samples = folder / "samples"
+    distances = pair_distances(evaluation, rates)
+    sections = []
+    curves = samples / "curves.png"
+    if save_curves(read_metrics(folder), curves):
+        sections.append(Section("Training", curves))
+    histogram = samples / "distances.png"
+    metric = evaluation.config.metric
+    save_histogram(distances, metric, histogram)
+    sections.append(Section("Distances and thresholds", histogram, threshold_table(distances, metric)))
+    indices = spread(range(len(evaluation.query_rows)), max(TRIPTYCHS, _RANKED_QUERIES))
+    triptychs = samples / "triptychs.png"
+    save_triptychs(source, [evaluation.query_rows[i] for i in indices[:TRIPTYCHS]], triptychs)
+    sections.append(Section("Queries: LR, SR, HR", triptychs))
+    ranked = samples / "ranked_lists.png"
+    save_ranked_lists(source, evaluation, indices[:_RANKED_QUERIES], ranked)
+    sections.append(
+        Section(
+            "Ranked lists before and after SR",
+            ranked,
+            "Green: the query's person; red: another one. The same person in the query's camera is left out.",
+        )
+    )
+    files = {
+        "checkpoint": checkpoint,
+        "best checkpoint (validation identities)": folder / "checkpoints" / "best.pt",
+        "model": folder / "model.safetensors",
+        "pictures": samples,
+    }
+    files = {name: path for name, path in files.items() if path.exists()}
+    report = write_report(evaluation, folder, files, notes, sections)
+    return Presentation(evaluation, distances, files | {"report": report})
+
+
+def tell(presentation: Presentation, console: Console) -> None:
+    """Print the table, what it means, and where the files are."""
+    evaluation = presentation.evaluation
+    console.print(rich_table(evaluation))
+    lines = [describe_protocol(evaluation.config)]
+    gain = gain_sentence(evaluation)
+    if gain is not None:
+        lines += [gain, CAVEAT]
+    lines += [f"{name}: {path}" for name, path in presentation.files.items()]
+    for line in lines:
+        console.print(line, markup=False)

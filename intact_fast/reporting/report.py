@@ -1,0 +1,101 @@
+"""The report of a run, and the notes that it keeps for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from intact_fast.evaluation.evaluator import Evaluation
+from intact_fast.files import write_atomically
+from intact_fast.reporting.tables import describe_protocol, figures, gain_sentence, markdown_table
+
+CAVEAT = (
+    "A gain here shows super-resolution and identity supervision at work, not yet the association: for what that "
+    "adds, compare with the same training without L_dis (`--loss.lambda-dis 0`), over several seeds."
+)
+_NOTES = "notes.json"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report around one picture.
+
+    Attributes:
+        title: Its heading.
+        picture: File of the picture.
+        text: Markdown below it.
+    """
+
+    title: str
+    picture: Path
+    text: str = ""
+
+
+def save_notes(notes: Sequence[str], folder: Path) -> None:
+    """Keep sentences about how a run was made in its folder."""
+    _write(folder / _NOTES, json.dumps(notes, indent=1, ensure_ascii=False))
+
+
+def read_notes(folder: Path) -> list[str]:
+    """Read what `save_notes` kept; nothing of a run that has none."""
+    path = folder / _NOTES
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def write_report(
+    evaluation: Evaluation,
+    folder: Path,
+    files: Mapping[str, Path],
+    notes: Sequence[str],
+    sections: Sequence[Section] = (),
+) -> Path:
+    """Write ``report.md`` and ``evaluation.json`` into a run's folder.
+
+    Args:
+        evaluation: What was measured.
+        folder: The run's folder.
+        files: What to point at, by name; in the folder, so that links outlive its moving.
+        notes: Sentences about how the run was made.
+        sections: Pictures with what there is to say about them.
+
+    Returns:
+        The path of the report.
+    """
+    plain = figures(evaluation)
+    sentences = [describe_protocol(evaluation.config) + "."]
+    gain = gain_sentence(evaluation)
+    if gain is not None:
+        sentences += [gain, CAVEAT]
+    identical = {view: quality.identical for view, quality in evaluation.quality.items()}
+    if any(identical.values()):
+        counts = ", ".join(f"{count} {view.upper()}" for view, count in identical.items())
+        sentences.append(f"Left out of the mean PSNR as equal to their HR picture: {counts}.")
+    body = [
+        f"# {folder.resolve().name}: {plain['dataset']}",
+        f"{plain['queries']} queries, {plain['gallery']} gallery pictures, split `{plain['manifest'][:12]}`.",
+        markdown_table(evaluation),
+        "\n".join(sentences),
+        "\n".join(f"- {note}" for note in notes),
+    ]
+    for section in sections:
+        picture = f"![{section.title}]({_relative(section.picture, folder)})"
+        body += [f"## {section.title}", picture, section.text]
+    links = (
+        f"- {name}: [`{_relative(path, folder)}`]({_relative(path, folder)})" for name, path in files.items()
+    )
+    body += ["## Files", "\n".join(links)]
+    report = folder / "report.md"
+    _write(report, "\n\n".join(part for part in body if part))
+    _write(folder / "evaluation.json", json.dumps(plain, indent=1))
+    return report
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _write(path: Path, text: str) -> None:
+    with write_atomically(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,153 @@
+"""One evaluation as a table: for the terminal, for the report, and as plain figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from intact_fast.config.options import EvaluationConfig
+from intact_fast.evaluation.distances import Metric
+from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
+from intact_fast.evaluation.features import View
+from intact_fast.evaluation.verification import FEWEST_FALSE, PairDistances, Threshold, thresholds
+
+_ROUNDING = 1e-9
+COLUMNS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "PSNR (dB)", "SSIM")
+
+
+def row_figures(evaluation: Evaluation, view: View) -> dict[str, float]:
+    """Plain numbers of one view: Rank and mAP in percent, PSNR in dB and SSIM where they were measured."""
+    ranking = evaluation.rankings[view]
+    row = {f"Rank-{k}": 100 * float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
+    row["mAP"] = 100 * float(ranking.mean_ap)
+    if view in evaluation.quality:
+        quality = evaluation.quality[view]
+        row |= {"PSNR (dB)": quality.psnr, "SSIM": quality.ssim}
+    return row
+
+
+def markdown_lines(cells: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of rows of equal length, the header first; the first column stands left, the others right."""
+    header, *body = ("| " + " | ".join(line) + " |" for line in cells)
+    return "\n".join([header, "|---" + "|---:" * (len(cells[0]) - 1) + "|", *body])
+
+
+def figures(evaluation: Evaluation) -> dict[str, Any]:
+    """Plain numbers of an evaluation, Rank and mAP in percent, ready for JSON."""
+    rows = {}
+    for view in evaluation.rankings:
+        rows[VIEW_NAMES[view]] = row_figures(evaluation, view)
+    result: dict[str, Any] = {
+        "dataset": evaluation.dataset,
+        "manifest": evaluation.manifest_hash,
+        "protocol": describe_protocol(evaluation.config),
+        "queries": int(next(iter(evaluation.rankings.values())).valid.sum()),
+        "gallery": len(evaluation.gallery_rows),
+        "rows": rows,
+    }
+    gain = evaluation.gain()
+    if gain is not None:
+        result["gain"] = {
+            "Rank-1": 100 * gain.gain,
+            "standard_error": None if gain.standard_error is None else 100 * gain.standard_error,
+            "queries": gain.queries,
+            "people": gain.people,
+        }
+    return result
+
+
+def describe_protocol(config: EvaluationConfig) -> str:
+    """Say in words how the figures were made."""
+    cmc = {
+        "single-shot": "exact expected single-shot CMC",
+        "sampled": f"single-shot CMC averaged over {config.repeats} random galleries",
+        "multi-shot": "multi-shot CMC",
+    }[config.protocol]
+    reranked = ", re-ranked by k-reciprocal encoding" if config.rerank else ""
+    return f"{cmc}; mAP over the whole gallery; {config.metric} distance{reranked}"
+
+
+def rich_table(evaluation: Evaluation) -> Table:
+    """The table for the terminal."""
+    plain = figures(evaluation)
+    table = Table(
+        title=f"{plain['dataset']}: {plain['queries']} queries, {plain['gallery']} gallery pictures"
+    )
+    table.add_column("", no_wrap=True)
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    for name, row in plain["rows"].items():
+        table.add_row(name, *(_cell(column, row) for column in COLUMNS))
+    return table
+
+
+def markdown_table(evaluation: Evaluation) -> str:
+    """The table for a report."""
+    rows = figures(evaluation)["rows"].items()
+    return markdown_lines(
+        [("", *COLUMNS), *((name, *(_cell(column, row) for column in COLUMNS)) for name, row in rows)]
+    )
+
+
+def gain_sentence(evaluation: Evaluation) -> str | None:
+    """Say by how much INTACT's Rank-1 differs from LR without SR, and how sure that is."""
+    gain = evaluation.gain()
+    if gain is None:
+        return None
+    direction = "above" if gain.gain >= 0 else "below"
+    said = f"INTACT's Rank-1 is {100 * abs(gain.gain):.1f} points {direction} LR without SR on {gain.queries} queries "
+    if gain.standard_error is None:
+        return f"{said}of one person, which tells nothing of others."
+    said += f"of {gain.people} people"
+    # people who all gain as much differ by rounding alone
+    if gain.standard_error < _ROUNDING:
+        return f"{said}, and as much for each of them."
+    ratio = abs(gain.gain) / gain.standard_error
+    return (
+        f"{said} (standard error over people {100 * gain.standard_error:.1f} points, paired by query: {ratio:.1f} "
+        "standard errors)."
+    )
+
+
+def threshold_figures(distances: Mapping[View, PairDistances]) -> dict[str, Any]:
+    """Plain numbers of the thresholds per view, shares of 1, ready for JSON."""
+    return {VIEW_NAMES[view]: [vars(t) for t in thresholds(pairs)] for view, pairs in distances.items()}
+
+
+def threshold_table(distances: Mapping[View, PairDistances], metric: Metric) -> str:
+    """The thresholds of every view as a table for a report, and what they mean."""
+    by_rate: dict[float, dict[View, Threshold]] = {}
+    for view, pairs in distances.items():
+        for threshold in thresholds(pairs):
+            by_rate.setdefault(threshold.rate, {})[view] = threshold
+    some = next(iter(distances.values()))
+    intro = (
+        f"{len(some.matches):,} matches (the same person in another camera) and {some.others:,} non-matches, "
+        f"distractors among them; {metric} distance between features, not re-ranked."
+    )
+    if not by_rate:
+        return f"{intro} Too few non-matches to set a threshold by."
+    header = ["Non-matches accepted, at most", *(VIEW_NAMES[view] for view in distances)]
+    lines = [header]
+    for rate, found in by_rate.items():
+        lines.append([f"{100 * rate:g} %", *(_threshold_cell(found[view]) for view in distances)])
+    explained = (
+        "In each cell: the share of matches that is accepted, and the distance below which a pair is. Rates with "
+        f"fewer than {FEWEST_FALSE} expected false matches are left out."
+    )
+    return "\n\n".join([intro, markdown_lines(lines), explained])
+
+
+def _threshold_cell(threshold: Threshold) -> str:
+    # rounded up, the printed threshold could accept more than it may
+    printed = math.floor(1e4 * threshold.distance) / 1e4
+    return f"{100 * threshold.true_match_rate:.1f} % (below {printed:.4f})"
+
+
+def _cell(column: str, row: dict[str, float]) -> str:
+    if column not in row:
+        return "–"
+    return f"{row[column]:.3f}" if column == "SSIM" else f"{row[column]:.1f}"

@@ -1,0 +1,201 @@
+"""The retrieval module as one graph of plain operators, for engines other than PyTorch's."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from intact_fast.errors import UserError
+from intact_fast.files import write_atomically
+from intact_fast.models.fused import select_kernels
+from intact_fast.serving.folding import folded
+from intact_fast.serving.inputs import unnormalised
+from intact_fast.serving.sr_reid import SRReID
+
+Format = Literal["onnx", "torch-export"]
+Side = Literal["query", "gallery"]
+"""`query` holds G and C, `gallery` C alone: HR pictures bypass G, and one graph of a fixed size cannot tell."""
+
+Engine = Callable[[Tensor], Tensor]
+"""From N×3×H×W RGB from 0 to 1, float32 on the CPU, to features, N×512 float32."""
+
+METADATA_KEY = "intact_fast"
+_INPUT, _FEATURES, _PICTURES = "pictures", "features", "super_resolved"
+_OPSET = 18
+_EXAMPLE_BATCH = 2
+
+
+class ServingGraph(nn.Module):
+    """What is exported: pictures of the networks' size in, features out.
+
+    Args:
+        model: Its networks are copied, with their normalisations folded into the layers before.
+        side: Which pictures it is for.
+
+    Raises:
+        ValueError: The query's side was asked for and there is no G.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: SRReID, side: Side) -> None:
+        super().__init__()
+        if side == "query" and model.generator is None:
+            raise ValueError("the query's graph needs a generator, and this SRReID has none")
+        # a folded model's networks have nothing left to fold
+        self.critic = folded(model.critic).float().cpu()
+        self.generator = (
+            folded(model.generator).float().cpu() if side == "query" and model.generator else None
+        )
+        # embedding needs no classifier, and a file would carry it
+        self.critic.classifier = nn.Identity()
+        self.normalize = model.normalize
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.requires_grad_(False)
+        select_kernels(self, "torch")
+        self.to(memory_format=torch.contiguous_format).eval()
+
+    def forward(self, pictures: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Compute features.
+
+        Args:
+            pictures: N×3×H×W RGB from 0 to 1, resized to the networks' size.
+
+        Returns:
+            Features N×512, of length 1 where the module's are; the query's graph also gives the super-resolved
+            pictures, N×3×H×W from 0 to 1.
+        """
+        x = (pictures - self.mean) / self.std
+        if self.generator is not None:
+            x = self.generator(x)
+        features = self.critic.embed(x)
+        features = F.normalize(features) if self.normalize else features
+        return features if self.generator is None else (features, unnormalised(x))
+
+
+def export_graph(model: SRReID, side: Side, form: Format, path: Path) -> None:
+    """Write a graph whose batch size is free.
+
+    The file also says what it expects: ``intact_fast`` in ONNX's metadata, or an extra file of that name in
+    PyTorch's archive, holds input size, filter of the resize and the LR height as JSON.
+
+    Args:
+        model: On any device; the graph is of float32.
+        side: Which pictures the graph is for.
+        form: ONNX, or PyTorch's own archive (``torch.export.load``).
+        path: File to write.
+
+    Raises:
+        UserError: The packages that write ONNX are not installed.
+        ValueError: The query's side was asked for and there is no G.
+    """
+    graph = ServingGraph(model, side)
+    example = torch.rand(_EXAMPLE_BATCH, 3, *model.size)
+    shapes = {_INPUT: {0: torch.export.Dim("batch", min=1)}}
+    with torch.no_grad():
+        program = torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
+    described = json.dumps(_description(model, side))
+    with write_atomically(path) as temporary:
+        if form == "onnx":
+            _write_onnx(program, side, described, temporary)
+        else:
+            _forget_sources(program)
+            buffer = io.BytesIO()
+            torch.export.save(program, buffer, extra_files={METADATA_KEY: described})
+            temporary.write_bytes(buffer.getvalue())
+
+
+def _description(model: SRReID, side: Side) -> dict[str, Any]:
+    return {
+        "side": side,
+        "size": list(model.size),
+        "kernel": model.kernel,
+        "lr_height": model.lr_height,
+        "normalize": model.normalize,
+        "feature_dim": model.feature_dim,
+    }
+
+
+def _write_onnx(program: torch.export.ExportedProgram, side: Side, described: str, path: Path) -> None:
+    for package in ("onnx", "onnxscript"):
+        require(package)
+    outputs = [_FEATURES, _PICTURES] if side == "query" else [_FEATURES]
+    # it warns of every torchvision operator that is not installed, and none is used
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    written = torch.onnx.export(
+        program,
+        (),
+        input_names=[_INPUT],
+        output_names=outputs,
+        opset_version=_OPSET,
+        dynamo=True,
+        verbose=False,
+        external_data=False,
+        optimize=True,
+    )
+    assert written is not None
+    model = written.model
+    for graph in (model.graph, *model.functions.values()):
+        for node in graph:
+            node.metadata_props.clear()
+    model.metadata_props[METADATA_KEY] = described
+    written.save(path, external_data=False)
+
+
+def _forget_sources(program: torch.export.ExportedProgram) -> None:
+    """Leave out where on this machine each operation was written."""
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                for name in ("stack_trace", "source_fn_stack"):
+                    node.meta.pop(name, None)
+
+
+def load_engine(path: Path, form: Format) -> Engine:
+    """Load an exported graph and give what computes its features.
+
+    Raises:
+        UserError: onnxruntime is not installed.
+    """
+    if form == "torch-export":
+        module = torch.export.load(path).module()
+
+        def run_torch(pictures: Tensor) -> Tensor:
+            with torch.no_grad():
+                found = module(pictures)
+            return found if isinstance(found, Tensor) else found[0]
+
+        return run_torch
+    session = require("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run_onnx(pictures: Tensor) -> Tensor:
+        (features,) = session.run([_FEATURES], {_INPUT: pictures.contiguous().numpy()})
+        return torch.from_numpy(features)
+
+    return run_onnx
+
+
+def require(package: str) -> Any:
+    """Import an optional package.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise UserError(
+            f"--format onnx: {package} is not installed; run pip install 'intact_fast[export]'"
+        ) from error

@@ -1,0 +1,322 @@
+"""The retrieval module: pictures in, identity features out, super-resolved on the way where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intact_fast.config.options import Kernel
+from intact_fast.data.degradation import normalise, pixels, resize
+from intact_fast.models.generator import Generator
+from intact_fast.models.osnet import OSNet
+from intact_fast.models.osnet_weights import read_osnet
+from intact_fast.serving.folding import folded
+from intact_fast.serving.inputs import (
+    Picture,
+    Pictures,
+    TensorRange,
+    as_sequence,
+    host_image,
+    prepare_tensor,
+    unnormalised,
+)
+from intact_fast.serving.pretrained import read_pretrained, write_pretrained
+
+Mode = Literal["auto", "always", "never"]
+"""Which pictures pass through G: those that are natively LR, all, or none."""
+
+LR_HEIGHT = 90
+"""Between Market-1501's 128 rows and the 64 left of them at r = 2: their geometric mean."""
+
+
+class SRReID(nn.Module):
+    """G in front of C. The evaluation measures exactly this module.
+
+    HR pictures bypass G (section 4.3: only LR pictures are super-resolved). Always in eval mode and without gradients.
+
+    Args:
+        critic: C.
+        generator: G; None serves C alone.
+        size: (height, width) of the network inputs in pixels.
+        kernel: Filter of the resize to that size.
+        mode: Which pictures pass through G.
+        lr_height: A picture with fewer rows is LR in mode ``auto``.
+        normalize: Give features of length 1; the Euclidean protocol compares raw ones.
+        batch_size: Pictures per forward pass.
+        threads: Threads that read and resize pictures on the host.
+        tensors: What floating-point tensors hold.
+        precision: ``bf16`` runs G and C under autocast.
+        fold: Serve copies of the networks with their normalisations folded into the layers before: the same up to
+            rounding, and faster. They no longer follow or can be saved.
+        compile: Compile G and C at their first use.
+
+    Attributes:
+        feature_dim: 512.
+
+    Raises:
+        ValueError: An option has no such value.
+    """
+
+    def __init__(
+        self,
+        critic: OSNet,
+        generator: Generator | None = None,
+        size: tuple[int, int] = (256, 128),
+        kernel: Kernel = "bilinear",
+        *,
+        mode: Mode = "auto",
+        lr_height: int = LR_HEIGHT,
+        normalize: bool = True,
+        batch_size: int = 64,
+        threads: int = 2,
+        tensors: TensorRange = "unit",
+        precision: Literal["fp32", "bf16"] = "fp32",
+        fold: bool = False,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        _check("mode", mode, ("auto", "always", "never"))
+        _check("tensors", tensors, ("unit", "imagenet"))
+        _check("precision", precision, ("fp32", "bf16"))
+        if batch_size < 1 or threads < 1:
+            raise ValueError(f"batch_size {batch_size} and threads {threads}: both must be 1 or more")
+        if fold:
+            critic, generator = folded(critic), None if generator is None else folded(generator)
+        self.critic = critic
+        self.generator = generator
+        self.fold = fold
+        self.size = size
+        self.kernel = kernel
+        self.mode = mode
+        self.lr_height = lr_height
+        self.normalize = normalize
+        self.batch_size = batch_size
+        self.threads = threads
+        self.tensors = tensors
+        self.precision = precision
+        self.feature_dim = critic.feature_dim
+        # in a tuple, so that no network is registered twice
+        self._run = (critic.embed, generator)
+        if compile:
+            self._run = (torch.compile(critic.embed), None if generator is None else torch.compile(generator))
+        self.to(memory_format=torch.channels_last).eval()
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | Path, device: str | torch.device = "cpu", **options: object
+    ) -> SRReID:
+        """Load a file that a training or `save_pretrained` wrote.
+
+        Args:
+            path: A safetensors file with its configuration inside.
+            device: Where to put the networks.
+            **options: Any keyword of the constructor, instead of what the file says.
+
+        Raises:
+            UserError: The file is missing, broken, or of something else.
+        """
+        critic, generator, stored = read_pretrained(Path(path))
+        return cls(critic, generator, **(stored | options)).to(device)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_torchreid(
+        cls,
+        checkpoint: str | Path,
+        generator: str | Path | Generator | None = None,
+        device: str | torch.device = "cpu",
+        **options: object,
+    ) -> SRReID:
+        """Serve an OSNet of torchreid's, alone or behind a generator of ours.
+
+        Args:
+            checkpoint: OSNet of any width; which one is read off its weights.
+            generator: G, or a file of `save_pretrained` whose G, input size and filter are taken. Give one that was
+                trained for this critic.
+            device: Where to put the networks.
+            **options: Any keyword of the constructor.
+
+        Raises:
+            UserError: A file is missing, broken, or of something else.
+        """
+        stored: dict[str, object] = {}
+        enlarge = 1
+        if isinstance(generator, str | Path):
+            theirs, generator, stored = read_pretrained(Path(generator))
+            enlarge = theirs.enlarge
+        critic = read_osnet(Path(checkpoint), "checkpoint", enlarge)
+        return cls(critic, generator, **(stored | options)).to(device)  # type: ignore[arg-type]
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write networks and configuration as one safetensors file, atomically.
+
+        Raises:
+            ValueError: The networks are folded.
+        """
+        if self.fold:
+            raise ValueError("a folded SRReID cannot be saved; save the one it was loaded from")
+        stored = {
+            "size": list(self.size),
+            "kernel": self.kernel,
+            "mode": self.mode,
+            "lr_height": self.lr_height,
+            "normalize": self.normalize,
+        }
+        write_pretrained(Path(path), self.critic, self.generator, stored)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.critic.parameters()).device
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in eval mode, whatever a surrounding module asks for."""
+        return super().train(False)
+
+    def prepare(self, picture: Picture) -> Tensor:
+        """Resize one picture and normalise it: 3×H×W float32, on the CPU or, of a tensor, where that is."""
+        return _normalised(self._resized(picture)[0]).contiguous()
+
+    def _resized(self, picture: Picture) -> tuple[Tensor, int]:
+        """A picture in the networks' size and its native height: H×W×3 uint8, a tensor prepared, 3×H×W float32."""
+        if isinstance(picture, Tensor):
+            if picture.ndim != 3:
+                raise ValueError(f"a picture tensor is C×H×W, this one is {tuple(picture.shape)}")
+            return prepare_tensor(picture[None], self.size, self.kernel, self.tensors)[0], picture.shape[1]
+        image = host_image(picture)
+        return pixels(resize(image, self.size, self.kernel)), image.height
+
+    def prepare_pixels(self, resized: Sequence[Tensor]) -> Tensor:
+        """Normalise pictures (H×W×3 uint8 of the networks' size) on the module's device: N×3×H×W float32.
+
+        As 8 bits they travel there in a quarter of the bytes, and together they are normalised faster than one by one.
+        """
+        return _channels_innermost(normalise(torch.stack(list(resized)).to(self.device)))
+
+    @torch.inference_mode()
+    def generate(self, x_l: Tensor) -> Tensor:
+        """Run G on prepared pictures (N×3×H×W, on the module's device); without G they return as they are."""
+        _, generator = self._run
+        if generator is None:
+            return x_l
+        with self._autocast():
+            return generator(x_l).float()
+
+    @torch.inference_mode()
+    def embed(self, prepared: Tensor) -> Tensor:
+        """Compute f_c of prepared pictures: N×3×H×W → N×512 float32, not normalised."""
+        embed, _ = self._run
+        with self._autocast():
+            return embed(prepared).float()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False
+        )
+
+    @torch.inference_mode()
+    def forward(self, images: Pictures, *, mode: Mode | None = None, normalize: bool | None = None) -> Tensor:
+        """Compute features.
+
+        Args:
+            images: Paths, Pillow pictures, arrays or tensors of any sizes.
+            mode: Instead of the module's.
+            normalize: Instead of the module's.
+
+        Returns:
+            N×512 float32 on the module's device, in the order of the pictures.
+
+        Raises:
+            UserError: A file is unreadable.
+            ValueError: Something is no picture.
+        """
+        features = [self._features(*batch, mode or self.mode) for batch in self._batches(images)]
+        if not features:
+            return torch.empty(0, self.feature_dim, device=self.device)
+        found = torch.cat(features)
+        return F.normalize(found) if (self.normalize if normalize is None else normalize) else found
+
+    @torch.inference_mode()
+    def super_resolve(self, images: Pictures, *, mode: Mode = "always") -> Tensor:
+        """Enlarge pictures to the networks' size, through G.
+
+        Args:
+            images: As `forward` takes them.
+            mode: Those that do not pass through G are resized.
+
+        Returns:
+            N×3×H×W float32 RGB from 0 to 1, on the module's device.
+
+        Raises:
+            UserError: A file is unreadable.
+            ValueError: Something is no picture, or there is no G.
+        """
+        if self.generator is None:
+            raise ValueError("this SRReID has no generator; load a file that holds one")
+        found = [unnormalised(self._through_generator(*batch, mode)) for batch in self._batches(images)]
+        return torch.cat(found) if found else torch.empty(0, 3, *self.size, device=self.device)
+
+    def _features(self, prepared: Tensor, heights: list[int], mode: Mode) -> Tensor:
+        return self.embed(self._through_generator(prepared, heights, mode))
+
+    def _through_generator(self, prepared: Tensor, heights: list[int], mode: Mode) -> Tensor:
+        """Replace LR pictures by G's."""
+        low = [self.is_low_resolution(height, mode) for height in heights]
+        if all(low):
+            return self.generate(prepared)
+        if not any(low):
+            return prepared
+        index = torch.tensor([i for i, is_low in enumerate(low) if is_low], device=prepared.device)
+        return prepared.index_copy(0, index, self.generate(prepared[index]))
+
+    def is_low_resolution(self, height: int, mode: Mode | None = None) -> bool:
+        """Whether a picture of so many rows passes through G."""
+        mode = mode or self.mode
+        if self.generator is None or mode == "never":
+            return False
+        return mode == "always" or height < self.lr_height
+
+    def _batches(self, images: Pictures) -> Iterator[tuple[Tensor, list[int]]]:
+        """Prepared batches on the device with the pictures' native heights, the next being made while one is used."""
+        pictures = as_sequence(images)
+        if isinstance(pictures, Tensor):
+            for part in pictures.split(self.batch_size):
+                prepared = prepare_tensor(part.to(self.device), self.size, self.kernel, self.tensors)
+                yield prepared, [part.shape[2]] * len(part)
+            return
+        chunks = [pictures[i : i + self.batch_size] for i in range(0, len(pictures), self.batch_size)]
+        with ThreadPoolExecutor(self.threads) as pool:
+
+            def submit(chunk: Sequence[Picture]) -> list[Future[tuple[Tensor, int]]]:
+                return [pool.submit(self._resized, picture) for picture in chunk]
+
+            pending = submit(chunks[0]) if chunks else []
+            for following in [*chunks[1:], []]:
+                current, pending = pending, submit(following)
+                if current:
+                    resized, heights = zip(*(future.result() for future in current), strict=True)
+                    yield self._prepared(resized), list(heights)
+
+    def _prepared(self, resized: Sequence[Tensor]) -> Tensor:
+        """A batch of what may be pixels or tensors that are prepared already."""
+        if all(x.dtype == torch.uint8 for x in resized):
+            return self.prepare_pixels(resized)
+        return _channels_innermost(torch.stack([_normalised(x.to(self.device)) for x in resized]))
+
+
+def _normalised(resized: Tensor) -> Tensor:
+    return normalise(resized) if resized.dtype == torch.uint8 else resized
+
+
+def _channels_innermost(batch: Tensor) -> Tensor:
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+def _check(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} {value!r}: use one of {', '.join(allowed)}")

@@ -1,0 +1,153 @@
+"""From a training to the retrieval module that serves what it learned."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from PIL import Image
+
+from intact_fast.config.command_line import from_yaml
+from intact_fast.config.options import Config, Kernel
+from intact_fast.data.manifest import Manifest
+from intact_fast.errors import UserError
+from intact_fast.files import read_checkpoint
+from intact_fast.models import build_osnet
+from intact_fast.serving.pretrained import read_pretrained
+from intact_fast.serving.sr_reid import LR_HEIGHT, SRReID
+from intact_fast.training.step.networks import AssociationHealth, build_generator, describe_training
+
+_LOOKED_AT = 200
+
+
+def read_training_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of the alternating training.
+
+    Raises:
+        UserError: The file is missing, broken, or of something else.
+    """
+    checkpoint = read_checkpoint(path, "--checkpoint")
+    if "networks" not in checkpoint.get("state", {}) or "config" not in checkpoint:
+        raise UserError(
+            f"--checkpoint {path}: not a checkpoint of the alternating training; a critic goes to --critic"
+        )
+    return checkpoint
+
+
+def config_of(checkpoint: dict[str, Any], path: Path) -> Config:
+    """Configuration of the run that wrote a checkpoint.
+
+    Raises:
+        UserError: It is of another version.
+    """
+    return from_yaml(checkpoint["config"], str(path))
+
+
+def model_of_checkpoint(
+    checkpoint: dict[str, Any],
+    path: Path,
+    size: tuple[int, int] | None = None,
+    kernel: Kernel | None = None,
+    lr_height: int = LR_HEIGHT,
+) -> SRReID:
+    """Build the module that a training serves: its C and its (averaged, where it has one) G.
+
+    Args:
+        checkpoint: What `read_training_checkpoint` gave.
+        path: Its file, for errors.
+        size: Input size instead of the training's.
+        kernel: Filter instead of the training's.
+        lr_height: A picture with fewer rows is low-resolution.
+
+    Raises:
+        UserError: The networks do not fit the configuration, or the size does not fit G.
+    """
+    config = config_of(checkpoint, path)
+    data = config.data
+    size = size or (data.height, data.width)
+    networks = checkpoint["state"]["networks"]
+    serving = "generator" if config.generator.ema_decay is None else "generator_ema"
+    states = {
+        role: {k.removeprefix(role + "."): v for k, v in networks.items() if k.startswith(role + ".")}
+        for role in ("critic", serving)
+    }
+    critic = build_osnet(config.critic.arch, len(states["critic"]["classifier.bias"]), config.critic.enlarge)
+    generator = build_generator(config, size)
+    try:
+        critic.load_state_dict(states["critic"])
+        generator.load_state_dict(states[serving])
+    except RuntimeError as error:
+        raise UserError(
+            f"--checkpoint {path}: its networks do not fit its own configuration; give another"
+        ) from error
+    return SRReID(critic, generator, size, kernel or data.kernel, lr_height=lr_height)
+
+
+def served_by(path: Path) -> SRReID:
+    """The module that a training checkpoint serves, with its run's own LR height.
+
+    That is the one of the run's finished model, else measured on the run's pictures.
+
+    Args:
+        path: Below ``checkpoints`` of the run's folder, or anywhere.
+
+    Raises:
+        UserError: The file is missing, broken, or of something else.
+    """
+    checkpoint = read_training_checkpoint(path)
+    own, data = manifest_beside(path), config_of(checkpoint, path).data
+    finished = own.with_name("model.safetensors")
+    height = LR_HEIGHT
+    if finished.is_file():
+        height = read_pretrained(finished)[2]["lr_height"]
+    elif own.is_file():
+        height = lr_height(data.root, Manifest.load(own), data.factors)
+    return model_of_checkpoint(checkpoint, path, lr_height=height)
+
+
+def manifest_beside(path: Path) -> Path:
+    """Where the run that wrote a checkpoint keeps its split."""
+    return path.resolve().parent.parent / "manifest.jsonl"
+
+
+def describe_checkpoint(checkpoint: dict[str, Any], path: Path) -> str:
+    """Say how far the training was at a checkpoint and how much φ had learned.
+
+    Args:
+        checkpoint: What `read_training_checkpoint` gave.
+        path: Its file, for errors.
+
+    Raises:
+        UserError: The configuration is of another version.
+    """
+    config = config_of(checkpoint, path)
+    r2 = checkpoint["state"]["networks"].get("association.health.r2")
+    health = None
+    if r2 is not None:
+        health = AssociationHealth(config.association)
+        health.load_state_dict({"r2": r2}, strict=False)
+    return describe_training(health, config.loss.lambda_dis, checkpoint["iteration"])
+
+
+def lr_height(root: Path, manifest: Manifest, factors: tuple[int, ...]) -> int:
+    """Between the heights of a data set's HR pictures and of its LR ones at the mildest r: their geometric mean.
+
+    Args:
+        root: Folder that the manifest's paths are relative to.
+        manifest: Whose training pictures to look at, a few hundred at most.
+        factors: The down-sampling rates.
+    """
+    rows = manifest.split("train")
+    heights = []
+    for row in rows[:: max(1, len(rows) // _LOOKED_AT)]:
+        try:
+            with Image.open(root / row.path) as image:
+                heights.append(image.height)
+        except OSError:
+            # a training may leave unreadable pictures out; the others say enough
+            continue
+    if not heights:
+        return LR_HEIGHT
+    return round(median(heights) / math.sqrt(max(min(factors), 1)))

@@ -1,0 +1,218 @@
+"""Processes of a torchrun group: who am I, and what do all of us agree on."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+from typing import Any, Literal, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from intact_fast.errors import UserError
+from intact_fast.training.distributed.rendezvous import agree_on_name
+
+T = TypeVar("T")
+
+# rank 0 ranks and writes while the others wait
+_TIMEOUT = timedelta(hours=12)
+_SAME_REQUEST_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process among its peers.
+
+    Attributes:
+        rank: Number in the whole group; 0 speaks and writes.
+        world_size: Number of processes.
+        device: Device of this process.
+        control: gloo group for small host-side agreements that must not wait for the GPU; None in
+            a group of one.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+    control: dist.ProcessGroup | None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process speaks and writes."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for every process."""
+        if self.control is not None:
+            dist.barrier(self.control)
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process raised the flag; every process gets the same answer."""
+        if self.control is None:
+            return flag
+        value = torch.tensor(int(flag))
+        dist.all_reduce(value, dist.ReduceOp.MAX, group=self.control)
+        return bool(value.item())
+
+    def broadcast(self, value: Any) -> Any:
+        """Return rank 0's value on every process."""
+        if self.control is None:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self.control)
+        return box[0]
+
+    def on_main(self, function: Callable[[], T]) -> T:
+        """Call a function on rank 0 alone and return its value, or raise its UserError, everywhere."""
+        outcome: tuple[T | None, UserError | None] = (None, None)
+        if self.is_main:
+            try:
+                outcome = (function(), None)
+            except UserError as error:
+                outcome = (None, error)
+        value, error = self.broadcast(outcome)
+        if error is not None:
+            raise error
+        return value
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every process's value in order of rank."""
+        if self.control is None:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def share(self, function: Callable[[], T]) -> list[T]:
+        """Call a function on every process; return the values in order of rank, or raise a UserError, everywhere."""
+        value: T | None = None
+        error: UserError | None = None
+        try:
+            value = function()
+        except UserError as found:
+            error = found
+        outcomes = self.gather((value, error))
+        for _, error in outcomes:
+            if error is not None:
+                raise error
+        return [value for value, _ in outcomes]
+
+    def parallel(self, module: nn.Module) -> nn.Module:
+        """Wrap a trainable module so that its gradients are averaged over the processes.
+
+        Buffers stay each process's own (per-process batch statistics).
+        """
+        if self.world_size == 1:
+            return module
+        # PyTorch 2.13 renames the switch and warns about the old name
+        parameters = inspect.signature(DistributedDataParallel.__init__).parameters
+        switch = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+        return DistributedDataParallel(
+            module,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            gradient_as_bucket_view=True,
+            **{switch: False},
+        )
+
+
+def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """Pick the device of this process, by its local rank on CUDA.
+
+    Raises:
+        UserError: CUDA was asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "--device cuda: PyTorch sees no GPU; use --device cpu or install a CUDA build of torch"
+        )
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+@contextmanager
+def process_group(device_name: Literal["auto", "cpu", "cuda"]) -> Iterator[Process]:
+    """Join the group that torchrun started (gloo on CPU, NCCL on GPU), or stand alone without it."""
+    device = choose_device(device_name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if device.index >= count:
+            raise UserError(
+                f"--nproc-per-node: this machine has {count} GPUs; start at most {count} processes"
+            )
+        torch.cuda.set_device(device)
+    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+        yield Process(0, 1, device, None)
+        return
+    store, rank, world_size = next(dist.rendezvous("env://"))
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=dist.PrefixStore(agree_on_name(store, rank, world_size), store),
+        rank=rank,
+        world_size=world_size,
+        device_id=device if device.type == "cuda" else None,
+    )
+    try:
+        control = dist.new_group(backend="gloo", timeout=_TIMEOUT)
+        yield Process(dist.get_rank(), dist.get_world_size(), device, control)
+    finally:
+        dist.destroy_process_group()
+
+
+class Interrupted(Exception):
+    """Training stopped on request, after its state was saved."""
+
+
+class StopRequest:
+    """Remembers SIGTERM and SIGINT instead of dying of them.
+
+    A loop asks :meth:`agreed` once per iteration; when any process got a signal, all of them stop at
+    the same iteration. Another Ctrl-C some seconds later interrupts at once.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._received: float | None = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._received is None:
+            self._received = now
+        # torchrun passes a Ctrl-C on to workers that the terminal has already told
+        elif number == signal.SIGINT and now - self._received > _SAME_REQUEST_SECONDS:
+            raise KeyboardInterrupt
+
+    def agreed(self) -> bool:
+        """Whether to stop now; the same on every process."""
+        return self._process.any(self._received is not None)
+
+    def __enter__(self) -> StopRequest:
+        self._previous = {n: signal.signal(n, self._handle) for n in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C outside the training loops, which handle both themselves."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

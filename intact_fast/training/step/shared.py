@@ -1,0 +1,236 @@
+"""The three updates of Algorithm 1, with the forward passes that they can share (DESIGN section 4).
+
+G does not change between the updates of D and φ, so ``fake = G(x_l)`` is computed once with its
+graph: D sees it detached, and G's own update goes on from it. ``naive_steps`` is the plain form that
+this one is tested against.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from intact_fast.config.options import Config
+from intact_fast.data.batches import Batch
+from intact_fast.losses import association_total_loss
+from intact_fast.training.diagnostics import gradients_at, variety
+from intact_fast.training.distributed.process import Process
+from intact_fast.training.step.feature_table import FeatureTable
+from intact_fast.training.step.networks import Networks
+from intact_fast.training.step.objectives import (
+    AssociationObjective,
+    AssociationTargets,
+    Autocast,
+    CriticFeatures,
+    DiscriminatorObjective,
+    GeneratorForward,
+    GeneratorObjective,
+    GeneratorTerms,
+)
+from intact_fast.training.step.optimisers import Optimisers, Updater, gradient_norm
+
+Record = dict[str, Tensor]
+"""Named device scalars of one iteration; nothing is brought to the host here."""
+
+
+class Step(Protocol):
+    """One iteration of Algorithm 1."""
+
+    def __call__(self, batch: Batch, iteration: int, detailed: bool) -> Record:
+        """Run the three updates; ``detailed`` adds gradient norms to the record."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What the step itself carries from one iteration to the next, for a checkpoint."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Carry on from `state`."""
+        ...
+
+
+class SharedStep:
+    """One iteration with shared forward passes.
+
+    Args:
+        networks: All networks.
+        optimisers: Their optimisers.
+        config: Weights and forms of the losses.
+        process: For wrapping the trainable networks in DDP.
+        autocast: Type of G, D and C; None for float32. φ, σ and the losses are always float32.
+        compiled: Compile each role into one graph.
+        table: Where f_c of HR pictures is looked up; None computes it every time.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        optimisers: Optimisers,
+        config: Config,
+        process: Process,
+        autocast: torch.dtype | None = None,
+        compiled: bool = False,
+        table: FeatureTable | None = None,
+    ) -> None:
+        self._table = table
+        self.networks = networks
+        self.loss = config.loss
+        self.association_config = config.association
+        self._autocast = Autocast(process.device, autocast)
+
+        scaled = autocast == torch.float16
+        self.updaters = {
+            # φ, σ and their losses are float32
+            name: Updater(optimiser, scaled and name != "association", process.device)
+            for name, optimiser in optimisers.named().items()
+        }
+
+        def role(module: nn.Module) -> nn.Module:
+            return torch.compile(module, fullgraph=True, dynamic=False) if compiled else module
+
+        self.generator = process.parallel(role(GeneratorForward(networks.generator, self._autocast)))
+        self.discriminator_objective = process.parallel(
+            role(DiscriminatorObjective(networks.discriminator, self._autocast))
+        )
+        self._plain_generator_objective = GeneratorObjective(networks, config, self._autocast)
+        self.generator_objective = role(self._plain_generator_objective)
+        self.association_objective: nn.Module | None = None
+        if networks.association is not None:
+            objective = AssociationObjective(
+                networks.association.phi, networks.association.sigma, config.association.form
+            )
+            self.association_objective = process.parallel(role(objective))
+            self.critic_features = role(CriticFeatures(networks, self._autocast))
+            self.association_targets = role(AssociationTargets(networks, self._autocast))
+
+    def __call__(self, batch: Batch, iteration: int, detailed: bool) -> Record:
+        """Run the three updates on one batch.
+
+        Args:
+            batch: Pairs of pictures with identity labels.
+            iteration: Number of the iteration, for the warm-up of L_dis.
+            detailed: Also measure gradient norms (more backward passes, same updates).
+        """
+        assert batch.x_l is not None
+        self.networks.generator.train()
+        fake = self.generator(batch.x_l)
+        record: Record = {}
+        if self.networks.uses_discriminator:
+            record |= self._update_discriminator(batch.x_h, fake.detach(), iteration, detailed)
+        if self.association_objective is not None:
+            record |= self._update_association(batch, detailed)
+        record |= self._update_generator(batch, fake, iteration, detailed)
+        return record
+
+    def course(self, batch: Batch, iteration: int) -> tuple[bool, bool]:
+        """What the host decides in an iteration; those that agree in it launch the same kernels on the same tensors."""
+        association = self.networks.association
+        in_warmup = association is not None and iteration < association.health.warmup
+        return in_warmup, self._table is not None and self._table.knows(batch)
+
+    def remember(self, batch: Batch) -> None:
+        """Keep for the host what a replayed iteration did on the device alone."""
+        if self._table is not None and self.networks.association is not None:
+            self._table.remember(batch)
+
+    def _dis_weight(self, iteration: int) -> Tensor | None:
+        association = self.networks.association
+        return None if association is None else self.loss.lambda_dis * association.health.weight(iteration)
+
+    def _update_discriminator(self, x_h: Tensor, fake: Tensor, iteration: int, detailed: bool) -> Record:
+        networks = self.networks
+        loss, right, fake_output = self.discriminator_objective(x_h, fake)
+        record = {"loss/discriminator": loss.detach(), "discriminator/accuracy": right}
+        weight = self._dis_weight(iteration)
+        if self.association_config.dis_updates_discriminator and weight is not None:
+            with torch.no_grad(), self._autocast():
+                f_c = networks.critic.embed(fake)
+            loss = loss + weight * networks.l_dis_for_discriminator(f_c.float(), networks.f_d(fake_output))
+        updater = self.updaters["discriminator"]
+        updater.backward(loss, detailed)
+        if detailed:
+            record["gradient/discriminator"] = gradient_norm(networks.discriminator)
+        updater.step()
+        networks.update_average()
+        return record
+
+    def _update_association(self, batch: Batch, detailed: bool) -> Record:
+        association = self.networks.association
+        assert association is not None
+        assert self.association_objective is not None
+        if self._table is None:
+            f_c = self.critic_features(batch.x_h)
+        else:
+            f_c = self._table.features(batch, self.critic_features)
+        f_d, variance, dis_hr, r2 = self.association_targets(batch.x_h, f_c)
+        association.phi.train()
+        if association.sigma is not None:
+            association.sigma.train()
+        updater = self.updaters["association"]
+        for _ in range(self.association_config.updates_per_iteration):
+            l_intact, l_e, f_e = self.association_objective(f_c, f_d)
+            updater.backward(l_intact if l_e is None else association_total_loss(l_intact, l_e))
+            updater.step()
+        record = {
+            "loss/intact": l_intact.detach(),
+            "loss/dis_hr": dis_hr,
+            "association/r2": r2,
+            **association.health.recorded(),
+            "association/r2_fit": 1.0 - l_intact.detach() / variance,
+            "association/std_f_e": f_e.detach().std(dim=0).mean(),
+        }
+        if l_e is not None:
+            record["loss/e"] = l_e.detach()
+        if detailed:
+            record["gradient/association"] = gradient_norm(self.association_objective)
+        return record
+
+    def _update_generator(self, batch: Batch, fake: Tensor, iteration: int, detailed: bool) -> Record:
+        # a compiled graph frees in its first backward pass what the gradient norms would need again
+        objective = self._plain_generator_objective if detailed else self.generator_objective
+        weight = self._dis_weight(iteration)
+        terms = objective(batch.x_h, fake, batch.label, weight)
+        record = {
+            "loss/mse": terms.content.detach(),
+            "loss/id": terms.identity.detach(),
+        }
+        if terms.adversarial is not None:
+            record["loss/gan"] = terms.adversarial.detach()
+        if weight is not None:
+            assert terms.distillation is not None
+            record |= {"loss/dis_sr": terms.distillation.detach(), "association/weight": weight}
+        record["loss/generator"] = terms.loss.detach()
+        if detailed:
+            record |= {
+                "generator/variety": variety(fake, batch.x_h),
+                **gradients_at(fake, self._weighted(terms, weight)),
+            }
+        updater = self.updaters["generator"]
+        updater.backward(terms.loss, detailed)
+        if detailed:
+            record["gradient/generator"] = gradient_norm(self.networks.generator)
+        updater.step()
+        self.networks.update_generator_average()
+        return record
+
+    def _weighted(self, terms: GeneratorTerms, weight: Tensor | None) -> dict[str, Tensor]:
+        """The terms as they enter G's loss."""
+        weighted = {"mse": terms.content, "id": self.loss.lambda_c * terms.identity}
+        if terms.adversarial is not None:
+            weighted["gan"] = self.loss.lambda_g * terms.adversarial
+        if weight is not None:
+            assert self.networks.association is not None
+            assert terms.distillation is not None
+            weighted["dis"] = weight * self.networks.association.health.acting(terms.distillation)
+        return weighted
+
+    def state(self) -> dict[str, Any]:
+        """What the step itself carries from one iteration to the next: the loss scales."""
+        return {name: updater.scaler.state_dict() for name, updater in self.updaters.items()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Carry on from `state`."""
+        for name, updater in self.updaters.items():
+            updater.scaler.load_state_dict(state[name])

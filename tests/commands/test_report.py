@@ -1,0 +1,113 @@
+"""``intact-fast report`` on the folders of a finished run, a run in progress, and of none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from conftest import make_tiny_config, write_picture_folder
+from intact_fast.cli import main
+from intact_fast.config.options import Config
+from intact_fast.data.manifest import Manifest
+from intact_fast.training.distributed.process import Process
+from intact_fast.training.run import Run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A run that is over; its folder is for reading."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_picture_folder(folder / "pictures")
+    config = make_tiny_config(folder)
+    config = replace(config, training=replace(config.training, iterations=2, log_every=1))
+    Run(config, Process(0, 1, torch.device("cpu"), None)).execute()
+    return config
+
+
+@pytest.fixture
+def run(finished: Config, tmp_path: Path) -> Path:
+    """A copy of its folder."""
+    return shutil.copytree(finished.runs / finished.name, tmp_path / finished.name)
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    capsys.readouterr()
+    assert main(["report", *map(str, arguments)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_report_of_a_finished_run_is_the_runs_own(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report, figures = ((run / name).read_text() for name in ("report.md", "evaluation.json"))
+    assert "- training took " in report
+    assert "- after 2 iterations φ explained R² = " in report
+    links = [part.split(")")[0] for part in report.split("](")[1:]]
+    assert {"samples/curves.png", "samples/distances.png", "model.safetensors"} <= set(links)
+    assert all((run / link).exists() for link in links)
+    pictures = sorted((run / "samples").glob("[!v]*.png"))
+    before = [Image.open(path).tobytes() for path in pictures]
+    shutil.rmtree(run / "samples")
+    (run / "report.md").unlink()
+
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.md").read_text() == report
+    assert json.loads((run / "evaluation.json").read_text()) == json.loads(figures)
+    assert [Image.open(path).tobytes() for path in pictures] == before
+    printed = capsys.readouterr().out
+    assert "INTACT" in printed
+    assert f"report: {run / 'report.md'}" in printed
+
+
+def test_report_of_a_run_in_progress_whose_pictures_were_moved(
+    finished: Config, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no report, no model, and half a line of metrics."""
+    for name in ("report.md", "evaluation.json", "notes.json", "model.safetensors"):
+        (run / name).unlink()
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"task": "INT')
+    moved = shutil.copytree(finished.data.root, tmp_path / "moved")
+    settings = run / "config.yaml"
+    settings.write_text(settings.read_text().replace(str(finished.data.root), str(tmp_path / "nowhere")))
+    assert f"--data.root {tmp_path / 'nowhere'}: no such folder" in error_of(capsys, run)
+    options = ["--data.root", str(moved), "--checkpoint", "best", "--json"]
+    assert main(["report", str(run), *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"] == json.loads((run / "evaluation.json").read_text())["rows"]
+    assert found["thresholds"]["INTACT"] == []
+    assert found["files"]["checkpoint"] == str(run / "checkpoints" / "best.pt")
+    report = (run / "report.md").read_text()
+    assert "model.safetensors" not in report
+    assert "Too few non-matches to set a threshold by" in report
+
+    (moved / Manifest.load(run / "manifest.jsonl").split("query")[0].path).unlink()
+    assert "missing; check --data.root" in error_of(capsys, run, "--data.root", moved)
+
+
+def test_thresholds_at_rates_of_ones_own(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["report", str(run), "--rates", "0.3", "0.2", "--json"]) == 0
+    for row in json.loads(capsys.readouterr().out)["thresholds"].values():
+        assert [threshold["rate"] for threshold in row] == [0.3, 0.2]
+        assert all(threshold["false_match_rate"] <= threshold["rate"] for threshold in row)
+    assert "each above 0 and below 1" in error_of(capsys, run, "--rates", "0.1", "1")
+
+
+def test_folders_that_give_no_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "it holds no config.yaml; give runs/NAME" in error_of(capsys, run / "samples")
+    assert "it holds no config.yaml; give runs/NAME" in error_of(capsys, run / "nowhere")
+    (run / "checkpoints" / "best.pt").unlink()
+    assert "--checkpoint best: " in error_of(capsys, run, "--checkpoint", "best")
+    (run / "manifest.jsonl").rename(run / "kept")
+    assert "it holds no manifest.jsonl" in error_of(capsys, run)
+    (run / "kept").rename(run / "manifest.jsonl")
+    shutil.rmtree(run / "checkpoints")
+    assert "no checkpoint of the alternating training yet" in error_of(capsys, run)

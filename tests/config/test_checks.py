@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from intact_fast.config.checks import check_config
+from intact_fast.config.options import Config
+from intact_fast.config.presets import PRESETS
+from intact_fast.errors import UserError
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_presets_pass(preset: Config) -> None:
+    check_config(preset)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("data", {"factors": ()}, r"--data\.factors"),
+        ("data", {"factors": (0, 2)}, r"--data\.factors"),
+        ("data", {"jpeg_quality": 0}, r"--data\.jpeg-quality 0"),
+        ("data", {"pad": -1}, r"--data\.pad -1"),
+        ("data", {"threads": -1}, r"--data\.threads -1"),
+        ("data", {"height": 0}, r"--data\.height 0"),
+        ("data", {"split_seed": -1}, r"--data\.split-seed -1"),
+        ("data", {"val_fraction": 1.0}, r"--data\.val-fraction 1\.0"),
+        ("training", {"batch_size": 1}, r"--training\.batch-size 1: batch normalisation"),
+        ("training", {"iterations": 0}, r"--training\.iterations 0"),
+        ("training", {"log_every": -1}, r"--training\.log-every -1"),
+        ("critic", {"batch_size": 1}, r"--critic\.batch-size 1"),
+        (
+            "critic",
+            {"checkpoint": Path("a"), "init": Path("b")},
+            r"--critic\.checkpoint and --critic\.init exclude",
+        ),
+        ("evaluation", {"batch_size": 0}, r"--evaluation\.batch-size 0"),
+        ("discriminator", {"widths": (8, 8)}, r"--discriminator\.widths \(8, 8\): give 4 widths"),
+        ("generator", {"widths": ()}, r"--generator\.widths \(\)"),
+        ("data", {"pad": 2}, r"--training\.f-c-table: with --data\.pad 2"),
+        ("generator", {"ema_decay": 1.0}, r"--generator\.ema-decay 1\.0"),
+        ("association", {"updates_per_iteration": 0}, r"--association\.updates-per-iteration 0"),
+        ("association", {"predictor": "mean", "form": "d-to-r"}, r"--association\.predictor mean: only with"),
+        ("critic", {"enlarge": 0}, r"--critic\.enlarge 0"),
+        ("critic", {"degraded": 1.5}, r"--critic\.degraded 1\.5"),
+        ("critic", {"keep_classifier": True}, r"--critic\.keep-classifier: whose"),
+    ],
+)
+def test_senseless_values_are_named(section: str, changes: dict[str, Any], message: str) -> None:
+    config = replace(PRESETS["cpu"], training=replace(PRESETS["cpu"].training, f_c_table=True))
+    with pytest.raises(UserError, match=message):
+        check_config(replace(config, **{section: replace(getattr(config, section), **changes)}))
