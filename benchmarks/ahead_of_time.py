@@ -111,9 +111,7 @@ def _batch_norm(channels: int, dtype: torch.dtype, full: bool, scale: int = 1) -
     mean, variance = _vectors(channels, True)
     other = x if full else None
     for training in (True, False):
-        batch_norm_kernels.forward_triton(
-            x, other, weight, bias, mean, variance, training, 1e-5, "leaky_relu", 0.2
-        )
+        batch_norm_kernels.forward_triton(x, other, weight, bias, mean, variance, training, 1e-5, "leaky_relu", 0.2)
         options = (training, 1e-5, "leaky_relu", 0.2, full, full)
         batch_norm_kernels.backward_triton(x, x, other, mean, variance, weight, bias, *options)
 
@@ -126,9 +124,7 @@ def _layers(batch: int, dtype: torch.dtype, full: bool, inputs: int = 512, outpu
     target = _meta(batch, outputs, dtype=dtype)
     for training, compared in product((True, False), (None, target)):
         relu = compared is None
-        linear_bn_kernels.launch_forward(
-            x, weight, gamma, beta, mean, variance, compared, training, 1e-5, relu
-        )
+        linear_bn_kernels.launch_forward(x, weight, gamma, beta, mean, variance, compared, training, 1e-5, relu)
         grad = target if compared is None else _meta(dtype=torch.float32)
         options = (training, 1e-5, relu, full, full, full)
         linear_bn_kernels.launch_backward(grad, compared, x, weight, gamma, beta, z, mean, variance, *options)
@@ -174,10 +170,7 @@ def _resource_usage(cubin: bytes) -> tuple[int, int]:
         file.flush()
         command = [str(tool), "--dump-resource-usage", file.name]
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    usage = {
-        name: int(re.search(rf"{name}:(\d+)", text.split("Function")[1])[1])
-        for name in ("REG", "STACK", "LOCAL")
-    }
+    usage = {name: int(re.search(rf"{name}:(\d+)", text.split("Function")[1])[1]) for name in ("REG", "STACK", "LOCAL")}
     return usage["REG"], usage["STACK"] + usage["LOCAL"]
 
 

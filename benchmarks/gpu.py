@@ -50,13 +50,9 @@ def main() -> int:
     marked = [
         p
         for p in sorted((ROOT / "tests").rglob("test_*.py"))
-        if any(
-            "mark.cuda" in q.read_text(encoding="utf-8") for q in (p, p.parent / "conftest.py") if q.is_file()
-        )
+        if any("mark.cuda" in q.read_text(encoding="utf-8") for q in (p, p.parent / "conftest.py") if q.is_file())
     ]
-    tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "-m", "cuda", *map(str, marked)], cwd=ROOT, check=False
-    )
+    tests = subprocess.run([sys.executable, "-m", "pytest", "-m", "cuda", *map(str, marked)], cwd=ROOT, check=False)
     # pytest's 5 is "no test selected", which proves nothing
     if tests.returncode != 0:
         return tests.returncode

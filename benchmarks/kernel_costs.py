@@ -90,11 +90,7 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
         )
         rows += [(f"{name}, forward", *forward), (f"{name}, backward", *backward)]
     for residual, training in product((None, x), (True, False)):
-        name = (
-            "batch_norm_act"
-            + (" + residual" if residual is not None else "")
-            + ("" if training else ", eval")
-        )
+        name = "batch_norm_act" + (" + residual" if residual is not None else "") + ("" if training else ", eval")
         forward = _cost(
             lambda r=residual, t=training: batch_norm_kernels.forward_triton(
                 x, r, channel, channel, channel, channel, t, 1e-5, "relu", 0.0
@@ -121,9 +117,7 @@ def main() -> int:
         print(f"{name:<48}{moved:>8.2f}{least:>8.2f}{launches:>10}")
     rows = resource_rows()
     capabilities = ", ".join(f"sm_{capability}" for capability in CAPABILITIES)
-    print(
-        f"\n{len(rows)} kernels and configurations; registers, spilled bytes, shared bytes on {capabilities}"
-    )
+    print(f"\n{len(rows)} kernels and configurations; registers, spilled bytes, shared bytes on {capabilities}")
     for launch, resources in rows:
         cells = "".join(f"{r.registers:>6}{r.spilled:>5}{r.shared:>7} |" for r in resources.values())
         print(f"{name_of(launch):<46}{cells} {describe(launch)}")

@@ -142,9 +142,7 @@ def gate(climber: Climber, reference: Tensor) -> None:
     afterwards = at_first if sixteen else {"rtol": 0.02, "atol": 2e-3}
     found = losses(climber)
     for rows, tolerance in ((slice(0, 1), at_first), (slice(1, None), afterwards)):
-        torch.testing.assert_close(
-            found[rows], reference[rows], **tolerance, msg=lambda m: f"{climber.rung.name}: {m}"
-        )
+        torch.testing.assert_close(found[rows], reference[rows], **tolerance, msg=lambda m: f"{climber.rung.name}: {m}")
 
 
 def seconds_per_iteration(climber: Climber, repeats: int) -> list[float]:
@@ -184,9 +182,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * size**3 / statistics.median(times)
 
 
-def measure_ladder(
-    config: Config, device: torch.device, with_compile: bool, repeats: int
-) -> list[dict[str, Any]]:
+def measure_ladder(config: Config, device: torch.device, with_compile: bool, repeats: int) -> list[dict[str, Any]]:
     """Every rung's figures; a rung that computes something else ends the run."""
     size = config.training.batch_size
     reference, rows = None, []
@@ -213,9 +209,7 @@ def measure_ladder(
                 "median_ms": 1e3 * statistics.median(times),
                 "min_ms": 1e3 * min(times),
                 "max_ms": 1e3 * max(times),
-                "peak_gib": torch.cuda.max_memory_allocated(device) / 2**30
-                if device.type == "cuda"
-                else None,
+                "peak_gib": torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None,
                 "sixteen_bits": rung.autocast or rung.training["precision"] == "bf16",
             }
         )
@@ -227,9 +221,7 @@ def measure_ladder(
 
 
 @contextmanager
-def _timed(
-    owner: object, name: str, total: dict[str, float], key: str, device: torch.device
-) -> Iterator[None]:
+def _timed(owner: object, name: str, total: dict[str, float], key: str, device: torch.device) -> Iterator[None]:
     """Add the time of every call of a method to ``total``."""
     method: Callable[..., Any] = getattr(owner, name)
 
@@ -305,9 +297,7 @@ def measure(preset: str, with_compile: bool, repeats: int) -> dict[str, Any]:
     print(f"{'':<36}{'img/s':>9}{'ratio':>7}{'utilisation':>13}{'peak GiB':>10}")
     for row in rows:
         memory = "" if row["peak_gib"] is None else f"{row['peak_gib']:.2f}"
-        print(
-            f"{row['rung']:<36}{row['img_per_s']:>9.1f}{row['ratio']:>7.2f}{row['utilisation']:>13.3f}{memory:>10}"
-        )
+        print(f"{row['rung']:<36}{row['img_per_s']:>9.1f}{row['ratio']:>7.2f}{row['utilisation']:>13.3f}{memory:>10}")
     parts = measure_breakdown(config, device, max(4, repeats // 2))
     print(
         "one iteration as the preset has it, launched by Python, ms: "
@@ -326,9 +316,7 @@ def main() -> None:
     """Measure and write a record."""
     parser = argparse.ArgumentParser(description="What each switch of the training step is worth.")
     parser.add_argument("preset", nargs="?", choices=PRESETS, default="cpu")
-    parser.add_argument(
-        "--with-compile", action="store_true", help="also compiled, which takes minutes on a CPU"
-    )
+    parser.add_argument("--with-compile", action="store_true", help="also compiled, which takes minutes on a CPU")
     parser.add_argument("--repeats", type=int, default=12)
     options = parser.parse_args()
     figures = measure(options.preset, options.with_compile, options.repeats)

@@ -101,9 +101,7 @@ def subjects(device: torch.device, batch: int = BATCH, most_rows: int = 1 << 30)
         for residual, activation in ((False, "relu"), (True, "relu"), (False, "leaky_relu")):
             elements = batch * channels * height * width
 
-            def inputs(
-                c: int = channels, h: int = height, w: int = width, r: bool = residual
-            ) -> list[Tensor]:
+            def inputs(c: int = channels, h: int = height, w: int = width, r: bool = residual) -> list[Tensor]:
                 vectors = [torch.randn(c, device=device).requires_grad_() for _ in range(2)]
                 extra = [_pictures(device, batch, c, h, w)] if r else []
                 return [_pictures(device, batch, c, h, w), *vectors, *extra]
@@ -166,9 +164,7 @@ def _layers(device: torch.device, batch: int) -> list[Subject]:
             return kernels.linear_bn_mse(x, kernels.LinearBN(weight, gamma, beta), target, training=True)[0]
 
         def reference(x: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, target: Tensor) -> Tensor:
-            return kernels.linear_bn_mse_reference(
-                x, kernels.LinearBN(weight, gamma, beta), target, training=True
-            )
+            return kernels.linear_bn_mse_reference(x, kernels.LinearBN(weight, gamma, beta), target, training=True)
 
         found.append(Subject("linear_bn_mse", shape, fused, reference, with_target, traffic, 2 * traffic))
     return found
@@ -253,9 +249,7 @@ def measure_operators(device: torch.device) -> dict[str, Any]:
     print(f"copy: {copy / 1e9:.0f} GB/s; microseconds forward + backward, share of copy, ratio to Inductor")
     for row in rows:
         fused, inductor = row["fused"], row["inductor"]
-        times = "  ".join(
-            f"{form} {row[form]['forward_us']:.0f}+{row[form]['backward_us']:.0f}" for form in FORMS
-        )
+        times = "  ".join(f"{form} {row[form]['forward_us']:.0f}+{row[form]['backward_us']:.0f}" for form in FORMS)
         print(
             f"{row['operator']:<34}{row['shape']!s:<24}{times}  copy {fused['forward_of_copy']:.2f} "
             f"{fused['backward_of_copy']:.2f}  inductor "

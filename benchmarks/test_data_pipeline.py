@@ -37,17 +37,13 @@ def batches_of(pictures: list[Path]) -> Iterator[Callable[[DataConfig, torch.dev
     with ExitStack() as stack:
 
         def start(config: DataConfig, device: torch.device) -> Iterator[Batch]:
-            loader = build_loader(
-                pictures, [0] * PICTURES, config, batch_size=BATCH_SIZE, seed=0, device=device
-            )
+            loader = build_loader(pictures, [0] * PICTURES, config, batch_size=BATCH_SIZE, seed=0, device=device)
             return stack.enter_context(closing(loader.iterate(Position(0, 0))))
 
         yield start
 
 
-def measure(
-    benchmark: BenchmarkFixture, batches: Iterator[Batch], config: DataConfig, device: torch.device
-) -> None:
+def measure(benchmark: BenchmarkFixture, batches: Iterator[Batch], config: DataConfig, device: torch.device) -> None:
     """Time batches in the steady state, each round longer than what was prepared ahead."""
 
     def read() -> None:

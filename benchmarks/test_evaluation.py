@@ -43,9 +43,7 @@ Ids = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 @cache
-def market(
-    kind: str, queries: int = QUERIES, gallery: int = GALLERY
-) -> tuple[torch.Tensor, torch.Tensor, Ids]:
+def market(kind: str, queries: int = QUERIES, gallery: int = GALLERY) -> tuple[torch.Tensor, torch.Tensor, Ids]:
     random = np.random.default_rng(0)
     centres = random.standard_normal((PEOPLE, WIDTH), dtype=np.float32)
     qp, gp = random.integers(1, PEOPLE, queries), random.integers(1, PEOPLE, gallery)
@@ -53,9 +51,7 @@ def market(
     features = []
     for pids in (qp, gp):
         noise = random.standard_normal((len(pids), WIDTH), dtype=np.float32)
-        features.append(
-            torch.from_numpy(centres[pids] * (pids > 0)[:, None] + np.float32(NOISE[kind]) * noise)
-        )
+        features.append(torch.from_numpy(centres[pids] * (pids > 0)[:, None] + np.float32(NOISE[kind]) * noise))
     camids = random.integers(0, CAMERAS, queries), random.integers(0, CAMERAS, gallery)
     return features[0], features[1], (qp, gp, *camids)
 
@@ -68,9 +64,7 @@ def market_distances(kind: str) -> tuple[np.ndarray, Ids]:
 
 def engine(protocol: str, **options: int) -> Callable[..., RankingResult]:
     def run(distances: np.ndarray, *ids: np.ndarray) -> RankingResult:
-        return evaluate_distances(
-            distances, *ids, protocol=protocol, max_rank=MAX_RANK, distractor_pid=0, **options
-        )
+        return evaluate_distances(distances, *ids, protocol=protocol, max_rank=MAX_RANK, distractor_pid=0, **options)
 
     return run
 
@@ -95,16 +89,12 @@ def test_query_pictures(benchmark: BenchmarkFixture, tmp_path: Path, form: str) 
 
     def each_use() -> list[torch.Tensor]:
         # HR features, LR features, SR features, and both sides of the comparison
-        return [
-            x for degraded in (False, True, True, True, False) for x in plain_batches(source, rows, degraded)
-        ]
+        return [x for degraded in (False, True, True, True, False) for x in plain_batches(source, rows, degraded)]
 
     once = one_pass()
     plain = each_use()
     torch.testing.assert_close(torch.cat([x_h for x_h, _ in once]), torch.cat(plain[: len(once)]))
-    torch.testing.assert_close(
-        torch.cat([x_l for _, x_l in once]), torch.cat(plain[len(once) : 2 * len(once)])
-    )
+    torch.testing.assert_close(torch.cat([x_l for _, x_l in once]), torch.cat(plain[len(once) : 2 * len(once)]))
 
     def run() -> None:
         one_pass() if form == "one pass" else each_use()

@@ -32,8 +32,7 @@ def crops(size: tuple[int, int]) -> list[Image.Image]:
     rng = np.random.default_rng(0)
     height, width = size
     return [
-        Image.fromarray(rng.integers(0, 256, (8, 4, 3), dtype=np.uint8)).resize((width, height))
-        for _ in range(COUNT)
+        Image.fromarray(rng.integers(0, 256, (8, 4, 3), dtype=np.uint8)).resize((width, height)) for _ in range(COUNT)
     ]
 
 

@@ -32,9 +32,7 @@ def test_training_step(benchmark: BenchmarkFixture, size: str, form: str) -> Non
         synchronise(device)
 
     benchmark.group = f"training step, {size}"
-    benchmark.pedantic(
-        iteration, rounds=5 if size == "cpu-preset" or device.type == "cuda" else 2, warmup_rounds=1
-    )
+    benchmark.pedantic(iteration, rounds=5 if size == "cpu-preset" or device.type == "cuda" else 2, warmup_rounds=1)
     if benchmark.disabled:
         return
     benchmark.extra_info["img_per_s"] = round(batch_size / benchmark.stats.stats.median, 1)

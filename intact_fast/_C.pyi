@@ -9,9 +9,7 @@ class Gallery:
         absent: NDArray[np.bool_],
         alone: NDArray[np.bool_],
     ) -> None: ...
-    def count_matches(
-        self, query_pids: NDArray[np.int64], query_camids: NDArray[np.int64]
-    ) -> NDArray[np.int64]: ...
+    def count_matches(self, query_pids: NDArray[np.int64], query_camids: NDArray[np.int64]) -> NDArray[np.int64]: ...
     def multi_shot(
         self,
         distances: NDArray[np.float32],

@@ -72,9 +72,7 @@ def occupied(folder: Path, option: str) -> Iterator[None]:
     # a lock of the process, not of the open file, which forked loader processes would inherit
     with (folder / LOCK).open("w", encoding="utf-8") as file:
         if not _locked(file):
-            raise UserError(
-                f"{option}: another process works in {folder}; wait for it, or use another --name"
-            )
+            raise UserError(f"{option}: another process works in {folder}; wait for it, or use another --name")
         yield
 
 
@@ -141,7 +139,5 @@ def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
             "give another file"
         ) from error
     if not isinstance(state, dict):
-        raise UserError(
-            f"{option} {path}: holds a {type(state).__name__}, not a checkpoint; give another file"
-        )
+        raise UserError(f"{option} {path}: holds a {type(state).__name__}, not a checkpoint; give another file")
     return state

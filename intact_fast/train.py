@@ -23,9 +23,7 @@ DESCRIPTION = (
 )
 
 
-def main(
-    arguments: Sequence[str] | None = None, program: str = "torchrun --standalone -m intact_fast.train"
-) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = "torchrun --standalone -m intact_fast.train") -> int:
     """Run one training from the command line.
 
     Args:

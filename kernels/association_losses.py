@@ -64,9 +64,7 @@ def forward_triton(
     """Launch the forward pass, or leave a batch beyond the tile to PyTorch."""
     if len(x) > TILE_LIMIT:
         return forward_cpu(x, weight, gamma, beta, running_mean, running_var, target, training, eps)
-    parts, *rest = launch_forward(
-        x, weight, gamma, beta, running_mean, running_var, target, training, eps, False
-    )
+    parts, *rest = launch_forward(x, weight, gamma, beta, running_mean, running_var, target, training, eps, False)
     return (parts.sum(), *rest)  # type: ignore[return-value]
 
 
@@ -94,9 +92,7 @@ def backward_cpu(
     return *layer, grad_target
 
 
-def backward_triton(
-    grad: Tensor, target: Tensor, x: Tensor, *arguments: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def backward_triton(grad: Tensor, target: Tensor, x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Launch the backward pass, or leave a batch beyond the tile to PyTorch; arguments as `backward_cpu` takes them."""
     if len(x) > TILE_LIMIT:
         return backward_cpu(grad, target, x, *arguments)
@@ -182,9 +178,7 @@ _operator = register(
 )
 
 
-def linear_bn_mse(
-    x: Tensor, layer: LinearBN, target: Tensor, *, training: bool
-) -> tuple[Tensor, BatchStatistics]:
+def linear_bn_mse(x: Tensor, layer: LinearBN, target: Tensor, *, training: bool) -> tuple[Tensor, BatchStatistics]:
     """``mean((batch_norm(x @ weight.T) - target)²)`` with gradients to x, the layer and the target.
 
     Running statistics are left to the caller.
@@ -205,8 +199,7 @@ def linear_bn_mse(
     check_tensor("target", target, dims=2)
     if target.shape != (len(x), len(layer.weight)) or target.device != x.device:
         raise ValueError(
-            f"target must be {(len(x), len(layer.weight))} on {x.device}, "
-            f"not {tuple(target.shape)} on {target.device}"
+            f"target must be {(len(x), len(layer.weight))} on {x.device}, not {tuple(target.shape)} on {target.device}"
         )
     x, weight = as_under_autocast(x, layer.weight)
     vectors = (layer.gamma, layer.beta, layer.running_mean, layer.running_var)

@@ -256,9 +256,7 @@ def _backward_apply_kernel(
     bias = load_vector(bias_ptr, c, C, 0.0)
     grad = tl.load(grad_ptr + start + offsets, mask=inside, other=0.0).to(tl.float32)
     x = tl.load(x_ptr + start + offsets, mask=inside, other=0.0).to(tl.float32)
-    grad = _before_activation(
-        grad, x, saved_ptr, start, offsets, inside, mean, scale, weight, bias, slope, ACTIVATION
-    )
+    grad = _before_activation(grad, x, saved_ptr, start, offsets, inside, mean, scale, weight, bias, slope, ACTIVATION)
     if grad_y_ptr is not None:
         tl.store(grad_y_ptr + start + offsets, grad.to(grad_y_ptr.dtype.element_ty), mask=inside)
     if sums_ptr is not None:

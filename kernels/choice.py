@@ -53,9 +53,7 @@ def check_tensor(name: str, x: Tensor, *, dims: int, channels_last: bool = False
         raise ValueError(f"{name} is on {x.device}; the operators run on cuda and cpu")
     known = (*FLOATS, torch.float64) if x.device.type == "cpu" else FLOATS
     if x.dtype not in known:
-        raise TypeError(
-            f"{name} is {x.dtype}; on {x.device.type} the operators take {', '.join(map(str, known))}"
-        )
+        raise TypeError(f"{name} is {x.dtype}; on {x.device.type} the operators take {', '.join(map(str, known))}")
     if channels_last and not x.is_contiguous(memory_format=torch.channels_last):
         raise ValueError(
             f"{name} must be channels-last; convert it with .contiguous(memory_format=torch.channels_last)"

@@ -194,9 +194,7 @@ def check_layer(x: Tensor, layer: LinearBN, training: bool) -> None:
         check_vector(name, getattr(layer, name), (outputs,), x)
     if training and len(x) < 2:
         raise ValueError(f"x must hold more than 1 row in training, not {tuple(x.shape)}")
-    if (layer.running_mean is None) != (layer.running_var is None) or (
-        not training and layer.running_mean is None
-    ):
+    if (layer.running_mean is None) != (layer.running_var is None) or (not training and layer.running_mean is None):
         raise ValueError("running_mean and running_var belong together, and eval mode needs them")
 
 

@@ -177,9 +177,7 @@ def _products_kernel(
                     mask=(b[None, :] < B) & (n[:, None] < N),
                     other=0.0,
                 )
-                x = tl.load(
-                    x_ptr + b[:, None] * K + k[None, :], mask=(b[:, None] < B) & (k[None, :] < K), other=0.0
-                )
+                x = tl.load(x_ptr + b[:, None] * K + k[None, :], mask=(b[:, None] < B) & (k[None, :] < K), other=0.0)
                 total = tl.dot(grad, x.to(tl.float32), total, input_precision="ieee")
             tl.store(
                 grad_weight_ptr + n.to(tl.int64)[:, None] * K + k[None, :],

@@ -94,9 +94,7 @@ def layer_fakes(x: Tensor, weight: Tensor, training: bool) -> tuple[Tensor, Tens
     return z, mean, scale, variance
 
 
-def backward_fake(
-    x: Tensor, weight: Tensor, needs_x: bool, needs_weight: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def backward_fake(x: Tensor, weight: Tensor, needs_x: bool, needs_weight: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x and of the weight, and 2×N, of the right shape and type."""
     dtype = accumulation_type(x.dtype)
     return (

@@ -85,9 +85,7 @@ def _forward_kernel(
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     left = tl.minimum(pixels - begin, BP).to(tl.int32)
     inside = (p[:, None] < left) & (c4[None, :] < 4 * C)
-    x = tl.load(x_ptr + begin * 4 * C + (p[:, None] * (4 * C) + c4[None, :]), mask=inside, other=0.0).to(
-        tl.float32
-    )
+    x = tl.load(x_ptr + begin * 4 * C + (p[:, None] * (4 * C) + c4[None, :]), mask=inside, other=0.0).to(tl.float32)
     if bias_ptr is not None:
         x += tl.load(bias_ptr + c4, mask=c4 < 4 * C, other=0.0).to(tl.float32)[None, :]
     x = activated(x, _load_slope(slope_ptr, negative_slope, c4, C, ACTIVATION, ONE_SLOPE), ACTIVATION)

@@ -20,6 +20,4 @@ def update_running_statistics(running: list[Tensor], batch: list[Tensor], moment
         batch: As many of the same shapes.
         momentum: Weight of the batch.
     """
-    torch._foreach_lerp_(
-        running, [new.to(old.dtype) for old, new in zip(running, batch, strict=True)], momentum
-    )
+    torch._foreach_lerp_(running, [new.to(old.dtype) for old, new in zip(running, batch, strict=True)], momentum)

@@ -43,9 +43,7 @@ def vector(size: int, *, grad: bool = True) -> Tensor:
     return torch.randn(size).requires_grad_(grad)
 
 
-def pixel_shuffle_case(
-    shape: tuple[int, ...], activation: str, skip: bool, bias: bool = True, slopes: int = 0
-) -> Case:
+def pixel_shuffle_case(shape: tuple[int, ...], activation: str, skip: bool, bias: bool = True, slopes: int = 0) -> Case:
     n, c, h, w = shape
     inputs: Inputs = {
         "x": pictures(n, 4 * c, h, w),

@@ -19,9 +19,7 @@ def test_ends_silently_when_its_reader_has_gone(unbuffered: str) -> None:
     os.close(reader)
     command = [sys.executable, "-m", "intact_fast.cli", "experiments", "--list"]
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
-    done = subprocess.run(
-        command, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
-    )
+    done = subprocess.run(command, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
 

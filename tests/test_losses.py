@@ -20,9 +20,7 @@ def test_discriminator_loss_is_equation_one_negated() -> None:
 
 
 def test_discriminator_loss_does_not_overflow() -> None:
-    assert losses.discriminator_loss(torch.tensor([-200.0]), torch.tensor([200.0])).item() == pytest.approx(
-        400.0
-    )
+    assert losses.discriminator_loss(torch.tensor([-200.0]), torch.tensor([200.0])).item() == pytest.approx(400.0)
 
 
 def test_generator_loss_forms() -> None:

@@ -130,9 +130,7 @@ def _defaults(checkpoint: dict[str, Any], path: Path, arguments: list[str]) -> E
     return EvaluateOptions(checkpoint=path, data=data, evaluation=config.evaluation)
 
 
-def _check_split(
-    manifest: Manifest, checkpoint: dict[str, Any], options: EvaluateOptions, path: Path
-) -> None:
+def _check_split(manifest: Manifest, checkpoint: dict[str, Any], options: EvaluateOptions, path: Path) -> None:
     """Refuse to test on pictures that the checkpoint was trained on."""
     trained = config_of(checkpoint, path).data
     own = Manifest.load(manifest_beside(path)) if manifest_beside(path).is_file() else None

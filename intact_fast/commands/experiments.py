@@ -102,9 +102,7 @@ def _names(options: ExperimentOptions) -> list[str]:
     if options.jobs < 1:
         raise UserError(f"--jobs {options.jobs}: must be 1 or more")
     if options.jobs > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(
-            f"--jobs {options.jobs}: a group of torchrun runs one row at a time; leave out one of them"
-        )
+        raise UserError(f"--jobs {options.jobs}: a group of torchrun runs one row at a time; leave out one of them")
     if min(options.unseen, default=1) < 1:
         raise UserError(f"--unseen {options.unseen}: rates must be 1 or more")
     rows = [] if options.table is None else [recipe for _, recipe in TABLES[options.table].rows]
@@ -118,11 +116,7 @@ def _distinct(configs: Mapping[str, Config]) -> list[str]:
     """Leave out recipes that are others over again, as the preset has already what they add."""
     kept: list[str] = []
     for name, config in configs.items():
-        alike = [
-            other
-            for other in kept
-            if configs[other] == config and RECIPES[other].trains == RECIPES[name].trains
-        ]
+        alike = [other for other in kept if configs[other] == config and RECIPES[other].trains == RECIPES[name].trains]
         if alike:
             warn(f"{name} is {alike[0]} here, with the same settings; left out")
         kept += [] if alike else [name]
@@ -227,9 +221,7 @@ def _file_name(options: ExperimentOptions) -> str:
     return "recipes.md" if options.table is None else f"table{options.table}.md"
 
 
-def _write(
-    folder: Path, title: str, options: ExperimentOptions, base: Config, shown: Sequence[Summary]
-) -> None:
+def _write(folder: Path, title: str, options: ExperimentOptions, base: Config, shown: Sequence[Summary]) -> None:
     protocol = describe_protocol(base.evaluation)
     table = None if options.table is None else TABLES[options.table]
     notes = [

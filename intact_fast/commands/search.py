@@ -67,8 +67,7 @@ def _run(options: SearchOptions) -> int:
             advance(len(paths))
     if options.picture is not None:
         shown = {
-            path: [(options.gallery / name, f"{score:.2f}") for name, score in found]
-            for path, found in matches.items()
+            path: [(options.gallery / name, f"{score:.2f}") for name, score in found] for path, found in matches.items()
         }
         save_matches(shown, model, options.picture)
     _print(options, matches, update.computed, len(gallery.names), queries.others + pictures.others)
@@ -101,6 +100,4 @@ def _print(
         print(path)
         for rank, (name, score) in enumerate(found, start=1):
             print(f"{rank:>4}  {score:.3f}  {options.gallery / name}")
-    print(
-        f"{len(matches)} queries, {size} gallery pictures ({computed} of them new), {others} other files left out"
-    )
+    print(f"{len(matches)} queries, {size} gallery pictures ({computed} of them new), {others} other files left out")

@@ -126,11 +126,7 @@ def differences(old: Config, new: Config) -> list[str]:
     A file may be named by another path, and one below the folder of runs may have moved with it.
     """
     before, after = (_flat(_resolved(dataclasses.asdict(config))) for config in (old, new))
-    names = [
-        name
-        for name in before
-        if name not in _FREE and not _same(before[name], old.runs, after[name], new.runs)
-    ]
+    names = [name for name in before if name not in _FREE and not _same(before[name], old.runs, after[name], new.runs)]
     return [name for name in names if not name.startswith("evaluation.")]
 
 

@@ -25,9 +25,7 @@ FAST = replace(
     PAPER,
     preset="fast",
     generator=GeneratorConfig(skip="add", global_residual=True, ema_decay=0.97),
-    association=AssociationConfig(
-        feature="pool", scale="standardised", target="ema", dis_warmup=500, dis_gate="r2"
-    ),
+    association=AssociationConfig(feature="pool", scale="standardised", target="ema", dis_warmup=500, dis_gate="r2"),
     loss=LossConfig(lambda_dis=0.1),
     training=TrainingConfig(f_c_table=True),
 )
@@ -42,9 +40,7 @@ CPU = replace(
     data=replace(PAPER.data, height=96, width=48),
     generator=GeneratorConfig(widths=(16, 32, 64, 96), skip="add", global_residual=True),
     discriminator=DiscriminatorConfig(widths=(16, 32, 64, 128), hidden=256),
-    association=AssociationConfig(
-        feature="pool", scale="standardised", target="ema", dis_warmup=50, dis_gate="r2"
-    ),
+    association=AssociationConfig(feature="pool", scale="standardised", target="ema", dis_warmup=50, dis_gate="r2"),
     critic=CriticConfig(arch="osnet_x0_25", iterations=380, batch_size=32, lr=6e-3, pad=4),
     optimiser=OptimiserConfig(lr_generator=5e-4, lr_discriminator=1e-4),
     training=TrainingConfig(iterations=160, log_every=20, checkpoint_every=80, validate_every=80),

@@ -58,9 +58,7 @@ class Batch:
     view_on_host: NDArray[np.int64] | None = None
 
 
-def assemble(
-    x_h: Tensor, x_l: Tensor | None, plan: BatchPlan, labels: Sequence[int], device: torch.device
-) -> Batch:
+def assemble(x_h: Tensor, x_l: Tensor | None, plan: BatchPlan, labels: Sequence[int], device: torch.device) -> Batch:
     """Join pictures that are already on ``device`` with the rest of their plan."""
     label = np.array([labels[i] for i in plan.index], dtype=np.int64)
     view_on_host = 2 * plan.index + plan.flip

@@ -87,11 +87,7 @@ class Catalogue:
 
 
 def _size(pictures: int | None, identities: int) -> str:
-    return (
-        f"{identities:,} identities"
-        if pictures is None
-        else f"{pictures:,} pictures of {identities:,} identities"
-    )
+    return f"{identities:,} identities" if pictures is None else f"{pictures:,} pictures of {identities:,} identities"
 
 
 def find_layout(root: Path, candidates: Iterable[str], needed: Iterable[str], dataset: str) -> Path:
@@ -109,9 +105,7 @@ def find_layout(root: Path, candidates: Iterable[str], needed: Iterable[str], da
         if all((folder / name).is_dir() for name in needed):
             return folder
     places = ", ".join(str(root / candidate) for candidate in candidates)
-    raise UserError(
-        f"--data.root {root}: no {dataset} here; looked for the folders {', '.join(needed)} in {places}"
-    )
+    raise UserError(f"--data.root {root}: no {dataset} here; looked for the folders {', '.join(needed)} in {places}")
 
 
 def list_pictures(folder: Path, recursive: bool = False) -> list[Path]:

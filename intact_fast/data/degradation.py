@@ -123,9 +123,7 @@ def _statistics(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     One for each element, because broadcasting over three innermost values is half again as slow; kept, because bringing
     them to a GPU waits for all that it has to do.
     """
-    mean, std = (
-        torch.tensor(v, dtype=torch.float32).repeat(width).to(device) for v in (IMAGENET_MEAN, IMAGENET_STD)
-    )
+    mean, std = (torch.tensor(v, dtype=torch.float32).repeat(width).to(device) for v in (IMAGENET_MEAN, IMAGENET_STD))
     return mean, std
 
 

@@ -88,9 +88,7 @@ def build_loader(
     form = PictureForm((config.height, config.width), config.kernel, config.jpeg_quality, pad, with_lr)
     common = {"paths": paths, "labels": labels, "form": form, "device": device, "prefetch": config.prefetch}
     if config.cache_mib > 0 and backend != "dali":
-        raise UserError(
-            f"--data.cache-mib {config.cache_mib}: only --data.backend dali keeps decoded pictures"
-        )
+        raise UserError(f"--data.cache-mib {config.cache_mib}: only --data.backend dali keeps decoded pictures")
     if backend == "pillow":
         return TrainLoader(backend, schedule, partial(pillow_batches, workers=config.threads, **common))
     from intact_fast.data.dali_loader import dali_batches

@@ -127,9 +127,7 @@ class Manifest:
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"manifest {path}: not a split manifest ({error}); build it again") from error
         if written_format != FORMAT:
-            raise UserError(
-                f"manifest {path}: format {written_format}, this version reads {FORMAT}; build it again"
-            )
+            raise UserError(f"manifest {path}: format {written_format}, this version reads {FORMAT}; build it again")
         if written_hash != manifest.hash:
             raise UserError(
                 f"manifest {path}: its hash does not match its rows, so it was changed after it was written; "

@@ -206,9 +206,7 @@ class _Canvas:
         left, top = (math.floor(min(values)) for values in zip(*pixels, strict=True))
         right, bottom = (math.ceil(max(values)) + 1 for values in zip(*pixels, strict=True))
         ((x, y),) = self.pixels([origin])
-        layer = _pattern(
-            (right - left, bottom - top), pattern, pitch * self.scale, colours, (x - left, y - top)
-        )
+        layer = _pattern((right - left, bottom - top), pattern, pitch * self.scale, colours, (x - left, y - top))
         mask = Image.new("1", layer.size)
         ImageDraw.Draw(mask).polygon([(px - left, py - top) for px, py in pixels], fill=1)
         self.image.paste(layer, (left, top), mask)

@@ -43,9 +43,7 @@ class BatchPlan(EpochPlan):
     next_position: Position
 
 
-def epoch_plan(
-    num_images: int, *, seed: int, epoch: int, factors: Sequence[int], flip: bool, pad: int
-) -> EpochPlan:
+def epoch_plan(num_images: int, *, seed: int, epoch: int, factors: Sequence[int], flip: bool, pad: int) -> EpochPlan:
     """Draw one epoch.
 
     Order, rates, flips and shifts have random streams of their own: switching one off leaves the others

@@ -51,9 +51,7 @@ def splits_at_random(config: DataConfig) -> bool:
     return config.dataset in ("viper", "caviar")
 
 
-def obtain_manifest(
-    config: DataConfig, progress: Progress = silent, warn: Callable[[str], None] = unheard
-) -> Manifest:
+def obtain_manifest(config: DataConfig, progress: Progress = silent, warn: Callable[[str], None] = unheard) -> Manifest:
     """Load ``config.manifest``, or build a manifest from ``config.root``.
 
     Args:
@@ -146,9 +144,7 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
     require_identities(manifest.split("train"), "training")
     require_identities(manifest.split("gallery"), "gallery")
     if not manifest.split("query"):
-        raise UserError(
-            f"--data.root {config.root}: no query picture; test identities need pictures of two cameras"
-        )
+        raise UserError(f"--data.root {config.root}: no query picture; test identities need pictures of two cameras")
     return manifest
 
 
@@ -210,9 +206,7 @@ def _validation_pids(catalogue: Catalogue, train_pids: set[int], config: DataCon
     return set(rng.permutation(usable)[:count].tolist())
 
 
-def _validation_queries(
-    catalogue: Catalogue, val_pids: set[int], camera_of: _CameraOf, seed: int
-) -> set[str]:
+def _validation_queries(catalogue: Catalogue, val_pids: set[int], camera_of: _CameraOf, seed: int) -> set[str]:
     pictures = [p for p in catalogue.pictures if p.pid in val_pids and p.subset in ("train", "all")]
     of_lr_camera = {p.path for p in pictures if p.camera == camera_of(p.pid)}
     if of_lr_camera:

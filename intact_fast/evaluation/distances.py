@@ -97,9 +97,7 @@ def distance_blocks(
     query = check_features("query_features", query_features)
     gallery = check_features("gallery_features", gallery_features)
     if query.shape[1] != gallery.shape[1]:
-        raise ValueError(
-            f"gallery_features has {gallery.shape[1]} values per row, query_features {query.shape[1]}"
-        )
+        raise ValueError(f"gallery_features has {gallery.shape[1]} values per row, query_features {query.shape[1]}")
     if query.device != gallery.device:
         raise ValueError(f"gallery_features is on {gallery.device}, query_features on {query.device}")
     fitting = max(1, _BLOCK_BYTES // (4 * len(gallery)))
@@ -118,9 +116,7 @@ def _blocks(query: Tensor, gallery: Tensor, metric: Metric, block: int) -> Itera
         distances = torch.empty(len(some), len(gallery), device=gallery.device)
         for column in range(0, len(gallery), _COLUMNS):
             columns = slice(column, column + _COLUMNS)
-            distances[:, columns] = _distances(
-                some, gallery[columns].double(), square_of_gallery[columns], metric
-            )
+            distances[:, columns] = _distances(some, gallery[columns].double(), square_of_gallery[columns], metric)
         if len(repeated):
             distances[:, repeated] = distances[:, first[repeated]]
         yield rows, distances.cpu().numpy()
@@ -133,9 +129,7 @@ def _distances(query: Tensor, gallery: Tensor, square_of_gallery: Tensor, metric
         squares = torch.addmm(square_of_gallery, query, gallery.T, alpha=-2).add_(square_of_query)
         # Where the distance is that small both squared norms are the query's.
         return squares.masked_fill_(squares <= 2 * unresolved * square_of_query, 0).sqrt_()
-    inverse_norms = [
-        square.rsqrt().masked_fill_(square == 0, 0) for square in (square_of_query, square_of_gallery)
-    ]
+    inverse_norms = [square.rsqrt().masked_fill_(square == 0, 0) for square in (square_of_query, square_of_gallery)]
     distances = (query * -inverse_norms[0]) @ (gallery.T * inverse_norms[1])
     distances.add_(1)
     return distances.masked_fill_(distances <= unresolved, 0)

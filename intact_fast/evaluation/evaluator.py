@@ -202,9 +202,7 @@ def features_of_critic(
     gallery_features = extract_features(source, gallery, "hr", peers, "gallery")
     if _natively_low(queries):
         return SharedFeatures(gallery_features, {})
-    return SharedFeatures(
-        gallery_features, {"hr": extract_features(source, queries, "hr", peers, "HR queries")}
-    )
+    return SharedFeatures(gallery_features, {"hr": extract_features(source, queries, "hr", peers, "HR queries")})
 
 
 def _test_rows(manifest: Manifest, validation: bool = False) -> tuple[list[Row], list[Row]]:
@@ -212,9 +210,7 @@ def _test_rows(manifest: Manifest, validation: bool = False) -> tuple[list[Row],
     queries = manifest.split("val_query" if validation else "query")
     gallery = manifest.split("val_gallery" if validation else "gallery")
     if not queries or not gallery:
-        raise UserError(
-            "the manifest has no query or no gallery picture; check --data.lr-camera and --data.manifest"
-        )
+        raise UserError("the manifest has no query or no gallery picture; check --data.lr-camera and --data.manifest")
     return queries, gallery
 
 

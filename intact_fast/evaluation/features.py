@@ -106,9 +106,7 @@ def measure_queries(
             if "sr" in shown:
                 pictures["sr"] = source.model.generate(pictures["lr"])
                 if pictures["sr"].isnan().any():
-                    raise UserError(
-                        "G gives NaN: its training has diverged; try a lower --optimiser.lr-generator"
-                    )
+                    raise UserError("G gives NaN: its training has diverged; try a lower --optimiser.lr-generator")
             features = {view: source.model.embed(pictures[view]).float().cpu() for view in views}
             found.append((features, _compared(pictures, qualities, chunk)))
         return found

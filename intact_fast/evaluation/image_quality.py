@@ -27,8 +27,7 @@ def to_uint8(normalised: Tensor) -> Tensor:
     """
     if normalised.ndim != 4 or normalised.shape[1] != 3 or not normalised.is_floating_point():
         raise ValueError(
-            "normalised must be N×3×H×W floating point, "
-            f"not {normalised.dtype} of shape {tuple(normalised.shape)}"
+            f"normalised must be N×3×H×W floating point, not {normalised.dtype} of shape {tuple(normalised.shape)}"
         )
     if normalised.isnan().any():
         raise ValueError("normalised holds NaN")

@@ -269,9 +269,7 @@ class _Scoring:
         self.single_shot_gallery = gallery_without(junk if distractors == "keep" else junk | distractor)
         self.valid = self.gallery.count_matches(query_pids, query_camids) > 0
         if not self.valid.any():
-            raise ValueError(
-                "query_pids: no query has a picture of its pid from another camera in the gallery"
-            )
+            raise ValueError("query_pids: no query has a picture of its pid from another camera in the gallery")
 
     def score(self, blocks: Iterable[tuple[slice, np.ndarray]]) -> RankingResult:
         cmc = np.empty((len(self.valid), self.max_rank))

@@ -41,9 +41,7 @@ RECIPES: dict[str, Recipe] = {
     "mse+id+gan": Recipe("MSE, identity and GAN (Eq. 4)", _NO_ASSOCIATION),
     "intact": Recipe("MSE, identity, GAN and association, from f_c to f_d, with the bridge", _R_TO_D),
     "d-to-r": Recipe("association from f_d to f_c (Fig. 5 b)", {**_R_TO_D, "association.form": "d-to-r"}),
-    "common-space": Recipe(
-        "f_c and f_d in a common space (Fig. 5 a)", {**_R_TO_D, "association.form": "common-space"}
-    ),
+    "common-space": Recipe("f_c and f_d in a common space (Fig. 5 a)", {**_R_TO_D, "association.form": "common-space"}),
     "no-bridge": Recipe("association without L_e (Fig. 5 d)", {**_R_TO_D, "association.bridge": False}),
     "feature-matching": Recipe(
         "control: L_dis with the running mean of f_d(x_h) in place of φ(f_c), weighted as in intact",
@@ -64,9 +62,7 @@ RECIPES: dict[str, Recipe] = {
         {**_R_TO_D, "generator.skip": "none", "generator.global_residual": False},
     ),
     "intact+average": Recipe("an averaged G is evaluated", {**_R_TO_D, "generator.ema_decay": 0.97}),
-    "intact+crop": Recipe(
-        "pad-and-crop by 4 pixels", {**_R_TO_D, "data.pad": 4, "training.f_c_table": False}
-    ),
+    "intact+crop": Recipe("pad-and-crop by 4 pixels", {**_R_TO_D, "data.pad": 4, "training.f_c_table": False}),
     "intact+gallery": Recipe(
         "gallery pictures that are natively low-resolution pass through G, too",
         {**_R_TO_D, "evaluation.gallery": "auto"},

@@ -101,8 +101,4 @@ class History:
     def health(self) -> dict[str, float]:
         """The last figures that tell how association and D were."""
         wanted = ("association/", "validation/r2", "discriminator/", "cosine/", "loss/dis_")
-        return {
-            name: list(values.values())[-1]
-            for name, values in self._metrics.items()
-            if name.startswith(wanted)
-        }
+        return {name: list(values.values())[-1] for name, values in self._metrics.items() if name.startswith(wanted)}

@@ -189,8 +189,7 @@ def _upper(rows: Sequence[Summary]) -> str:
         shared = [
             row
             for row in rows
-            if RECIPES[row.recipe].trains != "critic"
-            and "evaluation.gallery" not in RECIPES[row.recipe].changes
+            if RECIPES[row.recipe].trains != "critic" and "evaluation.gallery" not in RECIPES[row.recipe].changes
         ]
         values = {r.seed: r.upper[name] for row in shared for r in row.results if name in r.upper}
         if values:
@@ -250,17 +249,9 @@ def _gains(rows: Sequence[Summary]) -> str:
 def reached(row: Summary, rows: Sequence[Summary]) -> dict[int, int | None]:
     """By seed, the first validated iteration at which a row is as good as ``mse+id+gan`` in the end; None if never."""
     baseline = {
-        r.seed: r.curve[-1][1]
-        for other in rows
-        if other.recipe == "mse+id+gan"
-        for r in other.results
-        if r.curve
+        r.seed: r.curve[-1][1] for other in rows if other.recipe == "mse+id+gan" for r in other.results if r.curve
     }
-    return {
-        r.seed: iterations_to_reach(r, baseline[r.seed])
-        for r in row.results
-        if r.curve and r.seed in baseline
-    }
+    return {r.seed: iterations_to_reach(r, baseline[r.seed]) for r in row.results if r.curve and r.seed in baseline}
 
 
 def _training_table(rows: Sequence[Summary]) -> str:
@@ -281,10 +272,7 @@ def _training_table(rows: Sequence[Summary]) -> str:
         last = [r.curve[-1][1] for r in row.results if r.curve]
         health = [r.health for r in row.results if "validation/r2" in r.health]
         r2 = (
-            " / ".join(
-                f"{np.mean([h[name] for h in health]):.2f}"
-                for name in ("validation/r2", "validation/r2_ridge")
-            )
+            " / ".join(f"{np.mean([h[name] for h in health]):.2f}" for name in ("validation/r2", "validation/r2_ridge"))
             if health
             else "–"
         )

@@ -60,9 +60,7 @@ class Common:
             try:
                 known = json.loads(self._path.read_text(encoding="utf-8"))
             except ValueError as error:
-                raise UserError(
-                    f"{self._path}: broken ({error}); remove it, or use another --name"
-                ) from error
+                raise UserError(f"{self._path}: broken ({error}); remove it, or use another --name") from error
         if name not in known:
             known[name] = value
             with write_atomically(self._path) as temporary:

@@ -246,9 +246,7 @@ class Rows:
             if not path.is_file():
                 manifest.save(path)
             elif Manifest.load(path).hash != manifest.hash:
-                raise UserError(
-                    f"--name {self._base.name}: {path} is another split than now; use another --name"
-                )
+                raise UserError(f"--name {self._base.name}: {path} is another split than now; use another --name")
             return manifest
 
         self._manifests[seed] = self._process.on_main(obtain)
@@ -308,10 +306,7 @@ class Rows:
             ranking.rank1_per_query.tolist(),
             [row.r or 0 for row in rows],
             [row.pid for row in rows],
-            {
-                str(r): self._at(r, evaluation, model, manifest, config, view)
-                for r in self._unseen_of(manifest)
-            },
+            {str(r): self._at(r, evaluation, model, manifest, config, view) for r in self._unseen_of(manifest)},
             history.curve(),
             self._step_ms(history, config),
             history.health(),

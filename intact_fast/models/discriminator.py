@@ -67,8 +67,7 @@ class Discriminator(nn.Module):
         self.head = head
         channels = [3, *(width for width in widths for _ in range(2))]
         self.convs = nn.ModuleList(
-            _ConvBNLeaky(a, b, stride=1 + i % 2, norm=i > 0)
-            for i, (a, b) in enumerate(itertools.pairwise(channels))
+            _ConvBNLeaky(a, b, stride=1 + i % 2, norm=i > 0) for i, (a, b) in enumerate(itertools.pairwise(channels))
         )
         features = widths[-1]
         if head == "flatten":

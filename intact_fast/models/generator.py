@@ -92,15 +92,11 @@ class Generator(nn.Module):
         self.global_residual = global_residual
         self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
         inputs = [widths[0], *widths[:-1]]
-        self.encoder = nn.ModuleList(
-            _group(a, b, blocks_per_group) for a, b in zip(inputs, widths, strict=True)
-        )
+        self.encoder = nn.ModuleList(_group(a, b, blocks_per_group) for a, b in zip(inputs, widths, strict=True))
         self.pool = nn.MaxPool2d(2)
         mirrored = list(reversed(widths))
         inputs = [mirrored[0], *mirrored[:-1]]
-        self.decoder = nn.ModuleList(
-            _group(a, b, blocks_per_group) for a, b in zip(inputs, mirrored, strict=True)
-        )
+        self.decoder = nn.ModuleList(_group(a, b, blocks_per_group) for a, b in zip(inputs, mirrored, strict=True))
         self.up = nn.ModuleList(PixelShuffleUp(width) for width in mirrored)
         self.tail = nn.Conv2d(widths[0], 3, 3, padding=1)
         if global_residual:

@@ -127,9 +127,7 @@ class OSNet(nn.Module):
         self.conv3 = _stage(widths[1], widths[2], reduce=True)
         self.conv4 = _stage(widths[2], widths[3], reduce=False)
         self.conv5 = ConvBN(widths[3], widths[3], 1)
-        self.fc = nn.Sequential(
-            nn.Linear(widths[3], FEATURE_DIM), nn.BatchNorm1d(FEATURE_DIM), nn.ReLU(inplace=True)
-        )
+        self.fc = nn.Sequential(nn.Linear(widths[3], FEATURE_DIM), nn.BatchNorm1d(FEATURE_DIM), nn.ReLU(inplace=True))
         self.classifier = nn.Linear(FEATURE_DIM, num_classes)
         self.apply(_initialise)
 

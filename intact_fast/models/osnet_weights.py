@@ -54,9 +54,7 @@ def osnet_state(path: Path, option: str) -> StoredOSNet:
     state = {key.removeprefix("module."): value for key, value in state.items()}
     arch = arch_of(state)
     if arch is None or CLASSIFIER + "weight" not in state:
-        raise UserError(
-            f"{option} {path}: not an OSNet checkpoint; give one of torchreid's or of this project's"
-        )
+        raise UserError(f"{option} {path}: not an OSNet checkpoint; give one of torchreid's or of this project's")
     enlarge = checkpoint.get("enlarge")
     return StoredOSNet(arch, state, enlarge if isinstance(enlarge, int) else None)
 
@@ -76,11 +74,7 @@ def load_osnet(
     try:
         result = critic.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise UserError(
-            f"{option} {path}: tensors of another shape than {type(critic).__name__}'s"
-        ) from error
+        raise UserError(f"{option} {path}: tensors of another shape than {type(critic).__name__}'s") from error
     wrong = [*(set(result.missing_keys) - missing_allowed), *result.unexpected_keys]
     if wrong:
-        raise UserError(
-            f"{option} {path}: {len(wrong)} parameters do not fit OSNet, for one {sorted(wrong)[0]}"
-        )
+        raise UserError(f"{option} {path}: {len(wrong)} parameters do not fit OSNet, for one {sorted(wrong)[0]}")

@@ -82,9 +82,7 @@ def write_report(
     for section in sections:
         picture = f"![{section.title}]({_relative(section.picture, folder)})"
         body += [f"## {section.title}", picture, section.text]
-    links = (
-        f"- {name}: [`{_relative(path, folder)}`]({_relative(path, folder)})" for name, path in files.items()
-    )
+    links = (f"- {name}: [`{_relative(path, folder)}`]({_relative(path, folder)})" for name, path in files.items())
     body += ["## Files", "\n".join(links)]
     report = folder / "report.md"
     _write(report, "\n\n".join(part for part in body if part))

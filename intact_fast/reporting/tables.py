@@ -73,9 +73,7 @@ def describe_protocol(config: EvaluationConfig) -> str:
 def rich_table(evaluation: Evaluation) -> Table:
     """The table for the terminal."""
     plain = figures(evaluation)
-    table = Table(
-        title=f"{plain['dataset']}: {plain['queries']} queries, {plain['gallery']} gallery pictures"
-    )
+    table = Table(title=f"{plain['dataset']}: {plain['queries']} queries, {plain['gallery']} gallery pictures")
     table.add_column("", no_wrap=True)
     for column in COLUMNS:
         table.add_column(column, justify="right")

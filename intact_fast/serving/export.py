@@ -55,9 +55,7 @@ class ServingGraph(nn.Module):
             raise ValueError("the query's graph needs a generator, and this SRReID has none")
         # a folded model's networks have nothing left to fold
         self.critic = folded(model.critic).float().cpu()
-        self.generator = (
-            folded(model.generator).float().cpu() if side == "query" and model.generator else None
-        )
+        self.generator = folded(model.generator).float().cpu() if side == "query" and model.generator else None
         # embedding needs no classifier, and a file would carry it
         self.critic.classifier = nn.Identity()
         self.normalize = model.normalize
@@ -196,6 +194,4 @@ def require(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise UserError(
-            f"--format onnx: {package} is not installed; run pip install 'intact_fast[export]'"
-        ) from error
+        raise UserError(f"--format onnx: {package} is not installed; run pip install 'intact_fast[export]'") from error

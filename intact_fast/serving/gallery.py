@@ -122,9 +122,7 @@ class Gallery:
                     raise UserError(f"--index {file}: not an index of ours; give another name")
                 self.features, self._stamps = stored.get_tensor("features"), stored.get_tensor("stamps")
         except (SafetensorError, OSError) as error:
-            raise UserError(
-                f"--index {file}: not an index of ours, or a broken one; give another name"
-            ) from error
+            raise UserError(f"--index {file}: not an index of ours, or a broken one; give another name") from error
         header = json.loads(text)
         if header["folder"] != str(self.folder.resolve()):
             raise UserError(f"--index {file}: of the folder {header['folder']}; give another name")
@@ -155,11 +153,7 @@ class Gallery:
         wanted = {str(path.relative_to(self.folder)): path for path in pictures}
         stamps = {name: stamp(path) for name, path in wanted.items()}
         known = {name: i for i, name in enumerate(self.names)}
-        kept = [
-            name
-            for name in wanted
-            if name in known and tuple(self._stamps[known[name]].tolist()) == stamps[name]
-        ]
+        kept = [name for name in wanted if name in known and tuple(self._stamps[known[name]].tolist()) == stamps[name]]
         dropped = len(self.names) - len(kept)
         rows = torch.tensor([known[name] for name in kept], dtype=torch.int64)
         self.features = self.features[rows] if kept else torch.empty(0, model.feature_dim)

@@ -58,9 +58,7 @@ def host_image(picture: Picture) -> Image.Image:
         return upright if upright.mode == "RGB" else to_rgb(upright)
     if isinstance(picture, np.ndarray):
         return Image.fromarray(_rgb_array(picture))
-    raise ValueError(
-        f"a picture is a path, a PIL image, an array or a tensor, this is a {type(picture).__name__}"
-    )
+    raise ValueError(f"a picture is a path, a PIL image, an array or a tensor, this is a {type(picture).__name__}")
 
 
 def _rgb_array(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -144,7 +142,5 @@ def _check_values(x: Tensor, normalised: bool) -> None:
 
 def unnormalised(prepared: Tensor) -> Tensor:
     """Undo the normalisation: N×3×H×W from 0 to 1."""
-    mean, std = (
-        torch.tensor(v, device=prepared.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD)
-    )
+    mean, std = (torch.tensor(v, device=prepared.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     return (prepared * std + mean).clamp(0, 1)

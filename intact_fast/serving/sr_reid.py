@@ -108,9 +108,7 @@ class SRReID(nn.Module):
         self.to(memory_format=torch.channels_last).eval()
 
     @classmethod
-    def from_pretrained(
-        cls, path: str | Path, device: str | torch.device = "cpu", **options: object
-    ) -> SRReID:
+    def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu", **options: object) -> SRReID:
         """Load a file that a training or `save_pretrained` wrote.
 
         Args:

@@ -34,9 +34,7 @@ class HeldOutAssociation:
         held_out: Gives batches of HR pictures of held-out identities.
     """
 
-    def __init__(
-        self, train: Callable[[], Iterator[Tensor]], held_out: Callable[[], Iterator[Tensor]]
-    ) -> None:
+    def __init__(self, train: Callable[[], Iterator[Tensor]], held_out: Callable[[], Iterator[Tensor]]) -> None:
         self._sets = {"train": train, "held_out": held_out}
         self._f_c: dict[str, Tensor] = {}
 

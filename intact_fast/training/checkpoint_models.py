@@ -30,9 +30,7 @@ def read_training_checkpoint(path: Path) -> dict[str, Any]:
     """
     checkpoint = read_checkpoint(path, "--checkpoint")
     if "networks" not in checkpoint.get("state", {}) or "config" not in checkpoint:
-        raise UserError(
-            f"--checkpoint {path}: not a checkpoint of the alternating training; a critic goes to --critic"
-        )
+        raise UserError(f"--checkpoint {path}: not a checkpoint of the alternating training; a critic goes to --critic")
     return checkpoint
 
 
@@ -79,9 +77,7 @@ def model_of_checkpoint(
         critic.load_state_dict(states["critic"])
         generator.load_state_dict(states[serving])
     except RuntimeError as error:
-        raise UserError(
-            f"--checkpoint {path}: its networks do not fit its own configuration; give another"
-        ) from error
+        raise UserError(f"--checkpoint {path}: its networks do not fit its own configuration; give another") from error
     return SRReID(critic, generator, size, kernel or data.kernel, lr_height=lr_height)
 
 

@@ -64,13 +64,9 @@ class CollapseAlarm:
             figures: By the names that the training step records them under.
         """
         found = []
-        bad = [
-            name for name, value in figures.items() if name.startswith("loss/") and not math.isfinite(value)
-        ]
+        bad = [name for name, value in figures.items() if name.startswith("loss/") and not math.isfinite(value)]
         if bad:
-            found.append(
-                f"{bad[0]} is not a number: lower the learning rates, or use --training.precision fp32"
-            )
+            found.append(f"{bad[0]} is not a number: lower the learning rates, or use --training.precision fp32")
         if figures.get("generator/variety", 1.0) < _LOST:
             found.append("G gives nearly the same picture for every input (generator/variety below 0.1)")
         if figures.get("association/std_f_e", 1.0) < _LOST:

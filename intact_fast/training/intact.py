@@ -38,9 +38,7 @@ def computes_bfloat16(device: torch.device) -> bool:
 
 def compiles(training: TrainingConfig, device: torch.device) -> bool:
     """Resolve ``training.compile``: on CUDA unless told otherwise, or batch statistics are synchronised."""
-    return training.compile == "on" or (
-        training.compile == "auto" and device.type == "cuda" and not training.sync_bn
-    )
+    return training.compile == "on" or (training.compile == "auto" and device.type == "cuda" and not training.sync_bn)
 
 
 def replays(training: TrainingConfig, process: Process) -> bool:
@@ -78,19 +76,13 @@ def _check(config: Config, process: Process) -> None:
     ):
         raise UserError("--training.form naive is the plain float32 reference for one process; use shared")
     if training.sync_bn and device != "cuda":
-        raise UserError(
-            f"--training.sync-bn: PyTorch has it on GPUs only, training runs on the {device}; leave it out"
-        )
+        raise UserError(f"--training.sync-bn: PyTorch has it on GPUs only, training runs on the {device}; leave it out")
     if training.sync_bn and training.compile == "on":
         raise UserError("--training.sync-bn is no part of a compiled graph; use --training.compile off")
     if training.cuda_graph == "on" and device != "cuda":
-        raise UserError(
-            f"--training.cuda-graph on: it needs a GPU, training runs on the {device}; leave it out"
-        )
+        raise UserError(f"--training.cuda-graph on: it needs a GPU, training runs on the {device}; leave it out")
     if training.cuda_graph == "on" and process.world_size > 1:
-        raise UserError(
-            f"--training.cuda-graph on captures one process, there are {process.world_size}; leave it out"
-        )
+        raise UserError(f"--training.cuda-graph on captures one process, there are {process.world_size}; leave it out")
 
 
 class IntactTask:
@@ -149,23 +141,17 @@ class IntactTask:
         if self._graphed:
             parts.append("CUDA graphs")
         else:
-            reason = (
-                "--training.cuda-graph off" if training.cuda_graph == "off" else "one process on a GPU alone"
-            )
+            reason = "--training.cuda-graph off" if training.cuda_graph == "off" else "one process on a GPU alone"
             parts.append(f"no CUDA graphs ({reason})")
         if training.sync_bn:
             alone = self._world_size == 1
             parts.append("no SyncBN (one process)" if alone else "SyncBN (its layers are not fused)")
         if self._kernels == "triton":
-            parts.append(
-                "fused operators" + ("" if device.type == "cuda" else " (their PyTorch form, on a CPU)")
-            )
+            parts.append("fused operators" + ("" if device.type == "cuda" else " (their PyTorch form, on a CPU)"))
         elif self._kernels == "auto":
             parts.append(f"fused operators {', '.join(sorted(FASTER))}")
         else:
-            reason = (
-                "faster in CUDA graphs alone" if training.kernels == "auto" else "--training.kernels torch"
-            )
+            reason = "faster in CUDA graphs alone" if training.kernels == "auto" else "--training.kernels torch"
             parts.append(f"no fused operators ({reason})")
         if training.f_c_table:
             parts.append("table of f_c")
@@ -194,11 +180,7 @@ class IntactTask:
         for name, mine in self.networks.critic.state_dict().items():
             theirs = networks.get(f"critic.{name}")
             # another architecture is told by loading it
-            if (
-                theirs is not None
-                and mine.shape == theirs.shape
-                and not torch.equal(mine.cpu(), theirs.cpu())
-            ):
+            if theirs is not None and mine.shape == theirs.shape and not torch.equal(mine.cpu(), theirs.cpu()):
                 given = self._config.critic.checkpoint
                 file = "the run's critic.pt" if given is None else f"--critic.checkpoint {given}"
                 raise UserError(

@@ -97,9 +97,7 @@ def run_task(
         with monitor.paused():
             ranks = process.gather(_rank_state(task, process))
             if process.is_main:
-                store.save(
-                    _checkpoint(task, iteration, position, best, ranks, process, fingerprint), iteration
-                )
+                store.save(_checkpoint(task, iteration, position, best, ranks, process, fingerprint), iteration)
 
     averages = RecordAverage()
     monitor.begin_task(task.name, task.iterations, iteration)
@@ -118,9 +116,7 @@ def run_task(
             if validate is not None and (last or _due(iteration, cadence.validate)):
                 try:
                     with monitor.paused():
-                        best = _validate(
-                            task, validate, store, process, monitor, iteration, best, fingerprint
-                        )
+                        best = _validate(task, validate, store, process, monitor, iteration, best, fingerprint)
                 except UserError:
                     save()
                     raise

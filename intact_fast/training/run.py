@@ -178,9 +178,7 @@ class Run:
             pad=pad,
         )
         identities = len({row.pid for row in rows})
-        self.monitor.say(
-            f"{name}: {len(rows)} training pictures of {identities} identities, read by {loader.backend}"
-        )
+        self.monitor.say(f"{name}: {len(rows)} training pictures of {identities} identities, read by {loader.backend}")
         return loader
 
     def _obtain_critic(self, fingerprint: Fingerprint) -> OSNet:
@@ -314,9 +312,7 @@ class Run:
             source = self._source(model)
             natively_hr = [row for row in self.manifest.split("val_query") if row.r is not None]
             held_out = [*natively_hr, *self.manifest.split("val_gallery")]
-            train, held_out = (
-                spread(rows, _ASSOCIATION_PICTURES) for rows in (self._training_rows(), held_out)
-            )
+            train, held_out = (spread(rows, _ASSOCIATION_PICTURES) for rows in (self._training_rows(), held_out))
             self._held_out = HeldOutAssociation(
                 lambda: source.batches(train, degraded=False),
                 lambda: source.batches(held_out, degraded=False),
@@ -367,9 +363,7 @@ def _check_claim(folder: Path, config: Config) -> None:
     path = folder / "config.yaml"
     if not path.is_file():
         if folder.exists() and not (folder.is_dir() and all(map(is_leftover, folder.iterdir()))):
-            raise UserError(
-                f"--name {config.name}: {folder} exists and is no run of ours; use another --name"
-            )
+            raise UserError(f"--name {config.name}: {folder} exists and is no run of ours; use another --name")
         return
     if not _has_trained(folder):
         return

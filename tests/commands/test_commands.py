@@ -27,9 +27,7 @@ def trained(tiny_config: Config, picture_folder: Callable[..., Path]) -> tuple[C
     return config, checkpoint
 
 
-def test_evaluate_repeats_the_runs_table(
-    trained: tuple[Config, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_repeats_the_runs_table(trained: tuple[Config, Path], capsys: pytest.CaptureFixture[str]) -> None:
     config, checkpoint = trained
     capsys.readouterr()
     assert main(["evaluate", "--checkpoint", str(checkpoint), "--json"]) == 0
@@ -72,9 +70,7 @@ def test_evaluate_refuses_a_split_that_tests_on_training_pictures(
     _, checkpoint = trained
     command = ["evaluate", "--checkpoint", str(checkpoint), "--data.split-seed", "5"]
     assert main(command) == 2
-    assert (
-        "may test on its training pictures; give the run's own by --data.manifest" in capsys.readouterr().err
-    )
+    assert "may test on its training pictures; give the run's own by --data.manifest" in capsys.readouterr().err
 
 
 def test_evaluate_on_other_data(

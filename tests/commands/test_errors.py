@@ -49,9 +49,7 @@ def test_lr_camera(capsys: pytest.CaptureFixture[str], train: list[object]) -> N
     assert "--data.lr-camera 7: no query picture" in error_of(capsys, *train, "--data.lr-camera", 7)
 
 
-def test_corrupt_training_picture(
-    capsys: pytest.CaptureFixture[str], train: list[object], tmp_path: Path
-) -> None:
+def test_corrupt_training_picture(capsys: pytest.CaptureFixture[str], train: list[object], tmp_path: Path) -> None:
     for picture in (tmp_path / "pictures").iterdir():
         picture.write_bytes(picture.read_bytes()[:200])
     line = error_of(capsys, *train)
@@ -79,12 +77,7 @@ def test_corrupt_training_pictures_can_be_skipped(
             for camera in (1, 2):
                 write_picture(root / split / f"{pid}_cam{camera}.jpg", pid)
     (root / "train" / "1_cam1.jpg").write_bytes(b"no picture")
-    assert (
-        main(
-            [str(a) for a in (*train, "--data.root", root, "--data.val-fraction", "0", "--data.skip-corrupt")]
-        )
-        == 0
-    )
+    assert main([str(a) for a in (*train, "--data.root", root, "--data.val-fraction", "0", "--data.skip-corrupt")]) == 0
     assert "Skipping unreadable picture" in capsys.readouterr().out
 
 
@@ -100,9 +93,7 @@ def test_critic_class_count(capsys: pytest.CaptureFixture[str], train: list[obje
     path = tmp_path / "critic.pt"
     torch.save(critic_checkpoint(build_osnet("osnet_x0_25", 99), "osnet_x0_25"), path)
     line = error_of(capsys, *train, "--critic.checkpoint", path)
-    assert (
-        "critic.pt: its classifier knows 99 identities, the training split has 6; use --critic.init" in line
-    )
+    assert "critic.pt: its classifier knows 99 identities, the training split has 6; use --critic.init" in line
 
 
 def test_critic_of_another_architecture(
@@ -114,9 +105,7 @@ def test_critic_of_another_architecture(
 
 
 def test_input_size(capsys: pytest.CaptureFixture[str], train: list[object]) -> None:
-    assert "--data.height 50: G needs a multiple of 16; use 48" in error_of(
-        capsys, *train, "--data.height", 50
-    )
+    assert "--data.height 50: G needs a multiple of 16; use 48" in error_of(capsys, *train, "--data.height", 50)
 
 
 def test_batch_larger_than_the_data(capsys: pytest.CaptureFixture[str], train: list[object]) -> None:
@@ -129,9 +118,7 @@ def test_changed_manifest(capsys: pytest.CaptureFixture[str], train: list[object
     assert main([str(a) for a in prepare]) == 0
     assert "exists already" in error_of(capsys, *prepare)
     split.write_text(split.read_text().replace('"camera": 2', '"camera": 3', 1))
-    assert "split.jsonl: its hash does not match its rows" in error_of(
-        capsys, *train, "--data.manifest", split
-    )
+    assert "split.jsonl: its hash does not match its rows" in error_of(capsys, *train, "--data.manifest", split)
 
 
 def test_evaluate_mistakes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -140,9 +127,7 @@ def test_evaluate_mistakes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     )
     assert "no such file" in error_of(capsys, "evaluate", "--checkpoint", tmp_path / "x.pt")
     torch.save({"weights": torch.zeros(2)}, tmp_path / "x.pt")
-    assert "not a checkpoint of the alternating" in error_of(
-        capsys, "evaluate", "--checkpoint", tmp_path / "x.pt"
-    )
+    assert "not a checkpoint of the alternating" in error_of(capsys, "evaluate", "--checkpoint", tmp_path / "x.pt")
 
 
 def test_debug_shows_the_traceback(train: list[object], tmp_path: Path) -> None:

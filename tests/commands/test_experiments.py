@@ -49,9 +49,7 @@ def options(picture_folder: Callable[..., Path], tmp_path: Path) -> list[object]
     ]
 
 
-def test_a_table_with_controls(
-    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_with_controls(options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert experiments("--table", 5, *options) == 0
     folder = tmp_path / "runs" / "table"
     names = {path.parent.name for path in folder.glob("*/result.json")}
@@ -223,9 +221,7 @@ def test_a_critic_of_another_split_is_refused(
     assert experiments("--recipes", "lr", *own) == 0
     capsys.readouterr()
     assert experiments("--recipes", "lr", *own, "--seeds", 2) == 2
-    assert re.search(
-        r"--critic\.checkpoint .* was trained on \d of the 6 test identities", capsys.readouterr().err
-    )
+    assert re.search(r"--critic\.checkpoint .* was trained on \d of the 6 test identities", capsys.readouterr().err)
     root = options[options.index("--data.root") + 1]
     folder = ("--data.dataset", "folder", "--data.root", root, "--data.val-fraction", 0.4)
     size = ("--data.height", 48, "--data.width", 32, "--arch", "osnet_x0_25")
@@ -254,9 +250,7 @@ def test_results_of_another_split_are_not_taken(
     capsys.readouterr()
 
 
-def test_a_table_in_use_is_refused(
-    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_in_use_is_refused(options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with another_process_in(tmp_path / "runs" / "table"):
         assert experiments("--recipes", "lr", *options) == 2
     assert "--name table: another process works in" in capsys.readouterr().err
@@ -290,9 +284,7 @@ def test_each_seed_is_another_split_with_another_critic(
     capsys.readouterr()
 
 
-def test_another_split_in_the_same_folder_is_refused(
-    options: list[object], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_split_in_the_same_folder_is_refused(options: list[object], capsys: pytest.CaptureFixture[str]) -> None:
     assert experiments("--recipes", "lr", *options) == 0
     assert experiments("--recipes", "lr", *options, "--data.factors", 3) == 2
     assert "is another split than now; use another --name" in capsys.readouterr().err
@@ -316,8 +308,7 @@ def test_a_seed_is_the_same_whichever_are_asked_for(options: list[object], tmp_p
     assert experiments("--recipes", "lr", "--seeds", 2, *options) == 0
     assert experiments("--recipes", "lr", "--seed", 1, *options, "--name", "one") == 0
     of_two, alone = (
-        json.loads((tmp_path / "runs" / name / "lr-seed1" / "result.json").read_text())
-        for name in ("table", "one")
+        json.loads((tmp_path / "runs" / name / "lr-seed1" / "result.json").read_text()) for name in ("table", "one")
     )
     assert alone["seed"] == of_two["seed"] == 1
     assert alone["manifest"] == of_two["manifest"]
@@ -377,9 +368,7 @@ def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "(also: sr+id)" in listed
 
 
-def test_two_processes_share_a_table(
-    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_processes_share_a_table(options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Under torchrun; afterwards one process finds every row finished."""
     arguments = ["experiments", "--recipes", "lr", "critic-mlr", "mse+id", "intact", *map(str, options)]
     run = subprocess.run(

@@ -18,9 +18,7 @@ def prepare(tmp_path: Path) -> Callable[..., int]:
     """Prepare `split.jsonl` of a data set below the temporary folder."""
 
     def run(*arguments: str) -> int:
-        return main(
-            ["prepare", "--out", str(tmp_path / "split.jsonl"), "--data.root", str(tmp_path), *arguments]
-        )
+        return main(["prepare", "--out", str(tmp_path / "split.jsonl"), "--data.root", str(tmp_path), *arguments])
 
     return run
 

@@ -62,12 +62,8 @@ def test_enhance_keeps_names_and_writes_what_the_model_gives(
     assert all(Image.open(path).size == (32, 48) for path in out.rglob("*.*") if path.is_file())
 
 
-def test_enhance_one_file(
-    folder: Path, tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    status, printed, _ = run(
-        capsys, "enhance", folder / "a.jpg", tmp_path / "x.png", "--model", model_file, "--json"
-    )
+def test_enhance_one_file(folder: Path, tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, printed, _ = run(capsys, "enhance", folder / "a.jpg", tmp_path / "x.png", "--model", model_file, "--json")
     assert status == 0
     assert json.loads(printed)["written"] == 1
     assert Image.open(tmp_path / "x.png").format == "PNG"

@@ -90,9 +90,7 @@ def write_cuhk03_release(path: Path) -> None:
             for pair, persons in enumerate(PERSONS, start=1):
                 grid = [
                     [
-                        store(cuhk03_pixels(pair, person, n, boxes))
-                        if (pair, person, n) in filled
-                        else empty()
+                        store(cuhk03_pixels(pair, person, n, boxes)) if (pair, person, n) in filled else empty()
                         for n in range(1, 11)
                     ]
                     for person in range(1, persons + 1)

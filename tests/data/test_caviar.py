@@ -12,9 +12,7 @@ from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 
 
-@pytest.mark.parametrize(
-    "prefix", ["CAVIAR4REID", "caviar/CAVIAR4REID", "CAVIAR4REID/CAVIARa", "CAVIARa", ""]
-)
+@pytest.mark.parametrize("prefix", ["CAVIAR4REID", "caviar/CAVIAR4REID", "CAVIAR4REID/CAVIARa", "CAVIARa", ""])
 def test_cameras_by_picture_number_and_lone_identities_left_out(tmp_path: Path, prefix: str) -> None:
     write_caviar(tmp_path / prefix)
     catalogue = read_caviar(tmp_path)

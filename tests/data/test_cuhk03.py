@@ -214,7 +214,5 @@ def test_unwritable_folder_is_named(tmp_path: Path) -> None:
 def test_deviation_from_the_official_size_is_told(tmp_path: Path) -> None:
     write_cuhk03_pictures(tmp_path / "images_detected")
     whole, test = read_cuhk03(tmp_path).deviations()
-    assert whole.startswith(
-        "cuhk03 (train and test): 23 pictures of 6 identities here, 14,097 pictures of 1,467"
-    )
+    assert whole.startswith("cuhk03 (train and test): 23 pictures of 6 identities here, 14,097 pictures of 1,467")
     assert test.startswith("cuhk03 (test): 3 identities here, 100 identities officially")

@@ -47,9 +47,7 @@ MARKET = {
 }
 
 
-@pytest.mark.parametrize(
-    "prefix", ["", "Market-1501-v15.09.15", "market1501/Market-1501-v15.09.15", "market1501"]
-)
+@pytest.mark.parametrize("prefix", ["", "Market-1501-v15.09.15", "market1501/Market-1501-v15.09.15", "market1501"])
 def test_market_layouts(tmp_path: Path, prefix: str) -> None:
     for name in MARKET:
         path = tmp_path / prefix / name
@@ -167,9 +165,7 @@ def test_empty_folder_and_foreign_names(tmp_path: Path) -> None:
         read_folder(tmp_path)
 
 
-def test_synthetic_is_drawn_once_and_read_like_any_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_synthetic_is_drawn_once_and_read_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = tmp_path / "synthetic-abc"
     for name in (
         "train/0000_cam1_00.jpg",

@@ -46,9 +46,7 @@ def test_area_averages_boxes_downwards_and_is_bilinear_upwards(picture: Image.Im
 
 def test_jpeg_quality_degrades_without_changing_the_size(picture: Image.Image) -> None:
     clean = np.asarray(downsample(picture, 2, "bilinear"), dtype=np.float64)
-    errors = [
-        np.abs(np.asarray(downsample(picture, 2, "bilinear", quality)) - clean).mean() for quality in (90, 10)
-    ]
+    errors = [np.abs(np.asarray(downsample(picture, 2, "bilinear", quality)) - clean).mean() for quality in (90, 10)]
     assert 0 < errors[0] < errors[1]
 
 

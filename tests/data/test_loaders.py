@@ -118,8 +118,7 @@ def test_batches_follow_the_reference_degradation(pictures: list[Path], backend:
 def test_dali_equals_pillow(pictures: list[Path], size: tuple[int, int], kernel: Any, r: int) -> None:
     config = replace(CONFIG, height=size[0], width=size[1], kernel=kernel, factors=(r,), pad=5)
     ours, reference = (
-        take(loader_of(pictures, replace(config, backend=backend), batch_size=8), 3)
-        for backend in ("dali", "pillow")
+        take(loader_of(pictures, replace(config, backend=backend), batch_size=8), 3) for backend in ("dali", "pillow")
     )
     for a, b in zip(ours, reference, strict=True):
         assert_same_numbers(a, b)
@@ -134,9 +133,7 @@ def test_dali_equals_pillow(pictures: list[Path], size: tuple[int, int], kernel:
 @pytest.mark.parametrize("suffix", ["png", "bmp"])
 def test_dali_reads_lossless_formats(tmp_path: Path, suffix: str) -> None:
     paths = write_pictures(tmp_path, SIZES[:4], suffix)
-    ours, reference = (
-        take(loader_of(paths, replace(CONFIG, backend=backend)), 1)[0] for backend in ("dali", "pillow")
-    )
+    ours, reference = (take(loader_of(paths, replace(CONFIG, backend=backend)), 1)[0] for backend in ("dali", "pillow"))
     assert_close(ours.x_h, reference.x_h)
 
 
@@ -147,8 +144,7 @@ def test_dali_turns_pictures_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.open(path).save(path, exif=exif)
     ours, reference = (
-        take(loader_of([path], replace(CONFIG, backend=backend), batch_size=1), 1)[0]
-        for backend in ("dali", "pillow")
+        take(loader_of([path], replace(CONFIG, backend=backend), batch_size=1), 1)[0] for backend in ("dali", "pillow")
     )
     assert_close(ours.x_h, reference.x_h)
 
@@ -230,9 +226,7 @@ def test_two_ranks_see_what_one_process_sees(pictures: list[Path], backend: str)
 
 @needs_dali
 @pytest.mark.parametrize("cache_mib", [1, 100])
-def test_cached_pictures_are_the_decoded_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_mib: int
-) -> None:
+def test_cached_pictures_are_the_decoded_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_mib: int) -> None:
     """Where all of them fit, and where some do; of several sizes, one of them upright by its EXIF entry."""
     paths = write_pictures(tmp_path, [(400, 300), (64, 32), (300, 500), (500, 400), (8, 4), (40, 70)])
     rotated = Image.open(paths[1])

@@ -56,9 +56,7 @@ def test_labels_cover_validation_identities_in_order_of_pid() -> None:
 
 
 def test_fixed_queries_in_several_cameras() -> None:
-    pictures = [
-        Picture(f"t{pid}_{c}_{n}", pid, c, "train") for pid in range(10) for c in (1, 2, 3) for n in (0, 1)
-    ]
+    pictures = [Picture(f"t{pid}_{c}_{n}", pid, c, "train") for pid in range(10) for c in (1, 2, 3) for n in (0, 1)]
     pictures += [Picture(f"q{c}", 50, c, "query") for c in (1, 2)]
     pictures += [Picture(f"g{pid}", pid, 3, "gallery") for pid in (0, 50)]
     catalogue = Catalogue("market1501", tuple(pictures), default_lr_camera=None, distractor_pid=0)
@@ -101,9 +99,7 @@ def test_changed_manifest_is_refused(tmp_path: Path) -> None:
         Manifest.load(path)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "nonsense", '{"format": 1}\n', '{"format":1,"hash":"x","dataset":"viper"}\n']
-)
+@pytest.mark.parametrize("text", ["", "nonsense", '{"format": 1}\n', '{"format":1,"hash":"x","dataset":"viper"}\n'])
 def test_broken_manifest_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "split.jsonl"
     path.write_text(text)

@@ -15,9 +15,7 @@ def draw(num_images: int = 600, seed: int = 1, epoch: int = 0, flip: bool = True
     return epoch_plan(num_images, seed=seed, epoch=epoch, factors=(2, 3, 4), flip=flip, pad=pad)
 
 
-def schedule(
-    num_images: int = 50, batch_size: int = 4, rank: int = 0, world_size: int = 1, seed: int = 3
-) -> Schedule:
+def schedule(num_images: int = 50, batch_size: int = 4, rank: int = 0, world_size: int = 1, seed: int = 3) -> Schedule:
     return Schedule(num_images, batch_size, rank, world_size, seed, (2, 3, 4), True, 2)
 
 
@@ -63,14 +61,10 @@ def test_switching_augmentation_off_leaves_order_and_rates() -> None:
 def test_ranks_together_see_what_one_process_sees(
     num_images: int, batch_size: int, world_size: int, steps: int
 ) -> None:
-    ranks = [
-        schedule(num_images, batch_size, rank, world_size).plans(Position(0, 0)) for rank in range(world_size)
-    ]
+    ranks = [schedule(num_images, batch_size, rank, world_size).plans(Position(0, 0)) for rank in range(world_size)]
     alone = schedule(num_images, batch_size * world_size).plans(Position(0, 0))
     for whole, *parts in islice(zip(alone, *ranks, strict=True), steps):
-        joined = EpochPlan(
-            *(np.concatenate([getattr(p, n) for p in parts]) for n in ("index", "r", "flip", "shift"))
-        )
+        joined = EpochPlan(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("index", "r", "flip", "shift")))
         assert_same_plan(whole, joined)
         assert {part.next_position for part in parts} == {whole.next_position}
 

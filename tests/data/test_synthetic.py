@@ -12,9 +12,7 @@ from intact_fast.data.pedestrian import GLYPHS, Identity, draw_identity, draw_pe
 from intact_fast.data.synthetic import SyntheticSpec, draw_picture, identity_of, write_synthetic
 from intact_fast.errors import UserError
 
-SMALL = SyntheticSpec(
-    train_identities=3, test_identities=2, train_pictures_per_camera=2, test_pictures_per_camera=1
-)
+SMALL = SyntheticSpec(train_identities=3, test_identities=2, train_pictures_per_camera=2, test_pictures_per_camera=1)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -82,9 +80,7 @@ def test_an_interrupted_writing_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_concurrent_writer_that_finishes_first_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_concurrent_writer_that_finishes_first_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def overtaken(spec: SyntheticSpec, pid: int, camera: int, number: int) -> Image.Image:
         (tmp_path / SMALL.folder_name / "train").mkdir(parents=True, exist_ok=True)
         return draw_picture(spec, pid, camera, number)
@@ -118,9 +114,7 @@ def test_identities_differ_and_share_their_coarse_colours() -> None:
 def test_a_person_is_the_same_in_both_cameras_but_not_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Identity, int]] = []
 
-    def recorded(
-        identity: Identity, camera: int, rng: np.random.Generator, height: int, width: int
-    ) -> Image.Image:
+    def recorded(identity: Identity, camera: int, rng: np.random.Generator, height: int, width: int) -> Image.Image:
         seen.append((identity, camera))
         return draw_pedestrian(identity, camera, rng, height, width)
 
@@ -134,9 +128,7 @@ def test_a_person_is_the_same_in_both_cameras_but_not_the_picture(monkeypatch: p
 def test_identity_and_picture_streams_are_apart() -> None:
     # A seed sequence treats [s, p] and [s, p, 0, 0] alike: a picture must not replay its identity's draws.
     identity = identity_of(SMALL, 1)
-    replayed = [
-        draw_identity(np.random.default_rng([SMALL.seed, 1, 1 + camera, 0])) for camera in synthetic.CAMERAS
-    ]
+    replayed = [draw_identity(np.random.default_rng([SMALL.seed, 1, 1 + camera, 0])) for camera in synthetic.CAMERAS]
     assert identity not in replayed
 
 
@@ -150,10 +142,7 @@ def test_any_size_can_be_drawn(height: int, width: int) -> None:
 @pytest.mark.parametrize("logo", [glyph for glyph in GLYPHS if glyph != "ring"])
 def test_a_logo_is_seen_in_high_resolution_and_fades_in_low(logo: str) -> None:
     ring = replace(identity_of(SMALL, 1), logo="ring")
-    pictures = [
-        draw_pedestrian(identity, 0, np.random.default_rng(7))
-        for identity in (ring, replace(ring, logo=logo))
-    ]
+    pictures = [draw_pedestrian(identity, 0, np.random.default_rng(7)) for identity in (ring, replace(ring, logo=logo))]
 
     def contrast(images: list[Image.Image]) -> float:
         first, second = (np.asarray(image, np.float64) for image in images)
@@ -176,9 +165,7 @@ def test_flip_changes_no_logo() -> None:
     # The critic and the generator train with flips, so that a mirrored sign must stay the same sign.
     identity = replace(identity_of(SMALL, 1), bag="none", shirt_pattern="plain")
     for logo in GLYPHS:
-        picture = np.asarray(
-            draw_pedestrian(replace(identity, logo=logo), 0, _StillRng(0), 128, 64), np.float64
-        )
+        picture = np.asarray(draw_pedestrian(replace(identity, logo=logo), 0, _StillRng(0), 128, 64), np.float64)
         chest = picture[26:60, 16:48]
         assert np.abs(chest - chest[:, ::-1]).mean() < 2.0, logo
 

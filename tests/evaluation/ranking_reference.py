@@ -30,9 +30,7 @@ def split(case, query, distractor_pid, keep):
     pid, camid = case.query_pids[query], case.query_camids[query]
     distractor = np.isin(case.gallery_pids, [] if distractor_pid is None else [distractor_pid])
     present = (case.gallery_pids != -1) & (keep | ~distractor)
-    matches = np.flatnonzero(
-        present & ~distractor & (case.gallery_pids == pid) & (case.gallery_camids != camid)
-    )
+    matches = np.flatnonzero(present & ~distractor & (case.gallery_pids == pid) & (case.gallery_camids != camid))
     if pid == -1 or pid == distractor_pid or not len(matches):
         return None
     rivals = np.flatnonzero(present & (case.gallery_pids != pid))

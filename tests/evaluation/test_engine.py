@@ -132,8 +132,7 @@ def test_exact_is_the_mean_of_many_draws():
 def test_figures_do_not_depend_on_the_number_of_threads(protocol):
     case = large_case(people=30, pictures=700, queries=50)
     one, two, five, default = (
-        evaluate_distances(case.distances, *case.ids, protocol=protocol, threads=threads)
-        for threads in (1, 2, 5, 0)
+        evaluate_distances(case.distances, *case.ids, protocol=protocol, threads=threads) for threads in (1, 2, 5, 0)
     )
     for other in (two, five, default):
         np.testing.assert_array_equal(one.cmc_per_query, other.cmc_per_query)
@@ -149,9 +148,7 @@ def test_infinite_distances_are_last_and_tie():
         np.array([1]),
         np.array([2, 2, 2, 2]),
     )
-    assert evaluate_distances(case.distances, *case.ids, protocol="multi-shot").ap_per_query.tolist() == [
-        1 / 4
-    ]
+    assert evaluate_distances(case.distances, *case.ids, protocol="multi-shot").ap_per_query.tolist() == [1 / 4]
     assert evaluate_distances(case.distances, *case.ids, max_rank=3).cmc.tolist() == [0, 0, 1]
 
 

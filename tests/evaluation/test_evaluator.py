@@ -210,9 +210,7 @@ def test_a_gain_without_spread_has_no_standard_errors(setting: Setting) -> None:
     alike = with_rank1(evaluation, [0.3, 0.1, 0.2, 0.2, 0.1, 0.3], [1, 1, 2, 2, 3, 3])
     said = gain_sentence(alike)
     assert said is not None
-    assert said.endswith(
-        "20.0 points above LR without SR on 6 queries of 3 people, and as much for each of them."
-    )
+    assert said.endswith("20.0 points above LR without SR on 6 queries of 3 people, and as much for each of them.")
     one = with_rank1(evaluation, [1.0, 0.0], [7, 7])
     assert "on 2 queries of one person, which tells nothing of others" in (gain_sentence(one) or "")
     assert figures(one)["gain"]["standard_error"] is None

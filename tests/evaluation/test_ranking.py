@@ -107,9 +107,7 @@ def test_sampled_converges_to_exact():
     query, gallery, qp, gp, qc, gc = random_case()
     repeats = 4000
     exact = evaluate_ranking(query, gallery, qp, gp, qc, gc, max_rank=8)
-    sampled = evaluate_ranking(
-        query, gallery, qp, gp, qc, gc, protocol="sampled", repeats=repeats, max_rank=8, seed=1
-    )
+    sampled = evaluate_ranking(query, gallery, qp, gp, qc, gc, protocol="sampled", repeats=repeats, max_rank=8, seed=1)
     expected = exact.cmc_per_query
     assert ((expected > 0.05) & (expected < 0.95)).sum() > 20
     standard_error = np.sqrt(expected * (1 - expected) / repeats)
@@ -126,8 +124,7 @@ def test_sampled_equals_exact_where_nothing_is_random():
 
 def test_sampling_is_a_function_of_the_seed():
     first, again, other = (
-        evaluate_ranking(*random_case(), protocol="sampled", repeats=3, seed=seed).cmc_per_query
-        for seed in (5, 5, 6)
+        evaluate_ranking(*random_case(), protocol="sampled", repeats=3, seed=seed).cmc_per_query for seed in (5, 5, 6)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()

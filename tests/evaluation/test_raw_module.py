@@ -81,9 +81,7 @@ def everything(a, max_rank=5, k=3, repeats=4, seed=9, threads=0, queries=QUERIES
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layout_does_not_matter(arrays, layout):
     expected = everything(arrays)
-    for ours, theirs in zip(
-        everything({k: LAYOUTS[layout](v) for k, v in arrays.items()}), expected, strict=True
-    ):
+    for ours, theirs in zip(everything({k: LAYOUTS[layout](v) for k, v in arrays.items()}), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -214,9 +212,7 @@ def test_numbers_that_are_none(arrays, scalars):
 
 
 def test_extreme_numbers_that_are_in_range(arrays):
-    few, many = (
-        everything(arrays, threads=t, k1=k, k2=k, max_rank=5) for t, k in ((1, 50), (60_000, 2**31 - 1))
-    )
+    few, many = (everything(arrays, threads=t, k1=k, k2=k, max_rank=5) for t, k in ((1, 50), (60_000, 2**31 - 1)))
     for ours, theirs in zip(few[:-1], many[:-1], strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -229,9 +225,7 @@ def test_neighbours_must_be_pictures(arrays, wrong):
 
 
 def test_a_reranked_block_must_be_of_the_queries(arrays):
-    encoding = _C.ReciprocalEncoding(
-        arrays["features"], arrays["neighbours"], arrays["largest_square"], 2, 6, 3, True
-    )
+    encoding = _C.ReciprocalEncoding(arrays["features"], arrays["neighbours"], arrays["largest_square"], 2, 6, 3, True)
     block = np.zeros((2, PICTURES - 2), np.float32)
     encoding.rerank(block, 0, 0.3)
     for first in (-1, 3, 2**62):
@@ -265,9 +259,7 @@ def test_encoding_of_numbers_that_are_none_or_too_large_does_not_crash(arrays):
             spoiled = arrays[name].copy()
             spoiled[::3] = value
             a = arrays | {name: spoiled}
-            encoding = _C.ReciprocalEncoding(
-                a["features"], a["neighbours"], a["largest_square"], QUERIES, 6, 3, cosine
-            )
+            encoding = _C.ReciprocalEncoding(a["features"], a["neighbours"], a["largest_square"], QUERIES, 6, 3, cosine)
             assert encoding.rerank(a["block"], 0, 0.3).shape == a["block"].shape
 
 

@@ -16,9 +16,7 @@ def people(queries=7, pictures=90, identities=8, width=12, seed=0, spread=0.8):
     random = np.random.default_rng(seed)
     centres = random.normal(size=(identities, width))
     pids = random.integers(0, identities, queries), random.integers(0, identities, pictures)
-    query, gallery = (
-        torch.from_numpy(centres[p] + spread * random.normal(size=(len(p), width))).float() for p in pids
-    )
+    query, gallery = (torch.from_numpy(centres[p] + spread * random.normal(size=(len(p), width))).float() for p in pids)
     return query, gallery, *pids
 
 
@@ -92,9 +90,7 @@ def test_blocks_and_threads_do_not_matter(block):
 
 
 def test_helps_where_matches_share_neighbours():
-    query, gallery, query_pids, gallery_pids = people(
-        queries=40, pictures=400, identities=20, width=10, spread=0.7
-    )
+    query, gallery, query_pids, gallery_pids = people(queries=40, pictures=400, identities=20, width=10, spread=0.7)
     ids = query_pids, gallery_pids, np.ones(40, int), np.full(400, 2)
     plain = evaluate_ranking(query, gallery, *ids)
     reranked = evaluate_ranking(query, gallery, *ids, reranking=Reranking())

@@ -25,10 +25,7 @@ from intact_fast.reporting.tables import threshold_figures, threshold_table
 
 
 def rows_of(pids: list[int], cameras: list[int]) -> list[Row]:
-    return [
-        Row(f"{i}.jpg", p, c, "query", False, None)
-        for i, (p, c) in enumerate(zip(pids, cameras, strict=True))
-    ]
+    return [Row(f"{i}.jpg", p, c, "query", False, None) for i, (p, c) in enumerate(zip(pids, cameras, strict=True))]
 
 
 def make(
@@ -39,12 +36,8 @@ def make(
     metric: Literal["euclidean", "cosine"] = "euclidean",
 ) -> Evaluation:
     """An evaluation of features that are given; pid 0 marks distractors."""
-    identifiers = [
-        np.array([getattr(r, n) for r in rows]) for n in ("pid", "camera") for rows in (query, gallery)
-    ]
-    rankings = {
-        v: evaluate_ranking(f, of_gallery, *identifiers, distractor_pid=0) for v, f in features.items()
-    }
+    identifiers = [np.array([getattr(r, n) for r in rows]) for n in ("pid", "camera") for rows in (query, gallery)]
+    rankings = {v: evaluate_ranking(f, of_gallery, *identifiers, distractor_pid=0) for v, f in features.items()}
     config = EvaluationConfig(metric=metric)
     return Evaluation("made", "0" * 64, config, rankings, {}, query, gallery, features, of_gallery)
 
@@ -67,9 +60,7 @@ def random_evaluation(metric: Literal["euclidean", "cosine"] = "euclidean", ties
 
 def brute_force(evaluation: Evaluation, view: View) -> tuple[np.ndarray, np.ndarray]:
     """Matches and non-matches, pair by pair."""
-    blocks = distance_blocks(
-        evaluation.query_features[view], evaluation.gallery_features, evaluation.config.metric
-    )
+    blocks = distance_blocks(evaluation.query_features[view], evaluation.gallery_features, evaluation.config.metric)
     matrix = np.concatenate([block for _, block in blocks])
     matches, others = [], []
     for i, query in enumerate(evaluation.query_rows):
@@ -88,9 +79,7 @@ def brute_force(evaluation: Evaluation, view: View) -> tuple[np.ndarray, np.ndar
 def test_pairs_and_thresholds_of_brute_force(
     metric: Literal["euclidean", "cosine"], ties: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        verification, "distance_blocks", lambda q, g, metric: distance_blocks(q, g, metric, block=7)
-    )
+    monkeypatch.setattr(verification, "distance_blocks", lambda q, g, metric: distance_blocks(q, g, metric, block=7))
     evaluation = random_evaluation(metric, ties)
     assert 0 < evaluation.rankings["sr"].valid.sum() < len(evaluation.query_rows)
     for view, pairs in pair_distances(evaluation).items():
@@ -105,9 +94,7 @@ def test_pairs_and_thresholds_of_brute_force(
         for threshold in found:
             accepted = np.sort(others)[: len(pairs.nearest_others)] < threshold.distance - 1e-6
             assert threshold.false_match_rate == accepted.sum() / len(others) <= threshold.rate
-            assert threshold.true_match_rate == pytest.approx(
-                np.mean(matches < threshold.distance - 1e-6), abs=1e-9
-            )
+            assert threshold.true_match_rate == pytest.approx(np.mean(matches < threshold.distance - 1e-6), abs=1e-9)
             further = others[others >= threshold.distance - 1e-6][0]
             assert np.mean(others <= further + 1e-6) > threshold.rate, "no greater threshold would do"
 

@@ -138,9 +138,7 @@ def test_a_failed_computation_leaves_nothing(tmp_path: Path) -> None:
     kept(tmp_path, beside=True).obtain(ORIGIN, drawn(0))
 
 
-def test_processes_beside_each_other_wait_for_the_first(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_processes_beside_each_other_wait_for_the_first(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-c", ANOTHER, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdin is not None

@@ -103,9 +103,7 @@ def test_a_row_that_cannot_be_run_does_not_keep_the_others(
     assert json.loads((folder / "recipes.json").read_text()).keys() == {"sole-sr"}
 
 
-def test_a_process_that_dies_is_told(
-    command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_process_that_dies_is_told(command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     def kill_one() -> None:
         while not multiprocessing.active_children():
             time.sleep(0.05)
@@ -119,9 +117,7 @@ def test_a_process_that_dies_is_told(
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_ending_saves_what_is_trained(
-    command: Callable[..., list[str]], tmp_path: Path, how: signal.Signals
-) -> None:
+def test_ending_saves_what_is_trained(command: Callable[..., list[str]], tmp_path: Path, how: signal.Signals) -> None:
     """However the parent ends, none of its processes trains on."""
     long = command("--recipes", "mse+id", "sole-sr", "--jobs", 2, "--training.validate-every", 0)
     logs = [tmp_path / "runs" / "experiments" / "logs" / f"{row}-seed0.log" for row in ("mse+id", "sole-sr")]

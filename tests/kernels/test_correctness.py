@@ -106,9 +106,7 @@ def test_linear_bn_mse_modes(affine, training, device):
     cases.check(cases.mse_case(9, 40, 20, training, affine), torch.float32, device)
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: cases.linear_case(2, 5, 3, "relu"), lambda: cases.mse_case(2, 5, 3)]
-)
+@pytest.mark.parametrize("make", [lambda: cases.linear_case(2, 5, 3, "relu"), lambda: cases.mse_case(2, 5, 3)])
 def test_a_batch_of_two(make, device):
     """Two normalised rows are 1 and -1 whatever they were: gradients vanish, and rounding is what remains of them."""
     torch.manual_seed(0)
@@ -124,6 +122,4 @@ def test_a_batch_of_two(make, device):
     steepness = (gamma / (x @ weight.T).std(dim=0, correction=0)).abs().max()
     size = float(steepness * 4 * max(1.0, x.abs().max(), weight.abs().max()))
     for name, truth in exact.items():
-        torch.testing.assert_close(
-            fused[name], truth, rtol=1e-5, atol=1e-6 * size, msg=lambda m, n=name: n + m
-        )
+        torch.testing.assert_close(fused[name], truth, rtol=1e-5, atol=1e-6 * size, msg=lambda m, n=name: n + m)

@@ -82,9 +82,7 @@ def test_opcheck(case):
         # the backward operators have no derivative of their own
         differentiable = not operator._opname.endswith("_backward")
         copies = (
-            a.detach().clone().requires_grad_(a.requires_grad and differentiable)
-            if isinstance(a, torch.Tensor)
-            else a
+            a.detach().clone().requires_grad_(a.requires_grad and differentiable) if isinstance(a, torch.Tensor) else a
             for a in arguments
         )
         opcheck(operator, tuple(copies))
@@ -139,8 +137,7 @@ def test_autocast_gives_the_types_of_the_modules(name):
 
 def test_second_call_is_bitwise_equal(case):
     first, second = (
-        cases.results(case.fused, case.inputs, torch.float32, torch.device("cpu"), torch.float32)
-        for _ in range(2)
+        cases.results(case.fused, case.inputs, torch.float32, torch.device("cpu"), torch.float32) for _ in range(2)
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
 

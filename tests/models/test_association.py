@@ -25,9 +25,7 @@ def test_parameter_counts() -> None:
     fc = 512 * 512 + 512 * 256 + 256 * 200 + 200 * 256 + 256 * 512 + 512 * 1024
     affine = 2 * (512 + 256) + 2 * (256 + 512 + 1024)
     assert sum(p.numel() for p in AssociationNetwork().parameters()) == fc + affine == 1_156_096
-    assert sum(p.numel() for p in Bridge().parameters()) == 1024 * 512 + 512 * 256 + 256 * 200 + 2 * (
-        512 + 256
-    )
+    assert sum(p.numel() for p in Bridge().parameters()) == 1024 * 512 + 512 * 256 + 256 * 200 + 2 * (512 + 256)
 
 
 def test_latents_have_no_affine_pair_so_they_cannot_shrink() -> None:

@@ -16,9 +16,7 @@ def test_default_parameter_count_and_feature_shapes() -> None:
     assert sum(p.numel() for p in discriminator.parameters()) == convs + norms + head
     output = discriminator(torch.randn(2, 3, 64, 32))
     assert output.logits.shape == (2,)
-    assert {
-        name: output.feature(name).shape[1] for name in ("head", "pool", "conv5")
-    } == discriminator.feature_dims
+    assert {name: output.feature(name).shape[1] for name in ("head", "pool", "conv5")} == discriminator.feature_dims
     assert discriminator.feature_dims == {"head": 1024, "pool": 512, "conv5": 256}
 
 

@@ -54,9 +54,7 @@ def test_no_metrics(tmp_path: Path) -> None:
 
 
 def test_only_what_was_logged_is_drawn(tmp_path: Path) -> None:
-    losses: Metrics = {
-        "INTACT": {name: {1: 2.0, 2: 1.0} for name in ("loss/mse", "loss/id", "loss/gan", "img_per_s")}
-    }
+    losses: Metrics = {"INTACT": {name: {1: 2.0, 2: 1.0} for name in ("loss/mse", "loss/id", "loss/gan", "img_per_s")}}
     losses["INTACT"]["association/r2"] = {1: -300.0, 2: float("nan"), 3: 0.1}
     heights = []
     for metrics in (losses, losses | {"critic": {"loss/critic": {1: 1.0}, "critic/accuracy": {1: 0.5}}}):

@@ -101,9 +101,7 @@ def test_torch_archive_describes_itself(exported: Callable[[Format, Side], Path]
 
 
 @pytest.mark.parametrize("form", ["onnx", "torch-export"])
-def test_files_do_not_say_where_they_were_made(
-    exported: Callable[[Format, Side], Path], form: Format
-) -> None:
+def test_files_do_not_say_where_they_were_made(exported: Callable[[Format, Side], Path], form: Format) -> None:
     content = exported(form, "query").read_bytes()
     assert b"site-packages" not in content
     assert str(Path(__file__).parents[1]).encode() not in content

@@ -197,9 +197,7 @@ def test_an_osnet_of_torchreid_with_a_generator_of_ours(tmp_path: Path) -> None:
     alone = SRReID.from_torchreid(tmp_path / "osnet.pth")
     assert alone.size == (256, 128)
     assert alone.generator is None
-    ours = SRReID.from_torchreid(
-        tmp_path / "osnet.pth", generator=tmp_path / "model.safetensors", mode="always"
-    )
+    ours = SRReID.from_torchreid(tmp_path / "osnet.pth", generator=tmp_path / "model.safetensors", mode="always")
     assert ours.size == (48, 32)
     assert ours.mode == "always"
     with torch.inference_mode():

@@ -34,9 +34,7 @@ def test_torchreid_forms(tmp_path: Path, wrapped: str) -> None:
     if wrapped == "data-parallel":
         state = {f"module.{name}": value for name, value in state.items()}
     path = tmp_path / "osnet.pth"
-    torch.save(
-        state if wrapped == "bare" else {"state_dict": state, "epoch": 60, "rank1": np.float32(0.9)}, path
-    )
+    torch.save(state if wrapped == "bare" else {"state_dict": state, "epoch": 60, "rank1": np.float32(0.9)}, path)
     assert load_critic(path, "osnet_x0_25", 7).num_classes == 7
 
 
@@ -47,9 +45,7 @@ def test_class_count_is_checked(checkpoint: Path) -> None:
 
 
 def test_architecture_is_checked(checkpoint: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"holds osnet_x0_25, --critic\.arch is osnet_x1_0; set --critic\.arch osnet"
-    ):
+    with pytest.raises(UserError, match=r"holds osnet_x0_25, --critic\.arch is osnet_x1_0; set --critic\.arch osnet"):
         load_critic(checkpoint, "osnet_x1_0", 7)
 
 
@@ -116,9 +112,7 @@ def test_a_file_knows_how_its_critic_enlarges(tmp_path: Path) -> None:
     path = tmp_path / "critic.pt"
     torch.save(critic_checkpoint(build_osnet("osnet_x0_25", 7, enlarge=2), "osnet_x0_25"), path)
     assert load_critic(path, "osnet_x0_25", 7).enlarge == 2
-    with pytest.raises(
-        UserError, match=r"enlarges its pictures 2 times, --critic\.enlarge is 1; set --critic"
-    ):
+    with pytest.raises(UserError, match=r"enlarges its pictures 2 times, --critic\.enlarge is 1; set --critic"):
         load_critic(path, "osnet_x0_25", 7, enlarge=1)
 
 

@@ -92,10 +92,7 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
     assert {"validation/r2", "validation/r2_ridge"} <= set(records[-1])
     report = (folder / "report.md").read_text()
     assert "INTACT" in report
-    assert (
-        "A gain here shows super-resolution and identity supervision at work, not yet the association"
-        in report
-    )
+    assert "A gain here shows super-resolution and identity supervision at work, not yet the association" in report
     assert "φ explained R² = " in report
     figures = json.loads((folder / "evaluation.json").read_text())
     assert figures["rows"].keys() == {"HR queries (upper bound)", "LR queries without SR", "INTACT"}
@@ -156,9 +153,7 @@ def test_other_settings_under_the_same_name_are_refused(config: Config) -> None:
     config = replace(config, training=replace(config.training, iterations=1))
     Run(config, ALONE).execute()
     other = replace(config, loss=replace(config.loss, lambda_g=0.5))
-    with pytest.raises(
-        UserError, match=r"--name default: .* other settings \(--loss\.lambda-g\).* another --name"
-    ):
+    with pytest.raises(UserError, match=r"--name default: .* other settings \(--loss\.lambda-g\).* another --name"):
         Run(other, ALONE).execute()
 
 
@@ -203,9 +198,7 @@ def test_a_critic_that_was_replaced_is_refused(config: Config, tmp_path: Path) -
     other = torch.load(critic, weights_only=True)
     other["state_dict"]["conv1.conv.weight"] += 1
     torch.save(other, critic)
-    with pytest.raises(
-        UserError, match=r"--critic\.checkpoint \S+: another C than this run was started with"
-    ):
+    with pytest.raises(UserError, match=r"--critic\.checkpoint \S+: another C than this run was started with"):
         Run(given, ALONE).execute()
 
 
@@ -237,9 +230,7 @@ def test_failed_validation_still_saves(config: Config, monkeypatch: pytest.Monke
     assert final_state(config)["iteration"] == config.training.iterations
 
 
-def test_signal_in_the_critics_last_iteration_stops_the_run(
-    config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signal_in_the_critics_last_iteration_stops_the_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     original = CriticTask.step
 
     def step(self: CriticTask, batch: Any, iteration: int, detailed: bool) -> Record:
@@ -261,9 +252,7 @@ def test_init_is_noted_once_and_loaders_are_named(config: Config, capsys: pytest
     initialised = replace(one, name="init", critic=replace(one.critic, init=critic))
     Run(initialised, ALONE).execute()
     said = capsys.readouterr().out
-    assert (one.runs / "init" / "report.md").read_text().count(
-        "its classifier starts fresh with 6 identities"
-    ) == 1
+    assert (one.runs / "init" / "report.md").read_text().count("its classifier starts fresh with 6 identities") == 1
     for name in ("critic", "INTACT"):
         assert f"{name}: 16 training pictures of 4 identities, read by pillow" in said
 
@@ -272,9 +261,7 @@ def test_two_processes_do_not_share_a_folder(config: Config) -> None:
     folder = config.runs / config.name
     with (
         another_process_in(folder),
-        pytest.raises(
-            UserError, match=r"--name .*: another process works in .*; wait for it, or use another"
-        ),
+        pytest.raises(UserError, match=r"--name .*: another process works in .*; wait for it, or use another"),
     ):
         Run(config, ALONE).train_critic()
     # what the killed one and half a write left behind does not make the folder somebody else's

@@ -56,9 +56,7 @@ def _find_folder(root: Path) -> Path:
         if folder.is_dir() and list_pictures(folder):
             return folder
     places = ", ".join(str(root / candidate) for candidate in _FOLDERS)
-    raise UserError(
-        f"--data.root {root}: no CAVIAR4REID here; looked for pictures like 0001001.jpg in {places}"
-    )
+    raise UserError(f"--data.root {root}: no CAVIAR4REID here; looked for pictures like 0001001.jpg in {places}")
 
 
 def _picture(root: Path, path: Path) -> Picture:

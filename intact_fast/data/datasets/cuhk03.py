@@ -142,8 +142,7 @@ def _new_split(root: Path, folder: Path, boxes: CUHK03Boxes) -> dict[str, Subset
         content = scipy_io.loadmat(path)
         names = [str(cell.item()) for cell in content["filelist"].ravel()]
         rows: dict[Subset, np.ndarray] = {
-            subset: content[f"{subset}_idx"].ravel().astype(int) - 1
-            for subset in ("train", "query", "gallery")
+            subset: content[f"{subset}_idx"].ravel().astype(int) - 1 for subset in ("train", "query", "gallery")
         }
         return {names[row]: subset for subset, chosen in rows.items() for row in chosen.tolist()}
     # a foreign or broken file can fail anywhere inside scipy's reader

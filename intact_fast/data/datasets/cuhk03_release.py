@@ -37,9 +37,7 @@ def import_extra(module: str, path: Path) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        raise UserError(
-            f"{path}: reading it needs {package}; run pip install 'intact_fast[cuhk03]'"
-        ) from error
+        raise UserError(f"{path}: reading it needs {package}; run pip install 'intact_fast[cuhk03]'") from error
 
 
 def picture_name(pair: int, person: int, number: int) -> str:
@@ -88,9 +86,7 @@ def extract_release(mat: Path, pictures: Path, boxes: CUHK03Boxes, progress: Pro
             ) from error
 
 
-def _write_pictures(
-    release: Any, pairs: list[np.ndarray], pictures: Path, name: str, progress: Progress
-) -> int:
+def _write_pictures(release: Any, pairs: list[np.ndarray], pictures: Path, name: str, progress: Progress) -> int:
     count = 0
     with progress(name, sum(cells.size for cells in pairs)) as advance:
         for pair, cells in enumerate(pairs, start=1):

@@ -15,9 +15,7 @@ FOLDERS: dict[str, Subset] = {
 }
 
 
-def read_fixed_split(
-    root: Path, folder: Path, name: re.Pattern[str], dataset: str, example: str
-) -> list[Picture]:
+def read_fixed_split(root: Path, folder: Path, name: re.Pattern[str], dataset: str, example: str) -> list[Picture]:
     """List the pictures of the three folders.
 
     Args:
@@ -35,8 +33,6 @@ def read_fixed_split(
         for path in list_pictures(folder / part):
             match = name.match(path.name)
             if match is None:
-                raise UserError(
-                    f"{path}: not a {dataset} file name (expected like {example}); remove or rename it"
-                )
+                raise UserError(f"{path}: not a {dataset} file name (expected like {example}); remove or rename it")
             pictures.append(Picture(path.relative_to(root).as_posix(), int(match[1]), int(match[2]), subset))
     return pictures

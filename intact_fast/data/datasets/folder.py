@@ -58,9 +58,7 @@ def _read_names(root: Path) -> list[tuple[str, str, int, Subset]]:
     for path in list_pictures(root, recursive=True):
         match = _NAME.match(path.stem)
         if match is None:
-            raise UserError(
-                f"{path}: expected a name like 0001_cam1_x.jpg; rename it or list it in {CSV_NAME}"
-            )
+            raise UserError(f"{path}: expected a name like 0001_cam1_x.jpg; rename it or list it in {CSV_NAME}")
         relative = path.relative_to(root)
         subset = next((part for part in relative.parts[:-1] if part in _ROLES), "all")
         rows.append((relative.as_posix(), match[1], int(match[2]), cast(Subset, subset)))
@@ -73,9 +71,7 @@ def _read_csv(root: Path, table: Path) -> list[tuple[str, str, int, Subset]]:
         reader = csv.DictReader(file)
         missing = {"path", "pid", "camera"} - set(reader.fieldnames or ())
         if missing:
-            raise UserError(
-                f"{table}: no column {', '.join(sorted(missing))}; the header is path,pid,camera[,split]"
-            )
+            raise UserError(f"{table}: no column {', '.join(sorted(missing))}; the header is path,pid,camera[,split]")
         for number, row in enumerate(reader, start=2):
             subset = (row.get("split") or "all").strip()
             if subset != "all" and subset not in _ROLES:

@@ -17,7 +17,5 @@ def read_synthetic(root: Path) -> Catalogue:
     """
     folder = write_synthetic(root)
     prefix = folder.relative_to(root).as_posix()
-    pictures = tuple(
-        Picture(f"{prefix}/{p.path}", p.pid, p.camera, p.subset) for p in read_folder(folder).pictures
-    )
+    pictures = tuple(Picture(f"{prefix}/{p.path}", p.pid, p.camera, p.subset) for p in read_folder(folder).pictures)
     return Catalogue("synthetic", pictures, default_lr_camera=0)

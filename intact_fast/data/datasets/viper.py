@@ -28,9 +28,7 @@ def read_viper(root: Path) -> Catalogue:
         for path in list_pictures(folder / name):
             pid = path.name.split("_")[0]
             if not pid.isdecimal():
-                raise UserError(
-                    f"{path}: not a VIPeR file name (expected like 000_45.bmp); remove or rename it"
-                )
+                raise UserError(f"{path}: not a VIPeR file name (expected like 000_45.bmp); remove or rename it")
             pictures.append(Picture(path.relative_to(root).as_posix(), int(pid), camera, "all"))
     seen = [{p.pid for p in pictures if p.camera == camera} for camera in _CAMERAS.values()]
     paired = set.intersection(*seen)

@@ -131,9 +131,7 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
         UserError: CUDA was asked for and there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "--device cuda: PyTorch sees no GPU; use --device cpu or install a CUDA build of torch"
-        )
+        raise UserError("--device cuda: PyTorch sees no GPU; use --device cpu or install a CUDA build of torch")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
@@ -146,9 +144,7 @@ def process_group(device_name: Literal["auto", "cpu", "cuda"]) -> Iterator[Proce
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if device.index >= count:
-            raise UserError(
-                f"--nproc-per-node: this machine has {count} GPUs; start at most {count} processes"
-            )
+            raise UserError(f"--nproc-per-node: this machine has {count} GPUs; start at most {count} processes")
         torch.cuda.set_device(device)
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield Process(0, 1, device, None)

@@ -109,9 +109,7 @@ class GraphedStep:
                 assert kept[name].shape == value.shape, f"{name}: {value.shape}, captured {kept[name].shape}"
                 kept[name].copy_(value, non_blocking=True)
         # what the host reads of a batch is this one's own
-        self._inputs = replace(
-            self._inputs, view_on_host=batch.view_on_host, next_position=batch.next_position
-        )
+        self._inputs = replace(self._inputs, view_on_host=batch.view_on_host, next_position=batch.next_position)
         return self._inputs
 
     def state(self) -> dict[str, Any]:

@@ -164,9 +164,7 @@ class NaiveStep:
             record = {"loss/mse": content.detach(), "loss/id": identity.detach()}
             if n.uses_discriminator:
                 adversarial = generator_adversarial_loss(n.discriminator(fake).logits, self.loss.adversarial)
-                loss = super_resolution_loss(
-                    content, adversarial, identity, self.loss.lambda_g, self.loss.lambda_c
-                )
+                loss = super_resolution_loss(content, adversarial, identity, self.loss.lambda_g, self.loss.lambda_c)
                 terms["gan"] = self.loss.lambda_g * adversarial
                 record["loss/gan"] = adversarial.detach()
             else:

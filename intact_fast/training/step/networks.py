@@ -148,9 +148,7 @@ class Networks(nn.Module):
         self._ema_decay = config.association.ema_decay if config.association.target == "ema" else None
         synchronised = nn.SyncBatchNorm.convert_sync_batchnorm if sync_bn else nn.Identity()
         self.generator = synchronised(build_generator(config)).to(device, memory_format=torch.channels_last)
-        self.discriminator = synchronised(build_discriminator(config)).to(
-            device, memory_format=torch.channels_last
-        )
+        self.discriminator = synchronised(build_discriminator(config)).to(device, memory_format=torch.channels_last)
         self.critic = critic.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
         self.generator_ema: Generator | None = None
         if config.generator.ema_decay is not None:

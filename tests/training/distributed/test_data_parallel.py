@@ -76,9 +76,7 @@ def worker(rank: int, config: Config, folder: Path, device: torch.device) -> Non
     try:
         torch.set_num_threads(1)
         torch.backends.cudnn.allow_tf32 = False
-        torch.save(
-            train(config, Process(rank, 2, device, dist.new_group(backend="gloo"))), folder / f"{rank}.pt"
-        )
+        torch.save(train(config, Process(rank, 2, device, dist.new_group(backend="gloo"))), folder / f"{rank}.pt")
     finally:
         dist.destroy_process_group()
 
@@ -126,20 +124,14 @@ def test_synchronised_networks_compute_the_same(tiny_config: Config) -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-def compare(
-    config: Config, tmp_path: Path, device: torch.device, rtol: float = 1e-4, atol: float = 1e-6
-) -> None:
+def compare(config: Config, tmp_path: Path, device: torch.device, rtol: float = 1e-4, atol: float = 1e-6) -> None:
     torch.multiprocessing.start_processes(worker, (config, tmp_path, device), nprocs=2, start_method="spawn")
     (first, losses), (second, other_losses) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     whole, expected_losses = train(config, replace(ALONE, device=device))
-    trained = [
-        name for name in whole if not name.startswith(("critic.", "association.health", "association.scaler"))
-    ]
+    trained = [name for name in whole if not name.startswith(("critic.", "association.health", "association.scaler"))]
     assert len(trained) > 30
     for name in trained:
         assert torch.equal(first[name], second[name]), name
-        torch.testing.assert_close(
-            first[name], whole[name], rtol=rtol, atol=atol, msg=lambda m, n=name: n + m
-        )
+        torch.testing.assert_close(first[name], whole[name], rtol=rtol, atol=atol, msg=lambda m, n=name: n + m)
     mean = (torch.tensor(losses) + torch.tensor(other_losses)) / 2
     torch.testing.assert_close(mean, torch.tensor(expected_losses), rtol=rtol, atol=10 * atol)

@@ -83,18 +83,14 @@ def test_two_processes_train_stop_and_resume(tmp_path: Path, options: list[objec
             assert torch.equal(value, states[1]["state"][part][key]), key
     first, second = states[0]["ranks"]
     batch_norm = "generator.encoder.0.0.bn1.running_mean"
-    assert not torch.equal(first["buffers"][batch_norm], second["buffers"][batch_norm]), (
-        "ranks see other pictures"
-    )
+    assert not torch.equal(first["buffers"][batch_norm], second["buffers"][batch_norm]), "ranks see other pictures"
     for rank in (0, 1):
         for key, value in states[0]["ranks"][rank]["buffers"].items():
             assert torch.equal(value, states[1]["ranks"][rank]["buffers"][key]), key
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_whole_group_saves(
-    tmp_path: Path, options: list[object], number: signal.Signals
-) -> None:
+def test_a_signal_to_the_whole_group_saves(tmp_path: Path, options: list[object], number: signal.Signals) -> None:
     """Terminals and schedulers signal torchrun, the trainer and its Pillow workers together."""
     command = torchrun(1, *options, "--data.threads", 1, "--training.iterations", 100_000)
     process = subprocess.Popen(

@@ -29,9 +29,7 @@ def test_shared_step_on_cuda_equals_cpu(
         records[name] = [step(random_batch(config, 8, device, i), i, True) for i in range(2)]
     for cpu, cuda in zip(records["cpu"], records["cuda"], strict=True):
         for key, value in cpu.items():
-            torch.testing.assert_close(
-                cuda[key].cpu(), value, rtol=2e-2, atol=1e-3, msg=lambda m, k=key: f"{k}: {m}"
-            )
+            torch.testing.assert_close(cuda[key].cpu(), value, rtol=2e-2, atol=1e-3, msg=lambda m, k=key: f"{k}: {m}")
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -61,9 +59,7 @@ def test_replayed_graphs_equal_plain_iterations(tiny_config: Config, precision: 
     device = torch.device("cuda", 0)
     records = []
     for graphed in (False, True):
-        step = make_step(
-            replace(config, training=replace(training, cuda_graph="on" if graphed else "off")), device
-        )
+        step = make_step(replace(config, training=replace(training, cuda_graph="on" if graphed else "off")), device)
         batches = [random_batch(config, 8, device, i) for i in range(12)]
         rows = []
         for i, batch in enumerate(batches):
@@ -79,9 +75,7 @@ def test_replayed_graphs_equal_plain_iterations(tiny_config: Config, precision: 
     tolerance = {"rtol": 2e-3, "atol": 1e-4} if precision == "fp32" else {"rtol": 0.05, "atol": 0.02}
     for plain, replayed in zip(*records, strict=True):
         for name in (n for n in plain if n.startswith("loss/")):
-            torch.testing.assert_close(
-                replayed[name], plain[name], **tolerance, msg=lambda m, n=name: f"{n}: {m}"
-            )
+            torch.testing.assert_close(replayed[name], plain[name], **tolerance, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize("compiled", ["off", "on"])
@@ -96,9 +90,7 @@ def test_what_auto_fuses_in_graphs_changes_nothing(tiny_config: Config, compiled
         losses.append({k: torch.stack([r[k] for r in records]) for k in records[0] if k.startswith("loss/")})
     plain, fused = losses
     for name, value in plain.items():
-        torch.testing.assert_close(
-            fused[name], value, rtol=0.05, atol=0.02, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        torch.testing.assert_close(fused[name], value, rtol=0.05, atol=0.02, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_bf16_step_trains(tiny_config: Config) -> None:

@@ -71,19 +71,13 @@ def test_shared_equals_naive(tiny_config: Config, variant: str) -> None:
         for name in ours:
             # a cosine is a small difference of products: rounding shows at its own scale, which is 1
             atol = 1e-3 if name.startswith("cosine/") else 2e-5
-            torch.testing.assert_close(
-                ours[name], reference[name], rtol=2e-4, atol=atol, msg=lambda m, n=name: n + m
-            )
+            torch.testing.assert_close(ours[name], reference[name], rtol=2e-4, atol=atol, msg=lambda m, n=name: n + m)
     expected = naive.state_dict()
     for name, value in shared.state_dict().items():
-        torch.testing.assert_close(
-            value, expected[name], rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
     x = batch_of(50)
     with torch.no_grad():
-        torch.testing.assert_close(
-            shared.generator.eval()(x.x_l), naive.generator.eval()(x.x_l), rtol=1e-3, atol=1e-4
-        )
+        torch.testing.assert_close(shared.generator.eval()(x.x_l), naive.generator.eval()(x.x_l), rtol=1e-3, atol=1e-4)
         f_c = shared.critic.embed(x.x_h)
         f_d = shared.f_d(shared.discriminator(x.x_h))
         torch.testing.assert_close(shared.l_dis(f_c, f_d), naive.l_dis(f_c, f_d), rtol=1e-3, atol=1e-4)
@@ -124,9 +118,7 @@ def test_each_update_moves_only_its_own_networks(tiny_config: Config) -> None:
         for part in parts.values():
             part.zero_grad()
         run()  # type: ignore[operator]
-        with_gradient = {
-            name for name, part in parts.items() if any(p.grad is not None for p in part.parameters())
-        }
+        with_gradient = {name for name, part in parts.items() if any(p.grad is not None for p in part.parameters())}
         changed = {
             name
             for name, part in parts.items()
@@ -188,9 +180,7 @@ def test_without_gan_and_association_d_is_left_alone(tiny_config: Config) -> Non
     config = replace(small(tiny_config), loss=LossConfig(lambda_g=0.0, lambda_dis=0.0))
     networks = networks_of(config)
     before = snapshot(networks.discriminator)
-    record = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)(
-        batch_of(0), 0, True
-    )
+    record = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)(batch_of(0), 0, True)
     assert_same(before, networks.discriminator)
     assert not any("gan" in name or "discriminator" in name for name in record)
     reference = networks_of(config)
@@ -293,9 +283,7 @@ def test_gradients_of_l_dis_reach_g_alone(tiny_config: Config) -> None:
 def test_l_dis_gradient_matches_finite_differences(tiny_config: Config) -> None:
     """End to end through C, φ and D in double precision."""
     networks = networks_of(small(tiny_config, feature="head"))
-    critic, phi, d = (
-        copy.deepcopy(m).double() for m in (networks.critic, networks.frozen_phi, networks.discriminator)
-    )
+    critic, phi, d = (copy.deepcopy(m).double() for m in (networks.critic, networks.frozen_phi, networks.discriminator))
 
     def l_dis(x: torch.Tensor) -> torch.Tensor:
         return (phi(critic.embed(x)).f_d - d(x).head).square().mean()
@@ -331,9 +319,7 @@ def test_fused_operators_give_the_same_training(tiny_config: Config, variant: st
             )
     expected = plain.state_dict()
     for name, value in fused.state_dict().items():
-        torch.testing.assert_close(
-            value, expected[name], rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.fixture
@@ -359,9 +345,7 @@ def assert_same_training(config: Config, networks: Networks, step: SharedStep) -
             )
     expected_state = reference.state_dict()
     for name, value in networks.state_dict().items():
-        torch.testing.assert_close(
-            value, expected_state[name], rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        torch.testing.assert_close(value, expected_state[name], rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.usefixtures("graphs_without_code")
