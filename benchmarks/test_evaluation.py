@@ -25,7 +25,7 @@ from benchmarks.ranking_baselines import dense_reranking, numpy_counting, numpy_
 from benchmarks.setup import device_of, pictures_like_market, synchronise
 from intact_fast import SRReID
 from intact_fast.data.degradation import downsample, read_image
-from intact_fast.data.manifest import Header, Row
+from intact_fast.data.manifest import Entry, Header
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.picture_source import PictureSource
@@ -78,14 +78,14 @@ def measure(benchmark: BenchmarkFixture, group: str, function: Callable[[], obje
 def test_query_pictures(benchmark: BenchmarkFixture, tmp_path: Path, form: str) -> None:
     """Prepared batches on the device of queries that are wanted as HR and LR, super-resolved, and for PSNR and SSIM."""
     paths = pictures_like_market(tmp_path, QUERY_PICTURES)
-    rows = [Row(path.name, i, 1, "query", True, 2 + i % 3) for i, path in enumerate(paths)]
+    rows = [Entry(path.name, i, 1, "query", True, 2 + i % 3) for i, path in enumerate(paths)]
     device = device_of()
     model = SRReID(build_osnet("osnet_x0_25", 1)).to(device)
     header = Header("folder", 0, "bilinear", None, 1, None)
     source = PictureSource(tmp_path, header, model, QUERY_BATCH, READERS)
 
     def one_pass() -> list[tuple[torch.Tensor, ...]]:
-        return list(source.batches_of_forms(rows, (False, True)))
+        return list(source.batches_of_variants(rows, (False, True)))
 
     def each_use() -> list[torch.Tensor]:
         # HR features, LR features, SR features, and both sides of the comparison
@@ -104,15 +104,15 @@ def test_query_pictures(benchmark: BenchmarkFixture, tmp_path: Path, form: str) 
     measure(benchmark, "reading queries for an evaluation, 256x128", run)
 
 
-def plain_batches(source: PictureSource, rows: list[Row], degraded: bool) -> Iterator[torch.Tensor]:
+def plain_batches(source: PictureSource, rows: list[Entry], degraded: bool) -> Iterator[torch.Tensor]:
     """What one writes first: a float tensor of each picture, made in threads."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
 
-    def read(row: Row) -> torch.Tensor:
+    def read(row: Entry) -> torch.Tensor:
         image = read_image(source.path(row))
         if degraded:
             assert row.r is not None
-            image = downsample(image, row.r, source.header.kernel)
+            image = downsample(image, row.r, source.header.interpolation)
         height, width = source.model.size
         array = np.array(image.resize((width, height), Image.Resampling.BILINEAR))
         return (torch.from_numpy(array).permute(2, 0, 1).contiguous().float().div(255) - mean) / std

@@ -98,13 +98,13 @@ import json, resource, sys
 from pathlib import Path
 import torch
 from benchmarks.test_serving import make_model
-from intact_fast.serving.gallery import Gallery, Unreadable, list_pictures
+from intact_fast.serving.gallery import GalleryIndex, Unreadable, list_pictures
 folder = Path(sys.argv[1])
 model = make_model("SRReID", 64)
 pictures = list_pictures(folder).pictures
-Gallery(folder, "x").update(model, pictures[:256], Unreadable())
+GalleryIndex(folder, "x").update(model, pictures[:256], Unreadable())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-Gallery(folder, "x", folder.parent / "index").update(model, pictures, Unreadable())
+GalleryIndex(folder, "x", folder.parent / "index").update(model, pictures, Unreadable())
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"before_mib": before / 1024, "after_mib": after / 1024}))
 """

@@ -1,4 +1,4 @@
-"""Training pictures per second of one iteration of Algorithm 1, shared against naive form."""
+"""Training pictures per second of one iteration of Algorithm 1, with shared passes and without."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from intact_fast.config.presets import CPU, PAPER
 SIZES: dict[str, tuple[Config, int]] = {"cpu-preset": (CPU, 32), "paper-preset": (PAPER, 2)}
 
 
-@pytest.mark.parametrize("form", ["naive", "shared"])
+@pytest.mark.parametrize("kind", ["naive", "shared"])
 @pytest.mark.parametrize("size", SIZES)
-def test_training_step(benchmark: BenchmarkFixture, size: str, form: str) -> None:
+def test_training_step(benchmark: BenchmarkFixture, size: str, kind: str) -> None:
     """On a CPU the paper's sizes run with 2 pictures only: the figure is for orientation."""
     config, cpu_batch = SIZES[size]
     device = device_of()
     batch_size = config.training.batch_size if device.type == "cuda" else cpu_batch
-    training = replace(config.training, form=form, precision="fp32" if form == "naive" else "auto")
+    training = replace(config.training, step=kind, precision="fp32" if kind == "naive" else "auto")
     config = replace(config, training=training)
     step = make_step(config, device)
     batch = random_batch(config, batch_size, device)

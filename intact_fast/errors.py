@@ -12,20 +12,20 @@ class UserError(Exception):
     The message is one line that names the option or file and says what to do.
 
     Attributes:
-        one_process: Raised by a single process of a group, so it speaks whatever its rank.
+        one_process: Raised by a single process of a group, so it is_first_rank whatever its rank.
     """
 
     one_process = False
 
 
-def speaks() -> bool:
+def is_first_rank() -> bool:
     """Whether this process is the one of its torchrun group that talks to the user."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def warn(text: str) -> None:
     """Tell what keeps nothing from going on as one line on stderr, once per torchrun group."""
-    if speaks():
+    if is_first_rank():
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
@@ -38,6 +38,6 @@ def fail(error: UserError, debug: bool) -> int:
     """
     if debug:
         raise error
-    if error.one_process or speaks():
+    if error.one_process or is_first_rank():
         print(f"error: {error}", file=sys.stderr, flush=True)
     return 2

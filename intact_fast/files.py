@@ -56,7 +56,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def occupied(folder: Path, option: str) -> Iterator[None]:
+def exclusive_folder(folder: Path, option: str) -> Iterator[None]:
     """Keep other processes of ours out of a folder; the system forgets it when this process ends, however it ends.
 
     Where the file system has no locks, as some network ones, nobody is kept out.

@@ -30,7 +30,7 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 def generator_adversarial_loss(
-    fake_logits: Tensor, form: Literal["non_saturating", "saturating"] = "non_saturating"
+    fake_logits: Tensor, variant: Literal["non_saturating", "saturating"] = "non_saturating"
 ) -> Tensor:
     """Eq. 1 and 2 for G, to be minimised.
 
@@ -40,12 +40,12 @@ def generator_adversarial_loss(
 
     Args:
         fake_logits: N logits of D on G(x_l).
-        form: Which of the two.
+        variant: Which of the two.
 
     Returns:
         Scalar mean.
     """
-    if form == "saturating":
+    if variant == "saturating":
         return -F.softplus(fake_logits).mean()
     return F.softplus(-fake_logits).mean()
 

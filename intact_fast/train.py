@@ -12,7 +12,7 @@ from intact_fast.commands.progress_bar import progress
 from intact_fast.config.checks import check_config
 from intact_fast.config.command_line import parse_config
 from intact_fast.config.options import Config
-from intact_fast.errors import UserError, fail, speaks
+from intact_fast.errors import UserError, fail, is_first_rank
 from intact_fast.training.distributed.process import Interrupted, process_group, terminate_as_interrupt
 from intact_fast.training.run import Run
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "torchrun --stan
     except Interrupted:
         return 0
     except KeyboardInterrupt:
-        if speaks():
+        if is_first_rank():
             print("Interrupted; run the same command to go on.", file=sys.stderr)
         return 130
     except UserError as error:
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "torchrun --stan
 
 def _parse(arguments: Sequence[str], program: str) -> Config:
     """Parse the command line; only rank 0 prints help and complaints."""
-    if speaks():
+    if is_first_rank():
         return parse_config(arguments, program, DESCRIPTION)
     silence = io.StringIO()
     with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):

@@ -93,8 +93,8 @@ def tiny_config(tmp_path: Path) -> Config:
 _OCCUPY = """
 import sys
 from pathlib import Path
-from intact_fast.files import occupied
-with occupied(Path(sys.argv[1]), "--name x"):
+from intact_fast.files import exclusive_folder
+with exclusive_folder(Path(sys.argv[1]), "--name x"):
     print("in", flush=True)
     sys.stdin.read()
 """

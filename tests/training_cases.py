@@ -14,7 +14,7 @@ from intact_fast.training.distributed.process import Process
 from intact_fast.training.step.networks import Networks
 
 CPU = torch.device("cpu")
-ALONE = Process(0, 1, CPU, None)
+SINGLE_PROCESS = Process(0, 1, CPU, None)
 
 
 def batch_of(seed: int, size: int = 6, classes: int = 5) -> Batch:

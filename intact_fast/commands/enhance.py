@@ -92,6 +92,6 @@ def _check_targets(pairs: dict[Path, Path], options: EnhanceOptions) -> None:
 def _save(image: Tensor, path: Path) -> None:
     """Write 3×H×W from 0 to 1 in the format of the name."""
     array = (255 * image).round().byte().permute(1, 2, 0).cpu().numpy()
-    form = Image.registered_extensions()[path.suffix.lower()]
+    file_format = Image.registered_extensions()[path.suffix.lower()]
     with write_atomically(path) as temporary:
-        Image.fromarray(array).save(temporary, format=form, **({"quality": 95} if form == "JPEG" else {}))
+        Image.fromarray(array).save(temporary, format=file_format, **({"quality": 95} if file_format == "JPEG" else {}))

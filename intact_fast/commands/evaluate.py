@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
 from intact_fast.commands.progress_bar import progress
 from intact_fast.config.checks import check_data, check_evaluation
+from intact_fast.config.command_line import parse_options
 from intact_fast.config.options import DataConfig, EvaluationConfig, OSNetName
 from intact_fast.data.manifest import Manifest
 from intact_fast.data.splits import obtain_manifest
@@ -77,7 +76,7 @@ def _run(arguments: list[str]) -> None:
     path = finder.parse_known_args(arguments)[0].checkpoint
     checkpoint = read_training_checkpoint(path) if path is not None else None
     defaults = EvaluateOptions() if checkpoint is None else _defaults(checkpoint, path, arguments)
-    options = tyro.cli(EvaluateOptions, prog="intact-fast evaluate", args=arguments, default=defaults)
+    options = parse_options(EvaluateOptions, "intact-fast evaluate", arguments, defaults)
     if (checkpoint is None) == (options.critic is None):
         raise UserError("evaluate needs --checkpoint FILE or --critic FILE (one of them)")
     check_data(options.data)
@@ -88,13 +87,13 @@ def _run(arguments: list[str]) -> None:
         _check_split(manifest, checkpoint, options, path)
         size = (options.data.height, options.data.width)
         height = lr_height(options.data.root, manifest, options.data.factors)
-        model = model_of_checkpoint(checkpoint, path, size, manifest.header.kernel, height)
+        model = model_of_checkpoint(checkpoint, path, size, manifest.header.interpolation, height)
         views: tuple[View, ...] = options.queries
     else:
         assert options.critic is not None
         refuse_known_people(options.critic, "--critic", manifest)
         critic = load_critic(options.critic, options.arch, num_classes=None, option="--critic")
-        model = SRReID(critic, None, (options.data.height, options.data.width), manifest.header.kernel)
+        model = SRReID(critic, None, (options.data.height, options.data.width), manifest.header.interpolation)
         views = tuple(view for view in options.queries if view != "sr")
         if not views:
             raise UserError("--queries sr: a critic alone has no G; use --checkpoint, or --queries hr lr")

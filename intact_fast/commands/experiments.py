@@ -19,14 +19,14 @@ from intact_fast.commands.progress_bar import progress
 from intact_fast.config.checks import check_config
 from intact_fast.config.command_line import parse_config
 from intact_fast.config.options import Config, DataConfig, DatasetName
-from intact_fast.errors import UserError, fail, speaks, warn
+from intact_fast.errors import UserError, fail, is_first_rank, warn
 from intact_fast.experiments.paper_tables import TABLES
 from intact_fast.experiments.recipes import CONTROLS, RECIPES, SAME_AS, apply, find_recipe
 from intact_fast.experiments.results import RowResult
-from intact_fast.experiments.side_by_side import Place, side_by_side
+from intact_fast.experiments.side_by_side import SeededRow, side_by_side
 from intact_fast.experiments.summary import Summary, as_json, markdown, summaries
-from intact_fast.experiments.table_runs import Rows, log_file
-from intact_fast.files import occupied, write_atomically
+from intact_fast.experiments.table_runs import TableRuns, log_file
+from intact_fast.files import exclusive_folder, write_atomically
 from intact_fast.reporting.console import make_console
 from intact_fast.reporting.tables import describe_protocol
 from intact_fast.training.distributed.process import Interrupted, process_group, terminate_as_interrupt
@@ -56,7 +56,7 @@ class ExperimentOptions:
     seeds: int = 1
     """How many seeds, from `--seed` on; of another split each where identities are split at random."""
     jobs: int = 1
-    """Rows to run at the same time, each in a process of its own; several GPUs are taken in turn."""
+    """TableRuns to run at the same time, each in a process of its own; several GPUs are taken in turn."""
     unseen: tuple[int, ...] = (6, 8)
     """Rates r to measure as well with all queries at that r, where the split does not have them."""
     list: bool = False
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
             check_config(config)
         _run(options, _distinct(configs), base)
     except (Interrupted, KeyboardInterrupt):
-        if speaks():
+        if is_first_rank():
             print("Interrupted; run the same command to go on.", file=sys.stderr)
         return 130
     except UserError as error:
@@ -148,73 +148,73 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
     aside = redirect_stdout(sys.stderr) if options.json else nullcontext()
     # seed by seed, so that a table that is broken off holds whole seeds
     seeds = range(base.seed, base.seed + options.seeds)
-    places = [Place(name, seed) for seed in seeds for name in names]
+    planned = [SeededRow(name, seed) for seed in seeds for name in names]
     failed: list[str] = []
     with aside, process_group(base.device) as process, terminate_as_interrupt(), ExitStack() as stack:
-        rows = Rows(base, process, options.unseen, partial(progress, quiet=not process.is_main))
+        runs = TableRuns(base, process, options.unseen, partial(progress, quiet=not process.is_main))
         option = f"--name {base.name}"
-        process.on_main(lambda: stack.enter_context(occupied(rows.folder, option)))
+        process.on_main(lambda: stack.enter_context(exclusive_folder(runs.folder, option)))
 
         def write() -> list[Summary]:
             shown = summaries(names, results, table, base.data.dataset)
-            process.on_main(lambda: _write(rows.folder, title, options, base, shown))
+            process.on_main(lambda: _write(runs.folder, title, options, base, shown))
             return shown
 
-        kept = {place: rows.kept(*place) for place in places}
-        for place, result in kept.items():
+        kept = {row: runs.kept(*row) for row in planned}
+        for row, result in kept.items():
             if result is not None:
-                results[place.recipe].append(result)
+                results[row.recipe].append(result)
         # whole, before the first row runs: an interruption must not leave less than there was
         shown = write() if any(results.values()) else []
-        left = [place for place, result in kept.items() if result is None]
-        rows.agree_on_processes(left)
-        obtained = _one_by_one(rows, left) if options.jobs == 1 else _at_once(options, rows, base, left)
+        left = [row for row, result in kept.items() if result is None]
+        runs.agree_on_processes(left)
+        obtained = _one_by_one(runs, left) if options.jobs == 1 else _at_once(options, runs, base, left)
         # closed before the folder is given free, whatever happens here, so that its processes end first
         stack.enter_context(closing(obtained))
-        for place, outcome in obtained:
+        for row, outcome in obtained:
             if isinstance(outcome, UserError):
-                failed.append(place.row(base))
+                failed.append(row.folder_name(base))
                 print(f"error: {failed[-1]}: {outcome}", file=sys.stderr, flush=True)
                 continue
-            results[place.recipe].append(outcome)
-            results[place.recipe].sort(key=lambda found: found.seed)
+            results[row.recipe].append(outcome)
+            results[row.recipe].sort(key=lambda found: found.seed)
             shown = write()
         if not process.is_main:
             return
     if options.json:
         print(json.dumps(as_json(shown, describe_protocol(base.evaluation)), indent=1))
     elif shown:
-        text = (rows.folder / _file_name(options)).read_text(encoding="utf-8")
+        text = (runs.folder / _file_name(options)).read_text(encoding="utf-8")
         make_console().print(Markdown(text))
-        print(rows.folder / _file_name(options))
+        print(runs.folder / _file_name(options))
     if failed:
-        raise UserError(f"{len(failed)} of {len(places)} rows cannot be run as it is: {', '.join(failed)}")
+        raise UserError(f"{len(failed)} of {len(planned)} rows cannot be run as it is: {', '.join(failed)}")
 
 
-_Outcomes = Generator[tuple[Place, RowResult | UserError], None, None]
+_Outcomes = Generator[tuple[SeededRow, RowResult | UserError], None, None]
 """Each row as it is done, or why it cannot be run."""
 
 
-def _one_by_one(rows: Rows, places: Sequence[Place]) -> _Outcomes:
-    for place in places:
-        rows.prepare(place.seed)
-        yield place, rows.attempt(*place)
+def _one_by_one(runs: TableRuns, planned: Sequence[SeededRow]) -> _Outcomes:
+    for row in planned:
+        runs.prepare(row.seed)
+        yield row, runs.attempt(*row)
 
 
-def _at_once(options: ExperimentOptions, rows: Rows, base: Config, places: Sequence[Place]) -> _Outcomes:
+def _at_once(options: ExperimentOptions, runs: TableRuns, base: Config, planned: Sequence[SeededRow]) -> _Outcomes:
     """As they are done, which is told as it happens."""
-    if not places:
+    if not planned:
         return
-    for seed in sorted({place.seed for place in places}):
-        rows.prepare(seed)
+    for seed in sorted({row.seed for row in planned}):
+        runs.prepare(seed)
     console = make_console()
-    logs = log_file(rows.folder, "").parent
-    console.print(f"{len(places)} rows, up to {options.jobs} at a time; {logs} has what they say.")
-    with closing(side_by_side(base, options.unseen, places, options.jobs)) as found:
-        for done, (place, outcome) in enumerate(found, start=1):
+    logs = log_file(runs.folder, "").parent
+    console.print(f"{len(planned)} rows, up to {options.jobs} at a time; {logs} has what they say.")
+    with closing(side_by_side(base, options.unseen, planned, options.jobs)) as found:
+        for done, (row, outcome) in enumerate(found, start=1):
             said = "failed" if isinstance(outcome, UserError) else f"Rank-1 {outcome.figures['Rank-1']:.1f}"
-            console.print(f"{place.row(base)}: {said} ({done} of {len(places)} rows)")
-            yield place, outcome
+            console.print(f"{row.folder_name(base)}: {said} ({done} of {len(planned)} rows)")
+            yield row, outcome
 
 
 def _file_name(options: ExperimentOptions) -> str:

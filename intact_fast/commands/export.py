@@ -13,8 +13,8 @@ from intact_fast.commands.model_options import run_command
 from intact_fast.commands.progress_bar import progress
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
-from intact_fast.evaluation.parity import Parity, drawn_sides, manifest_sides, measure_parity
-from intact_fast.serving.export import Engine, Format, Side, export_graph, load_engine, require
+from intact_fast.evaluation.parity import Parity, drawn_sets, manifest_sets, measure_parity
+from intact_fast.serving.export import Engine, ExportFormat, ExportSide, export_graph, load_engine, require
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.checkpoint_models import served_by
 
@@ -38,7 +38,7 @@ class ExportOptions:
     """Training checkpoint instead, such as `runs/NAME/checkpoints/best.pt`."""
     format: Literal["auto", "onnx", "torch-export", "safetensors"] = "auto"
     """What to write; `auto` follows the name: .onnx, .pt2 (`torch.export.load`) or .safetensors."""
-    side: Side = "query"
+    side: ExportSide = "query"
     """`query` passes every picture through G and C, `gallery` through C alone."""
     normalize: bool | None = None
     """Give features of length 1; none takes the model's own."""
@@ -60,32 +60,32 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(options: ExportOptions) -> int:
-    form = _format(options)
+    export_format = _format(options)
     if options.out.exists():
         raise UserError(f"--out {options.out}: exists already; remove it or name another file")
     manifest = None if options.manifest is None else Manifest.load(options.manifest)
-    if form == "onnx":
+    if export_format == "onnx":
         require("onnxruntime")
     model = _model(options)
     engine: Engine
-    if form == "safetensors":
+    if export_format == "safetensors":
         model.save_pretrained(options.out)
         written = SRReID.from_pretrained(options.out)
         mode = "always" if options.side == "query" else "never"
         engine = lambda pictures: written(pictures, mode=mode)  # noqa: E731
     else:
-        graph_form: Format = "onnx" if form == "onnx" else "torch-export"
-        export_graph(model, options.side, graph_form, options.out)
-        engine = load_engine(options.out, graph_form)
+        graph_format: ExportFormat = "onnx" if export_format == "onnx" else "torch-export"
+        export_graph(model, options.side, graph_format, options.out)
+        engine = load_engine(options.out, graph_format)
     if manifest is None:
-        query, gallery = drawn_sides(model)
+        query, gallery = drawn_sets(model)
     else:
-        query, gallery = manifest_sides(
+        query, gallery = manifest_sets(
             model, manifest, options.root, options.threads, partial(progress, quiet=options.json)
         )
     distractor_pid = None if manifest is None else manifest.header.distractor_pid
     parity = measure_parity(model, engine, options.side, query, gallery, distractor_pid)
-    _print(options, form, parity)
+    _print(options, export_format, parity)
     # a NaN agrees with nothing
     return 0 if parity.difference <= TOLERANCE else 1
 
@@ -93,13 +93,13 @@ def _run(options: ExportOptions) -> int:
 def _format(options: ExportOptions) -> str:
     if options.format != "auto":
         return options.format
-    form = _SUFFIXES.get(options.out.suffix.lower())
-    if form is None:
+    export_format = _SUFFIXES.get(options.out.suffix.lower())
+    if export_format is None:
         raise UserError(
             f"--out {options.out}: name it .onnx, .pt2 or .safetensors, or add --format "
-            f"({', '.join(get_args(Format))}, safetensors)"
+            f"({', '.join(get_args(ExportFormat))}, safetensors)"
         )
-    return form
+    return export_format
 
 
 def _model(options: ExportOptions) -> SRReID:
@@ -117,13 +117,13 @@ def _model(options: ExportOptions) -> SRReID:
     return model
 
 
-def _print(options: ExportOptions, form: str, parity: Parity) -> None:
+def _print(options: ExportOptions, export_format: str, parity: Parity) -> None:
     if options.json:
-        figures = {"out": str(options.out), "format": form, "side": options.side, **asdict(parity)}
+        figures = {"out": str(options.out), "format": export_format, "side": options.side, **asdict(parity)}
         print(json.dumps(figures, indent=1))
         return
     what = "drawn pedestrians" if options.manifest is None else str(options.manifest)
-    print(f"{options.out}: {form}, {options.side}'s side, {options.out.stat().st_size / 2**20:.1f} MiB")
+    print(f"{options.out}: {export_format}, {options.side}'s side, {options.out.stat().st_size / 2**20:.1f} MiB")
     print(
         f"against SRReID on {what}: {parity.pictures} pictures, features differ by {parity.difference:.1e} at most; "
         f"Rank-1 {100 * parity.rank1_other:.2f}, SRReID's {100 * parity.rank1:.2f}"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import tyro
-
+from intact_fast.config.command_line import parse_options
 from intact_fast.errors import UserError, fail, warn
 from intact_fast.serving.gallery import Unreadable
 from intact_fast.serving.sr_reid import SRReID
@@ -70,7 +69,7 @@ def run_command(
 ) -> int:
     """Parse and run a command; returns its exit status, 2 after a user error, 130 after Ctrl-C."""
     try:
-        return run(tyro.cli(kind, prog=program, args=list(arguments), default=default))
+        return run(parse_options(kind, program, arguments, default))
     except UserError as error:
         return fail(error, "--debug" in arguments)
     except KeyboardInterrupt:

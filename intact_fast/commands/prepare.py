@@ -17,7 +17,7 @@ from intact_fast.commands.model_options import run_command
 from intact_fast.commands.progress_bar import progress
 from intact_fast.config.checks import check_data
 from intact_fast.config.options import DataConfig, DatasetName
-from intact_fast.data.manifest import SPLITS, Manifest, Row
+from intact_fast.data.manifest import SPLITS, Entry, Manifest
 from intact_fast.data.presets import SPLIT_PRESETS, PresetName
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError, warn
@@ -84,11 +84,11 @@ def _data(options: PrepareOptions) -> DataConfig:
 def _figures(options: PrepareOptions, manifest: Manifest) -> dict[str, Any]:
     splits = {}
     for split in SPLITS:
-        rows = manifest.split(split)
-        if rows:
-            splits[split] = {"pictures": len(rows), "identities": len({row.pid for row in rows})}
-            if any(row.is_lr for row in rows):
-                splits[split]["r"] = _histogram(rows)
+        entries = manifest.split(split)
+        if entries:
+            splits[split] = {"pictures": len(entries), "identities": len({entry.pid for entry in entries})}
+            if any(entry.is_lr for entry in entries):
+                splits[split]["r"] = _histogram(entries)
     return {
         "manifest": str(options.out),
         "dataset": manifest.header.dataset,
@@ -99,14 +99,14 @@ def _figures(options: PrepareOptions, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _histogram(rows: Sequence[Row]) -> dict[str, int]:
-    """Number of LR rows of each r, ``native`` for those that are LR by themselves."""
-    counts = Counter("native" if row.r is None else str(row.r) for row in rows if row.is_lr)
+def _histogram(entries: Sequence[Entry]) -> dict[str, int]:
+    """Number of LR entries of each r, ``native`` for those that are LR by themselves."""
+    counts = Counter("native" if entry.r is None else str(entry.r) for entry in entries if entry.is_lr)
     return dict(sorted(counts.items()))
 
 
 def _print_summary(options: PrepareOptions, manifest: Manifest) -> None:
-    counts = Counter(row.split for row in manifest.rows)
+    counts = Counter(entry.split for entry in manifest.entries)
     pictures = ", ".join(f"{count} {split}" for split, count in counts.items())
     print(f"{options.out}: {pictures}; {len(manifest.labels)} training identities; hash {manifest.hash[:12]}")
     if options.preset is None:

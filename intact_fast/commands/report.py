@@ -20,7 +20,7 @@ from intact_fast.evaluation.evaluator import evaluate
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.verification import RATES
 from intact_fast.reporting.console import make_console
-from intact_fast.reporting.presentation import present, tell
+from intact_fast.reporting.presentation import present, print_presentation
 from intact_fast.reporting.report import read_notes
 from intact_fast.reporting.tables import figures, threshold_figures
 from intact_fast.training.checkpoint_models import (
@@ -82,7 +82,7 @@ def _run(options: ReportOptions) -> int:
             f"{manifest.hash[:12]}; put the run's own back"
         )
     height = lr_height(root, manifest, config.data.factors)
-    model = model_of_checkpoint(checkpoint, path, kernel=manifest.header.kernel, lr_height=height)
+    model = model_of_checkpoint(checkpoint, path, interpolation=manifest.header.interpolation, lr_height=height)
     model.to(choose_device(options.device))
     shown = partial(progress, quiet=options.json)
     evaluation = evaluate(model, manifest, root, config.evaluation, config.data.threads, progress=shown)
@@ -94,7 +94,7 @@ def _run(options: ReportOptions) -> int:
         files = {name: str(file) for name, file in presentation.files.items()}
         print(json.dumps({**figures(evaluation), "thresholds": thresholds, "files": files}, indent=1))
     else:
-        tell(presentation, make_console())
+        print_presentation(presentation, make_console())
     return 0
 
 

@@ -12,7 +12,7 @@ from intact_fast.commands.model_options import ServingOptions, run_command, warn
 from intact_fast.commands.progress_bar import progress
 from intact_fast.errors import UserError
 from intact_fast.reporting.pictures import save_matches
-from intact_fast.serving.gallery import Gallery, Unreadable, list_pictures, read_in_batches
+from intact_fast.serving.gallery import GalleryIndex, Unreadable, list_pictures, read_in_batches
 from intact_fast.serving.sr_reid import Mode, SRReID
 
 
@@ -52,7 +52,7 @@ def _run(options: SearchOptions) -> int:
     queries, pictures = list_pictures(options.query), list_pictures(options.gallery)
     model = options.load()
     model.mode = options.mode
-    gallery = Gallery(options.gallery, _identity(options, model), options.index)
+    gallery = GalleryIndex(options.gallery, _identity(options, model), options.index)
     unreadable = Unreadable()
     with progress("gallery", len(pictures.pictures), options.json) as advance:
         update = gallery.update(model, pictures.pictures, unreadable, advance)

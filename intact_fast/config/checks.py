@@ -57,8 +57,10 @@ def check_config(config: Config) -> None:
     if config.critic.keep_classifier and config.critic.init is None:
         raise UserError("--critic.keep-classifier: whose? give --critic.init as well")
     association = config.association
-    if association.predictor == "mean" and association.form != "r-to-d":
-        raise UserError(f"--association.predictor mean: only with --association.form r-to-d, not {association.form}")
+    if association.predictor == "mean" and association.direction != "r-to-d":
+        raise UserError(
+            f"--association.predictor mean: only with --association.direction r-to-d, not {association.direction}"
+        )
     decay = config.generator.ema_decay
     if decay is not None and not 0 <= decay < 1:
         raise UserError(f"--generator.ema-decay {decay}: must be at least 0 and below 1")

@@ -12,12 +12,29 @@ import torch
 import tyro
 import yaml
 
+from intact_fast.config.old_names import current_arguments, current_values
 from intact_fast.config.options import Config
 from intact_fast.config.presets import PRESETS, resolve_preset
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
 
 T = TypeVar("T")
+
+
+def parse_options(
+    kind: type[T], program: str, arguments: Sequence[str], default: T | None = None, description: str | None = None
+) -> T:
+    """Parse a command line into a dataclass of options; former names of options are known, too.
+
+    Args:
+        kind: The dataclass.
+        program: Name shown by ``--help``.
+        arguments: Without the program's name.
+        default: Values of options that are not given; None takes the class's own.
+        description: First paragraph of ``--help``; None takes the class's docstring.
+    """
+    arguments = current_arguments(arguments)
+    return tyro.cli(kind, prog=program, description=description, args=arguments, default=default)
 
 
 def parse_config(arguments: Sequence[str], program: str, description: str) -> Config:
@@ -32,7 +49,7 @@ def parse_config(arguments: Sequence[str], program: str, description: str) -> Co
     finder.add_argument("--preset", choices=["auto", *PRESETS], default="auto")
     known, _ = finder.parse_known_args(arguments)
     default = resolve_preset(known.preset, torch.cuda.is_available())
-    config = tyro.cli(Config, prog=program, description=description, args=list(arguments), default=default)
+    config = parse_options(Config, program, arguments, default, description)
     # `--preset auto` on the command line would otherwise leave the word in place of the choice
     return dataclasses.replace(config, preset=default.preset)
 
@@ -66,7 +83,7 @@ def from_yaml(text: str, source: str) -> Config:
         UserError: The text is not a configuration of this version.
     """
     try:
-        return _build(Config, yaml.safe_load(text))
+        return _build(Config, current_values(yaml.safe_load(text)))
     except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{source}: not a configuration of this version ({error})") from error
 

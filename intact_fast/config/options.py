@@ -12,7 +12,7 @@ from typing import Literal
 DatasetName = Literal["synthetic", "viper", "market1501", "dukemtmc", "cuhk03", "caviar", "folder"]
 CUHK03Boxes = Literal["detected", "labeled"]
 CUHK03Protocol = Literal["classic", "new"]
-Kernel = Literal["bilinear", "bicubic", "area", "lanczos"]
+Interpolation = Literal["bilinear", "bicubic", "area", "lanczos"]
 OSNetName = Literal["osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25"]
 
 
@@ -32,7 +32,7 @@ class DataConfig:
     """Width of the network inputs in pixels."""
     factors: tuple[int, ...] = (2, 3, 4)
     """Down-sampling rates r, drawn uniformly per picture."""
-    kernel: Kernel = "bilinear"
+    interpolation: Interpolation = "bilinear"
     """Filter of the degradation and of its way back to the input size."""
     jpeg_quality: int | None = None
     """JPEG quality (1-100) applied to the down-sampled picture; none leaves it out."""
@@ -97,7 +97,7 @@ class DiscriminatorConfig:
 class AssociationConfig:
     """The association network φ, the bridge σ and how L_dis is used (section 3.2)."""
 
-    form: Literal["r-to-d", "d-to-r", "common-space"] = "r-to-d"
+    direction: Literal["r-to-d", "d-to-r", "common-space"] = "r-to-d"
     """φ from f_c to f_d, from f_d to f_c, or both mapped into a common space (Table 4, Fig. 5)."""
     bridge: bool = True
     """Train σ and φ's encoder with L_e (Table 5); a common space has none."""
@@ -151,7 +151,7 @@ class CriticConfig:
     """Training iterations."""
     batch_size: int = 64
     """Pictures per process and iteration."""
-    lr: float = 1.5e-3
+    learning_rate: float = 1.5e-3
     """Peak learning rate of Adam under a one-cycle schedule."""
     weight_decay: float = 5e-4
     """Weight decay."""
@@ -181,11 +181,11 @@ class LossConfig:
 class OptimiserConfig:
     """Adam for G, D and the association (section 4.3)."""
 
-    lr_generator: float = 1e-4
+    generator_learning_rate: float = 1e-4
     """Learning rate of G."""
-    lr_discriminator: float = 1e-4
+    discriminator_learning_rate: float = 1e-4
     """Learning rate of D."""
-    lr_association: float = 1e-3
+    association_learning_rate: float = 1e-3
     """Learning rate of φ and σ."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's decay rates."""
@@ -201,7 +201,7 @@ class TrainingConfig:
     """Iterations of the three updates."""
     batch_size: int = 32
     """Pictures per process and iteration."""
-    form: Literal["shared", "naive"] = "shared"
+    step: Literal["shared", "naive"] = "shared"
     """`shared` reuses forward passes; `naive` is the plain reference."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast type of G, D and C (fp16 scales its losses); `auto` is bf16 on CUDA and fp32 on CPU."""

@@ -41,8 +41,8 @@ CPU = replace(
     generator=GeneratorConfig(widths=(16, 32, 64, 96), skip="add", global_residual=True),
     discriminator=DiscriminatorConfig(widths=(16, 32, 64, 128), hidden=256),
     association=AssociationConfig(feature="pool", scale="standardised", target="ema", dis_warmup=50, dis_gate="r2"),
-    critic=CriticConfig(arch="osnet_x0_25", iterations=380, batch_size=32, lr=6e-3, pad=4),
-    optimiser=OptimiserConfig(lr_generator=5e-4, lr_discriminator=1e-4),
+    critic=CriticConfig(arch="osnet_x0_25", iterations=380, batch_size=32, learning_rate=6e-3, pad=4),
+    optimiser=OptimiserConfig(generator_learning_rate=5e-4, discriminator_learning_rate=1e-4),
     training=TrainingConfig(iterations=160, log_every=20, checkpoint_every=80, validate_every=80),
 )
 """Small inputs and a small G with skip connections and a global residual, for a 2-core CPU."""

@@ -10,24 +10,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from intact_fast.config.options import Kernel
+from intact_fast.config.options import Interpolation
 from intact_fast.data.plan import BatchPlan, Position
 
 
 @dataclass(frozen=True)
-class PictureForm:
+class PictureSpec:
     """How a training picture is prepared.
 
     Attributes:
         size: (height, width) of the network inputs in pixels.
-        kernel: Filter of every resize.
+        interpolation: Filter of every resize.
         jpeg_quality: Quality of the LR picture's compression; None leaves it out.
         pad: Padding in pixels.
         with_lr: Whether to make the LR picture at all.
     """
 
     size: tuple[int, int]
-    kernel: Kernel
+    interpolation: Interpolation
     jpeg_quality: int | None
     pad: int
     with_lr: bool

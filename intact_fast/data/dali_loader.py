@@ -12,7 +12,7 @@ import torch
 from nvidia.dali import fn, math, pipeline_def, types
 from nvidia.dali.pipeline import do_not_convert
 
-from intact_fast.data.batches import Batch, PictureForm, assemble
+from intact_fast.data.batches import Batch, PictureSpec, assemble
 from intact_fast.data.dali_decoding import DecodedPictures, decode_pictures, decoded_file, file_name
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from intact_fast.data.pillow_loader import read_training_image
@@ -42,13 +42,13 @@ class PlanSource:
     """Feeds plans to a pipeline and remembers those whose batch has not come out yet.
 
     Attributes:
-        inputs: Names of what it feeds, those of `_INPUTS` that the pictures' form needs.
+        inputs: Names of what it feeds, those of `_INPUTS` that the pictures' spec needs.
         pending: Plans whose batch has not come out, oldest first.
 
     Args:
         plans: What to read.
         paths: Picture files.
-        form: How to prepare them.
+        spec: How to prepare them.
         decoded: Pictures in memory, by row; None where none are kept.
     """
 
@@ -56,7 +56,7 @@ class PlanSource:
         self,
         plans: Iterator[BatchPlan],
         paths: Sequence[Path],
-        form: PictureForm,
+        spec: PictureSpec,
         decoded: DecodedPictures | None = None,
     ) -> None:
         self._plans = plans
@@ -66,8 +66,8 @@ class PlanSource:
             "name",
             *(["is_cached", "cached"] if decoded is not None else []),
             "flip",
-            *(["r"] if form.with_lr else []),
-            *(["shift"] if form.pad > 0 else []),
+            *(["r"] if spec.with_lr else []),
+            *(["shift"] if spec.pad > 0 else []),
         ]
         self.pending: deque[BatchPlan] = deque()
 
@@ -97,7 +97,7 @@ class PlanSource:
 
 
 @do_not_convert
-def _resize_pass(images: Any, axes: tuple[int, int], before: Any, after: Any, kernel: str) -> Any:
+def _resize_pass(images: Any, axes: tuple[int, int], before: Any, after: Any, interpolation: str) -> Any:
     """Resize with Pillow's weights: 8 bits in, 8 bits out.
 
     Where a filter reaches over the border, Pillow renormalises the weights that fall inside and DALI repeats
@@ -109,9 +109,9 @@ def _resize_pass(images: Any, axes: tuple[int, int], before: Any, after: Any, ke
         axes: 1 where (the height, the width) is resized, 0 where it stays.
         before: (H, W), float.
         after: (H, W) that the whole resize leads to, float.
-        kernel: Filter.
+        interpolation: Filter.
     """
-    interpolation, half_width = _FILTERS[kernel]
+    interp_type, half_width = _FILTERS[interpolation]
     along, across = _constant(axes), _constant(1 - np.array(axes))
     frame = along * (math.ceil(math.max(before / after, 1.0) * half_width) + 1.0)
     start = fn.cast(-frame, dtype=types.INT32)
@@ -129,7 +129,7 @@ def _resize_pass(images: Any, axes: tuple[int, int], before: Any, after: Any, ke
             size=target,
             roi_start=frame,
             roi_end=frame + size,
-            interp_type=interpolation,
+            interp_type=interp_type,
             antialias=True,
             dtype=types.FLOAT,
         )
@@ -152,14 +152,14 @@ def _resize_pass(images: Any, axes: tuple[int, int], before: Any, after: Any, ke
 
 
 @do_not_convert
-def _resize_framed(images: Any, before: Any, after: Any, kernel: str) -> Any:
+def _resize_framed(images: Any, before: Any, after: Any, interpolation: str) -> Any:
     """Resize with Pillow's weights at the border."""
-    if kernel == "bilinear":
-        return _resize_pass(images, (1, 1), before, after, kernel)
+    if interpolation == "bilinear":
+        return _resize_pass(images, (1, 1), before, after, interpolation)
     # these filters overshoot, and Pillow clips to 8 bits between its horizontal and its vertical pass
     between = before * _constant((1, 0)) + after * _constant((0, 1))
-    images = _resize_pass(images, (0, 1), before, after, kernel)
-    return _resize_pass(images, (1, 0), between, after, kernel)
+    images = _resize_pass(images, (0, 1), before, after, interpolation)
+    return _resize_pass(images, (1, 0), between, after, interpolation)
 
 
 def _constant(vector: Any) -> Any:
@@ -167,13 +167,13 @@ def _constant(vector: Any) -> Any:
     return types.Constant(np.asarray(vector, dtype=np.float32), device="cpu")
 
 
-def _resize(images: Any, before: Any, after: Any, kernel: str) -> Any:
+def _resize(images: Any, before: Any, after: Any, interpolation: str) -> Any:
     """Resize H×W×C uint8 from (H, W) ``before`` to ``after`` with Pillow's result, within rounding."""
-    if kernel != "bilinear":
-        return _resize_framed(images, before, after, kernel)
+    if interpolation != "bilinear":
+        return _resize_framed(images, before, after, interpolation)
     # growing bilinearly, a repeated border pixel and renormalised weights are the same
     if (before[0] > after[0]) | (before[1] > after[1]):
-        resized = _resize_framed(images, before, after, kernel)
+        resized = _resize_framed(images, before, after, interpolation)
     else:
         resized = fn.resize(images, size=after, interp_type=types.INTERP_LINEAR)
     return resized
@@ -192,17 +192,17 @@ def _cached_or_decoded(given: dict[str, Any], gpu_decode: bool) -> tuple[Any, An
 
 
 @pipeline_def(enable_conditionals=True, exec_dynamic=True)
-def picture_pipeline(source: PlanSource, form: PictureForm, gpu_decode: bool, gpu_output: bool) -> Any:
+def picture_pipeline(source: PlanSource, spec: PictureSpec, gpu_decode: bool, gpu_output: bool) -> Any:
     """Build the graph from file names to normalised pictures.
 
     Args:
         source: Gives the batches.
-        form: How to prepare pictures.
+        spec: How to prepare pictures.
         gpu_decode: Decode and resize on the pipeline's GPU instead of CPU threads.
         gpu_output: Hand pictures over on that GPU; needed with ``gpu_decode``.
 
     Returns:
-        HR pictures and, with ``form.with_lr``, LR pictures: H×W×3 float32.
+        HR pictures and, with ``spec.with_lr``, LR pictures: H×W×3 float32.
     """
     kinds = [_INPUTS[name] for name in source.inputs]
     fed = fn.external_source(
@@ -216,15 +216,15 @@ def picture_pipeline(source: PlanSource, form: PictureForm, gpu_decode: bool, gp
         images, native = _cached_or_decoded(given, gpu_decode)
     else:
         images, native = decoded_file(given["name"], gpu_decode)
-    size = _constant(form.size)
+    size = _constant(spec.size)
 
     def finished(picture: Any, before: Any) -> Any:
-        picture = _resize(picture, before, size, form.kernel)
-        if form.pad > 0:
+        picture = _resize(picture, before, size, spec.interpolation)
+        if spec.pad > 0:
             picture = fn.slice(
                 picture,
-                start=given["shift"] - form.pad,
-                shape=list(form.size),
+                start=given["shift"] - spec.pad,
+                shape=list(spec.size),
                 axes=[0, 1],
                 out_of_bounds_policy="pad",
             )
@@ -240,12 +240,12 @@ def picture_pipeline(source: PlanSource, form: PictureForm, gpu_decode: bool, gp
         )
 
     hr = finished(images, native)
-    if not form.with_lr:
+    if not spec.with_lr:
         return hr
     small_size = math.max(math.floor(native / given["r"]), 1.0)
-    small = _resize(images, native, small_size, form.kernel)
-    if form.jpeg_quality is not None:
-        small = fn.jpeg_compression_distortion(small, quality=form.jpeg_quality)
+    small = _resize(images, native, small_size, spec.interpolation)
+    if spec.jpeg_quality is not None:
+        small = fn.jpeg_compression_distortion(small, quality=spec.jpeg_quality)
     return hr, finished(small, small_size)
 
 
@@ -253,7 +253,7 @@ def dali_batches(
     plans: Iterator[BatchPlan],
     paths: Sequence[Path],
     labels: Sequence[int],
-    form: PictureForm,
+    spec: PictureSpec,
     device: torch.device,
     batch_size: int,
     gpu_decode: bool,
@@ -267,7 +267,7 @@ def dali_batches(
         plans: What to read.
         paths: Picture files.
         labels: Their classes.
-        form: How to prepare them; its kernel is any but ``area``.
+        spec: How to prepare them; its interpolation is any but ``area``.
         device: Where the batches go.
         batch_size: Pictures per batch.
         gpu_decode: Decode and resize on ``device``, a GPU, instead of CPU threads.
@@ -286,10 +286,10 @@ def dali_batches(
     decoded = None
     if cache_mib > 0:
         decoded = decode_pictures(paths, cache_mib * 2**20, gpu_decode, device_id, max(1, threads))
-    source = PlanSource(plans, paths, form, decoded)
+    source = PlanSource(plans, paths, spec, decoded)
     pipeline = picture_pipeline(
         source,
-        form,
+        spec,
         gpu_decode,
         on_gpu,
         batch_size=batch_size,
@@ -308,5 +308,5 @@ def dali_batches(
             raise
         # the dynamic executor gives each output memory of its own, so DLPack needs no copy
         pictures = [torch.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2) for output in outputs]
-        x_h, x_l = pictures if form.with_lr else (pictures[0], None)
+        x_h, x_l = pictures if spec.with_lr else (pictures[0], None)
         yield assemble(x_h, x_l, source.pending.popleft(), labels, device)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from intact_fast.config.options import Kernel
+from intact_fast.config.options import Interpolation
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from intact_fast.errors import UserError
 
@@ -58,7 +58,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def resize(image: Image.Image, size: tuple[int, int], kernel: Kernel) -> Image.Image:
+def resize(image: Image.Image, size: tuple[int, int], interpolation: Interpolation) -> Image.Image:
     """Resize with Pillow's antialiased filters, over the full picture and without a reducing gap.
 
     ``area`` averages boxes where neither side grows and is bilinear otherwise, because boxes would only
@@ -67,33 +67,35 @@ def resize(image: Image.Image, size: tuple[int, int], kernel: Kernel) -> Image.I
     Args:
         image: RGB picture.
         size: (height, width) in pixels.
-        kernel: Filter.
+        interpolation: Filter.
 
     Returns:
         RGB picture of that size, rounded to 8 bits.
     """
     height, width = size
-    if kernel == "area":
+    if interpolation == "area":
         grows = width > image.width or height > image.height
         resampling = Image.Resampling.BILINEAR if grows else Image.Resampling.BOX
     else:
-        resampling = _RESAMPLING[kernel]
+        resampling = _RESAMPLING[interpolation]
     return image.resize((width, height), resampling)
 
 
-def downsample(image: Image.Image, r: int, kernel: Kernel, jpeg_quality: int | None = None) -> Image.Image:
+def downsample(
+    image: Image.Image, r: int, interpolation: Interpolation, jpeg_quality: int | None = None
+) -> Image.Image:
     """Make the small LR picture of a native crop (section 4.1: down-sampling by a rate r).
 
     Args:
         image: Native RGB crop, H×W.
         r: Rate, at least 1.
-        kernel: Filter.
+        interpolation: Filter.
         jpeg_quality: Compress the result at this quality (1–100, 4:2:0); None leaves it as it is.
 
     Returns:
         RGB picture of max(1, ⌊H/r⌋)×max(1, ⌊W/r⌋).
     """
-    small = resize(image, (max(1, image.height // r), max(1, image.width // r)), kernel)
+    small = resize(image, (max(1, image.height // r), max(1, image.width // r)), interpolation)
     if jpeg_quality is None:
         return small
     buffer = io.BytesIO()

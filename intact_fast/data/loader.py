@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from intact_fast.config.options import DataConfig
-from intact_fast.data.batches import Batch, PictureForm
+from intact_fast.data.batches import Batch, PictureSpec
 from intact_fast.data.degradation import read_image
 from intact_fast.data.pillow_loader import pillow_batches
 from intact_fast.data.plan import BatchPlan, Position, Schedule
@@ -85,8 +85,8 @@ def build_loader(
     backend = _choose_backend(config)
     gpu_decode = backend == "dali" and _choose_gpu_decode(config, device)
     schedule = Schedule(len(paths), batch_size, rank, world_size, seed, config.factors, config.flip, pad)
-    form = PictureForm((config.height, config.width), config.kernel, config.jpeg_quality, pad, with_lr)
-    common = {"paths": paths, "labels": labels, "form": form, "device": device, "prefetch": config.prefetch}
+    spec = PictureSpec((config.height, config.width), config.interpolation, config.jpeg_quality, pad, with_lr)
+    common = {"paths": paths, "labels": labels, "spec": spec, "device": device, "prefetch": config.prefetch}
     if config.cache_mib > 0 and backend != "dali":
         raise UserError(f"--data.cache-mib {config.cache_mib}: only --data.backend dali keeps decoded pictures")
     if backend == "pillow":
@@ -121,10 +121,10 @@ def readable_images(paths: Sequence[Path], threads: int) -> list[bool]:
 def _choose_backend(config: DataConfig) -> str:
     if config.backend == "pillow":
         return "pillow"
-    if config.kernel == "area":
+    if config.interpolation == "area":
         if config.backend == "auto":
             return "pillow"
-        raise UserError("--data.kernel area: DALI has no such filter; add --data.backend pillow")
+        raise UserError("--data.interpolation area: DALI has no such filter; add --data.backend pillow")
     try:
         importlib.import_module("nvidia.dali")
     except ImportError as error:

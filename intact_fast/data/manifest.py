@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from intact_fast.config.options import Kernel
+from intact_fast.config.options import Interpolation
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
 
@@ -19,10 +19,12 @@ LRCamera = int | Literal["random"] | None
 """Camera of the LR queries, or one drawn for each identity; None for all queries."""
 SPLITS: tuple[Split, ...] = ("train", "val_query", "val_gallery", "query", "gallery")
 FORMAT = 1
+_IN_FILE = {"interpolation": "kernel"}
+"""Fields whose name in the file is another one: a split's hash covers it, so it stays what it was."""
 
 
 @dataclass(frozen=True)
-class Row:
+class Entry:
     """One picture and its role.
 
     Attributes:
@@ -45,12 +47,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Header:
-    """How the rows were made.
+    """How the entries were made.
 
     Attributes:
         dataset: Name of the data set.
         seed: Seed of identity splits and of every r.
-        kernel: Filter of the degradation.
+        interpolation: Filter of the degradation.
         jpeg_quality: JPEG quality of the degraded pictures, None for none.
         lr_camera: Camera of the LR queries, ``random`` for one of each identity's own, None for all.
         distractor_pid: Identity number of gallery distractors, None for none.
@@ -58,7 +60,7 @@ class Header:
 
     dataset: str
     seed: int
-    kernel: Kernel
+    interpolation: Interpolation
     jpeg_quality: int | None
     lr_camera: LRCamera
     distractor_pid: int | None
@@ -66,16 +68,16 @@ class Header:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A header and its rows; saved as JSON lines, the header (with format and hash) first."""
+    """A header and its entries; saved as JSON lines, the header (with format and hash) first."""
 
     header: Header
-    rows: tuple[Row, ...]
+    entries: tuple[Entry, ...]
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over header and rows; the identity of a split."""
+        """SHA-256 over header and entries; the identity of a split."""
         digest = hashlib.sha256()
-        for line in (asdict(self.header), *map(asdict, self.rows)):
+        for line in (_written(self.header), *map(asdict, self.entries)):
             digest.update(json.dumps(line, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
 
@@ -87,12 +89,12 @@ class Manifest:
         """
         if self.header.dataset != "folder":
             return self.header.dataset
-        pictures = sorted(f"{row.pid} {row.path}" for row in self.rows)
+        pictures = sorted(f"{entry.pid} {entry.path}" for entry in self.entries)
         return f"folder {hashlib.sha256(json.dumps(pictures).encode()).hexdigest()}"
 
-    def split(self, *names: Split) -> list[Row]:
+    def split(self, *names: Split) -> list[Entry]:
         """Rows of the named splits, in the manifest's order."""
-        return [row for row in self.rows if row.split in names]
+        return [entry for entry in self.entries if entry.split in names]
 
     @cached_property
     def labels(self) -> dict[int, int]:
@@ -101,13 +103,13 @@ class Manifest:
         Validation identities keep their place, so that a critic trained elsewhere on the whole
         training split still fits.
         """
-        pids = sorted({row.pid for row in self.split("train", "val_query", "val_gallery")})
+        pids = sorted({entry.pid for entry in self.split("train", "val_query", "val_gallery")})
         return {pid: label for label, pid in enumerate(pids)}
 
     def save(self, path: Path) -> None:
         """Write the manifest atomically."""
-        first = {"format": FORMAT, "hash": self.hash, **asdict(self.header)}
-        lines = [json.dumps(line) for line in (first, *map(asdict, self.rows))]
+        first = {"format": FORMAT, "hash": self.hash, **_written(self.header)}
+        lines = [json.dumps(line) for line in (first, *map(asdict, self.entries))]
         with write_atomically(path) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -123,21 +125,31 @@ class Manifest:
         try:
             first, *rest = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
             written_hash, written_format = first.pop("hash"), first.pop("format")
-            manifest = Manifest(Header(**first), tuple(Row(**row) for row in rest))
+            manifest = Manifest(_header(first), tuple(Entry(**entry) for entry in rest))
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"manifest {path}: not a split manifest ({error}); build it again") from error
         if written_format != FORMAT:
             raise UserError(f"manifest {path}: format {written_format}, this version reads {FORMAT}; build it again")
         if written_hash != manifest.hash:
             raise UserError(
-                f"manifest {path}: its hash does not match its rows, so it was changed after it was written; "
+                f"manifest {path}: its hash does not match its entries, so it was changed after it was written; "
                 "build it again"
             )
         return manifest
 
 
-def require_identities(rows: Iterable[Row], what: str) -> None:
-    """Raise UserError when the rows hold fewer than two identities."""
-    count = len({row.pid for row in rows})
+def _written(header: Header) -> dict[str, Any]:
+    """A header under the names that its file has."""
+    return {_IN_FILE.get(name, name): value for name, value in asdict(header).items()}
+
+
+def _header(line: dict[str, Any]) -> Header:
+    names = {written: name for name, written in _IN_FILE.items()}
+    return Header(**{names.get(written, written): value for written, value in line.items()})
+
+
+def require_identities(entries: Iterable[Entry], what: str) -> None:
+    """Raise UserError when the entries hold fewer than two identities."""
+    count = len({entry.pid for entry in entries})
     if count < 2:
         raise UserError(f"--data.root: {count} identities in the {what} split; at least 2 are needed")

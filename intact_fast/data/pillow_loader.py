@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from intact_fast.data.batches import Batch, PictureForm, assemble
+from intact_fast.data.batches import Batch, PictureSpec, assemble
 from intact_fast.data.degradation import downsample, normalise, read_image, resize
 from intact_fast.data.plan import BatchPlan
 from intact_fast.errors import UserError
@@ -31,9 +31,9 @@ def read_training_image(path: Path) -> Image.Image:
 class PlannedBatches(Dataset[dict[str, Any]]):
     """Whole batches, indexed by their plan."""
 
-    def __init__(self, paths: Sequence[Path], form: PictureForm) -> None:
+    def __init__(self, paths: Sequence[Path], spec: PictureSpec) -> None:
         self.paths = paths
-        self.form = form
+        self.spec = spec
 
     def __getitem__(self, plan: BatchPlan) -> dict[str, Any]:
         """Prepare a batch.
@@ -42,15 +42,15 @@ class PlannedBatches(Dataset[dict[str, Any]]):
             ``plan``, ``hr`` (B×H×W×3 uint8) and ``lr`` (the same, or None); or ``error``, a UserError, handed
             over rather than raised because a worker's exception would arrive wrapped in its traceback.
         """
-        shape = (len(plan.index), *self.form.size, 3)
+        shape = (len(plan.index), *self.spec.size, 3)
         hr = np.empty(shape, dtype=np.uint8)
-        lr = np.empty(shape, dtype=np.uint8) if self.form.with_lr else None
+        lr = np.empty(shape, dtype=np.uint8) if self.spec.with_lr else None
         try:
             for i, (index, r) in enumerate(zip(plan.index, plan.r, strict=True)):
                 native = read_training_image(self.paths[index])
                 hr[i] = self._augmented(native, plan, i)
                 if lr is not None:
-                    small = downsample(native, int(r), self.form.kernel, self.form.jpeg_quality)
+                    small = downsample(native, int(r), self.spec.interpolation, self.spec.jpeg_quality)
                     lr[i] = self._augmented(small, plan, i)
         except UserError as error:
             return {"error": error}
@@ -62,8 +62,8 @@ class PlannedBatches(Dataset[dict[str, Any]]):
 
     def _augmented(self, image: Image.Image, plan: BatchPlan, i: int) -> NDArray[np.uint8]:
         """Resize to the input size, crop from a black frame, mirror: H×W×3 uint8."""
-        (height, width), pad = self.form.size, self.form.pad
-        pixels = np.asarray(resize(image, self.form.size, self.form.kernel))
+        (height, width), pad = self.spec.size, self.spec.pad
+        pixels = np.asarray(resize(image, self.spec.size, self.spec.interpolation))
         if pad > 0:
             top, left = plan.shift[i]
             framed = np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)))
@@ -86,7 +86,7 @@ def pillow_batches(
     plans: Iterator[BatchPlan],
     paths: Sequence[Path],
     labels: Sequence[int],
-    form: PictureForm,
+    spec: PictureSpec,
     device: torch.device,
     workers: int,
     prefetch: int,
@@ -97,7 +97,7 @@ def pillow_batches(
         plans: What to read.
         paths: Picture files.
         labels: Their classes.
-        form: How to prepare them.
+        spec: How to prepare them.
         device: Where the batches go.
         workers: Worker processes; 0 reads in this one.
         prefetch: Batches prepared ahead by all workers together, at least one each.
@@ -115,7 +115,7 @@ def pillow_batches(
             "worker_init_fn": _start_worker,
         }
     loader = DataLoader(
-        PlannedBatches(paths, form),
+        PlannedBatches(paths, spec),
         batch_size=None,
         sampler=plans,
         num_workers=workers,

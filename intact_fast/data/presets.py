@@ -18,7 +18,7 @@ from intact_fast.config.options import (
     CUHK03Protocol,
     DataConfig,
     DatasetName,
-    Kernel,
+    Interpolation,
 )
 
 PresetName = Literal["paper", "sing", "cad", "dil", "vpfa"]
@@ -34,7 +34,7 @@ class SplitPreset:
         decided: What the source leaves open and was decided here.
         datasets: Data sets that the source reports on and that have a reader; on others the same rule holds.
         factors: Rates r, drawn uniformly per picture.
-        kernel: Filter of the down-sampling.
+        interpolation: Filter of the down-sampling.
         jpeg_quality: JPEG quality after it, None for none.
         lr_camera: As ``--data.lr-camera``.
         cuhk03_boxes: Bounding boxes of CUHK03.
@@ -46,7 +46,7 @@ class SplitPreset:
     decided: str
     datasets: tuple[DatasetName, ...]
     factors: tuple[int, ...] = (2, 3, 4)
-    kernel: Kernel = "bilinear"
+    interpolation: Interpolation = "bilinear"
     jpeg_quality: int | None = None
     lr_camera: str = "auto"
     cuhk03_boxes: CUHK03Boxes = "detected"
@@ -57,7 +57,7 @@ class SplitPreset:
         return replace(
             data,
             factors=self.factors,
-            kernel=self.kernel,
+            interpolation=self.interpolation,
             jpeg_quality=self.jpeg_quality,
             lr_camera=self.lr_camera,
             cuhk03_boxes=self.cuhk03_boxes,
@@ -107,12 +107,12 @@ SPLIT_PRESETS: dict[PresetName, SplitPreset] = {
         ),
         decided=(
             "the draws themselves, and one camera for an identity's query and gallery pictures, where its code draws "
-            "in each folder anew; on CUHK03 its code is bilinear and keeps PNG (--data.kernel bilinear "
-            "--data.jpeg-quality None), on Market-1501 it is Lanczos (--data.kernel lanczos) and also puts degraded "
-            "pictures into the gallery, which is not done here"
+            "in each folder anew; on CUHK03 its code is bilinear and keeps PNG (--data.interpolation bilinear "
+            "--data.jpeg-quality None); on Market-1501 it is Lanczos (--data.interpolation lanczos) and also puts "
+            "degraded pictures into the gallery, which is not done here"
         ),
         datasets=("viper", "market1501", "cuhk03", "caviar"),
-        kernel="bicubic",
+        interpolation="bicubic",
         jpeg_quality=75,
         lr_camera="random",
     ),

@@ -10,6 +10,6 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 @contextmanager
-def silent(name: str, total: int) -> Iterator[Callable[[int], None]]:
+def no_progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
     """Nobody listens."""
     yield lambda count: None

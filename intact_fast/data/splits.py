@@ -9,8 +9,8 @@ import numpy as np
 from intact_fast.config.options import DataConfig
 from intact_fast.data.catalogue import Catalogue, Picture
 from intact_fast.data.datasets import READERS
-from intact_fast.data.manifest import Header, LRCamera, Manifest, Row, Split, require_identities
-from intact_fast.data.progress import Progress, silent
+from intact_fast.data.manifest import Entry, Header, LRCamera, Manifest, Split, require_identities
+from intact_fast.data.progress import Progress, no_progress
 from intact_fast.errors import UserError
 
 _HALVES, _VALIDATION, _VALIDATION_QUERY, _FACTORS, _VALIDATION_FACTORS, _LR_CAMERAS = range(6)
@@ -19,7 +19,7 @@ _CameraOf = Callable[[int], int | None]
 """LR camera of an identity; None where all queries are LR."""
 
 
-def read_catalogue(config: DataConfig, progress: Progress = silent) -> Catalogue:
+def read_catalogue(config: DataConfig, progress: Progress = no_progress) -> Catalogue:
     """Read the data set below ``config.root``.
 
     Args:
@@ -32,7 +32,7 @@ def read_catalogue(config: DataConfig, progress: Progress = silent) -> Catalogue
     return READERS[config.dataset](config, progress)
 
 
-def unheard(warning: str) -> None:
+def ignore_warning(warning: str) -> None:
     """Nobody listens."""
 
 
@@ -51,7 +51,9 @@ def splits_at_random(config: DataConfig) -> bool:
     return config.dataset in ("viper", "caviar")
 
 
-def obtain_manifest(config: DataConfig, progress: Progress = silent, warn: Callable[[str], None] = unheard) -> Manifest:
+def obtain_manifest(
+    config: DataConfig, progress: Progress = no_progress, warn: Callable[[str], None] = ignore_warning
+) -> Manifest:
     """Load ``config.manifest``, or build a manifest from ``config.root``.
 
     Args:
@@ -70,7 +72,7 @@ def obtain_manifest(config: DataConfig, progress: Progress = silent, warn: Calla
                 f"--data.dataset {config.dataset}: the manifest {config.manifest} is of {dataset}; give --data.dataset "
                 f"{dataset}"
             )
-        for option in ("kernel", "jpeg_quality"):
+        for option in ("interpolation", "jpeg_quality"):
             ours, theirs = getattr(config, option), getattr(manifest.header, option)
             if ours != theirs:
                 raise UserError(
@@ -131,11 +133,11 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
             continue
         is_lr = split in factors
         r = int(factors[split].choice(config.factors)) if is_lr and not catalogue.natively_lr else None
-        rows.append(Row(picture.path, picture.pid, picture.camera, split, is_lr, r))
+        rows.append(Entry(picture.path, picture.pid, picture.camera, split, is_lr, r))
     header = Header(
         catalogue.dataset,
         config.split_seed,
-        config.kernel,
+        config.interpolation,
         config.jpeg_quality,
         lr_camera,
         catalogue.distractor_pid,

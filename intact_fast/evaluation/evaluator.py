@@ -10,14 +10,14 @@ import numpy as np
 from torch import Tensor
 
 from intact_fast.config.options import EvaluationConfig
-from intact_fast.data.manifest import Manifest, Row
-from intact_fast.data.progress import Progress, silent
+from intact_fast.data.manifest import Entry, Manifest
+from intact_fast.data.progress import Progress, no_progress
 from intact_fast.errors import UserError
 from intact_fast.evaluation.features import QualityFigures, View, extract_features, measure_queries
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.ranking import RankingResult, evaluate_ranking
 from intact_fast.evaluation.reranking import Reranking
-from intact_fast.evaluation.sharding import ALONE, Peers
+from intact_fast.evaluation.sharding import SINGLE_PROCESS, Processes
 from intact_fast.serving.sr_reid import SRReID
 
 VIEW_NAMES: dict[View, str] = {
@@ -69,8 +69,8 @@ class Evaluation:
         config: How it was ranked.
         rankings: Per view, in the order of the table.
         quality: Picture quality of LR and of SR, where their rows are there; empty without a degraded query.
-        query_rows: The queries.
-        gallery_rows: The gallery.
+        query_entries: The queries.
+        gallery_entries: The gallery.
         query_features: Features of the queries per view, Q×512.
         gallery_features: G×512.
     """
@@ -80,8 +80,8 @@ class Evaluation:
     config: EvaluationConfig
     rankings: dict[View, RankingResult]
     quality: dict[View, QualityFigures]
-    query_rows: list[Row]
-    gallery_rows: list[Row]
+    query_entries: list[Entry]
+    gallery_entries: list[Entry]
     query_features: dict[View, Tensor]
     gallery_features: Tensor
 
@@ -90,7 +90,7 @@ class Evaluation:
         if "sr" not in self.rankings or "lr" not in self.rankings:
             return None
         difference = self.rankings["sr"].rank1_per_query - self.rankings["lr"].rank1_per_query
-        pids = np.array([row.pid for row in self.query_rows])[self.rankings["sr"].valid]
+        pids = np.array([entry.pid for entry in self.query_entries])[self.rankings["sr"].valid]
         mean, people = float(difference.mean()), len(np.unique(pids))
         if people == 1:
             return Comparison(mean, None, len(difference), people)
@@ -108,8 +108,8 @@ def evaluate(
     views: tuple[View, ...] = ("hr", "lr", "sr"),
     validation: bool = False,
     shared: SharedFeatures | None = None,
-    peers: Peers = ALONE,
-    progress: Progress = silent,
+    processes: Processes = SINGLE_PROCESS,
+    progress: Progress = no_progress,
 ) -> Evaluation:
     """Rank the gallery for every query under each view.
 
@@ -125,14 +125,14 @@ def evaluate(
         views: Which rows of the table to compute.
         validation: Use the held-out training identities instead of the test split.
         shared: Features of an earlier evaluation of the same split by the same C.
-        peers: Processes that all call this with the same model and share the pictures; the result is the same for all
-            of them, and that of one process.
+        processes: All of them call this with the same model and share the pictures; each gets the result that one
+            process would.
         progress: Told how far it is.
 
     Raises:
         UserError: A picture is missing or unreadable, no query has a match, or no view is left.
     """
-    queries, gallery = _test_rows(manifest, validation)
+    queries, gallery = _test_entries(manifest, validation)
     if _natively_low(queries):
         views = tuple(view for view in views if view != "hr")
     if not views:
@@ -145,10 +145,10 @@ def evaluate(
         gallery_features = shared.gallery_features
     else:
         view: View = "hr" if config.gallery == "bypass" else "auto"
-        gallery_features = extract_features(source, gallery, view, peers, "gallery")
+        gallery_features = extract_features(source, gallery, view, processes, "gallery")
     unknown = [view for view in views if view not in known]
     qualities = [] if validation else [view for view in views if view != "hr"]
-    computed, quality = measure_queries(source, queries, unknown, qualities, peers, "queries")
+    computed, quality = measure_queries(source, queries, unknown, qualities, processes, "queries")
     query_features = {view: known[view] if view in known else computed[view] for view in views}
 
     def rank_all() -> dict[View, RankingResult]:
@@ -160,7 +160,7 @@ def evaluate(
         except ValueError as error:
             raise UserError(f"evaluation of {manifest.header.dataset}: {error}") from error
 
-    rankings = peers.on_main(rank_all)
+    rankings = processes.on_main(rank_all)
     return Evaluation(
         manifest.header.dataset,
         manifest.hash,
@@ -180,8 +180,8 @@ def features_of_critic(
     root: Path,
     config: EvaluationConfig,
     threads: int = 2,
-    peers: Peers = ALONE,
-    progress: Progress = silent,
+    processes: Processes = SINGLE_PROCESS,
+    progress: Progress = no_progress,
 ) -> SharedFeatures:
     """Compute what no G has a part in: features of the test split's gallery and of its queries as HR pictures.
 
@@ -191,21 +191,21 @@ def features_of_critic(
         root: Folder that the manifest's paths are relative to.
         config: How many pictures at a time.
         threads: Threads that read pictures.
-        peers: Processes that share the pictures.
+        processes: Processes that share the pictures.
         progress: Told how far it is.
 
     Raises:
         UserError: A picture is missing or unreadable, or there is no query or no gallery picture.
     """
-    queries, gallery = _test_rows(manifest)
+    queries, gallery = _test_entries(manifest)
     source = PictureSource(root, manifest.header, model, config.batch_size, threads, progress)
-    gallery_features = extract_features(source, gallery, "hr", peers, "gallery")
+    gallery_features = extract_features(source, gallery, "hr", processes, "gallery")
     if _natively_low(queries):
         return SharedFeatures(gallery_features, {})
-    return SharedFeatures(gallery_features, {"hr": extract_features(source, queries, "hr", peers, "HR queries")})
+    return SharedFeatures(gallery_features, {"hr": extract_features(source, queries, "hr", processes, "HR queries")})
 
 
-def _test_rows(manifest: Manifest, validation: bool = False) -> tuple[list[Row], list[Row]]:
+def _test_entries(manifest: Manifest, validation: bool = False) -> tuple[list[Entry], list[Entry]]:
     """Queries and gallery."""
     queries = manifest.split("val_query" if validation else "query")
     gallery = manifest.split("val_gallery" if validation else "gallery")
@@ -214,16 +214,16 @@ def _test_rows(manifest: Manifest, validation: bool = False) -> tuple[list[Row],
     return queries, gallery
 
 
-def _natively_low(queries: list[Row]) -> bool:
+def _natively_low(queries: list[Entry]) -> bool:
     """Whether there is no HR picture of any of them."""
-    return all(row.is_lr and row.r is None for row in queries)
+    return all(entry.is_lr and entry.r is None for entry in queries)
 
 
 def rank(
     query_features: Tensor,
     gallery_features: Tensor,
-    queries: list[Row],
-    gallery: list[Row],
+    queries: list[Entry],
+    gallery: list[Entry],
     config: EvaluationConfig,
     manifest: Manifest,
 ) -> RankingResult:
@@ -235,10 +235,10 @@ def rank(
     return evaluate_ranking(
         query_features,
         gallery_features,
-        np.array([row.pid for row in queries]),
-        np.array([row.pid for row in gallery]),
-        np.array([row.camera for row in queries]),
-        np.array([row.camera for row in gallery]),
+        np.array([entry.pid for entry in queries]),
+        np.array([entry.pid for entry in gallery]),
+        np.array([entry.camera for entry in queries]),
+        np.array([entry.camera for entry in gallery]),
         protocol=config.protocol,
         metric=config.metric,
         reranking=Reranking() if config.rerank else None,

@@ -1,4 +1,4 @@
-"""From manifest rows to features and picture quality, through the retrieval module."""
+"""From manifest entries to features and picture quality, through the retrieval module."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from intact_fast.data.manifest import Row
-from intact_fast.data.progress import silent
+from intact_fast.data.manifest import Entry
+from intact_fast.data.progress import no_progress
 from intact_fast.errors import UserError
 from intact_fast.evaluation.image_quality import psnr_ssim, to_uint8
 from intact_fast.evaluation.picture_source import PictureSource
-from intact_fast.evaluation.sharding import ALONE, Peers, in_turn, own_rows
+from intact_fast.evaluation.sharding import SINGLE_PROCESS, Processes, interleaved, own_entries
 
 View = Literal["hr", "lr", "sr", "auto"]
 """How a picture is shown to C: as it is, degraded, degraded and super-resolved, or as it is and super-resolved where it
@@ -22,33 +22,37 @@ is natively LR."""
 
 
 def extract_features(
-    source: PictureSource, rows: Sequence[Row], view: View, peers: Peers = ALONE, name: str | None = None
+    source: PictureSource,
+    entries: Sequence[Entry],
+    view: View,
+    processes: Processes = SINGLE_PROCESS,
+    name: str | None = None,
 ) -> Tensor:
-    """Features of rows under one view: N×512 float32 on the CPU, the same whatever the number of peers.
+    """Features of entries under one view: N×512 float32 on the CPU, the same whatever the number of processes.
 
     Args:
         source: Reads the pictures and holds the networks.
-        rows: Which pictures.
+        entries: Which pictures.
         view: How C sees them.
-        peers: Processes that share them.
+        processes: Processes that share them.
         name: What progress is told; None tells nothing.
     """
     if view != "auto":
-        return measure_queries(source, rows, (view,), (), peers, name)[0][view]
+        return measure_queries(source, entries, (view,), (), processes, name)[0][view]
 
     def own() -> list[Tensor]:
-        return _of_native_size(source, own_rows(rows, source.batch_size, peers), name)
+        return _of_native_size(source, own_entries(entries, source.batch_size, processes), name)
 
-    return torch.cat(in_turn(peers.share(own)))
+    return torch.cat(interleaved(processes.share(own)))
 
 
-def _of_native_size(source: PictureSource, rows: Sequence[Row], name: str | None) -> list[Tensor]:
+def _of_native_size(source: PictureSource, entries: Sequence[Entry], name: str | None) -> list[Tensor]:
     """Features as the retrieval module gives them by itself."""
-    listen = silent if name is None else source.progress
+    listen = no_progress if name is None else source.progress
     features = []
-    with listen(name or "", len(rows)) as advance:
-        for start in range(0, len(rows), source.batch_size):
-            paths = [source.path(row) for row in rows[start : start + source.batch_size]]
+    with listen(name or "", len(entries)) as advance:
+        for start in range(0, len(entries), source.batch_size):
+            paths = [source.path(entry) for entry in entries[start : start + source.batch_size]]
             features.append(source.model(paths, mode="auto", normalize=False).cpu())
             advance(len(paths))
     return features
@@ -65,53 +69,55 @@ class QualityFigures:
 
 def measure_queries(
     source: PictureSource,
-    rows: Sequence[Row],
+    entries: Sequence[Entry],
     views: Sequence[View],
     qualities: Sequence[View] = (),
-    peers: Peers = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     name: str | None = None,
 ) -> tuple[dict[View, Tensor], dict[View, QualityFigures]]:
-    """Features of rows under several views, and picture quality against HR (section 4.5), in one pass.
+    """Features of entries under several views, and picture quality against HR (section 4.5), in one pass.
 
     Each picture is read once, degraded once and super-resolved once.
 
     Args:
         source: Reads the pictures and holds the networks.
-        rows: Which pictures.
+        entries: Which pictures.
         views: Some of ``hr``, ``lr`` and ``sr``.
         qualities: Whose PSNR and SSIM to measure: of the LR input (``lr``), of the super-resolved output (``sr``).
-            Natively LR rows have no HR picture and are left out.
-        peers: Processes that share them.
+            Natively LR entries have no HR picture and are left out.
+        processes: Processes that share them.
         name: What progress is told; None tells nothing.
 
     Returns:
-        N×512 float32 on the CPU by view, and quality by view, empty where all rows are natively LR.
+        N×512 float32 on the CPU by view, and quality by view, empty where all entries are natively LR.
     """
-    if all(row.r is None for row in rows):
+    if all(entry.r is None for entry in entries):
         qualities = ()
     shown = ("hr", *views, *qualities) if qualities else views
-    forms = [degraded for degraded in (False, True) if any((view != "hr") == degraded for view in shown)]
-    if not forms:
+    variants = [degraded for degraded in (False, True) if any((view != "hr") == degraded for view in shown)]
+    if not variants:
         return {}, {}
 
     def own() -> list[tuple[dict[View, Tensor], Tensor]]:
-        rows_here = own_rows(rows, source.batch_size, peers)
+        here = own_entries(entries, source.batch_size, processes)
         found, start = [], 0
-        for batches in source.batches_of_forms(rows_here, forms, name):
-            chunk = rows_here[start : start + len(batches[0])]
+        for batches in source.batches_of_variants(here, variants, name):
+            chunk = here[start : start + len(batches[0])]
             start += len(chunk)
             pictures: dict[View, Tensor] = {
-                "lr" if degraded else "hr": batch for degraded, batch in zip(forms, batches, strict=True)
+                "lr" if degraded else "hr": batch for degraded, batch in zip(variants, batches, strict=True)
             }
             if "sr" in shown:
                 pictures["sr"] = source.model.generate(pictures["lr"])
                 if pictures["sr"].isnan().any():
-                    raise UserError("G gives NaN: its training has diverged; try a lower --optimiser.lr-generator")
+                    raise UserError(
+                        "G gives NaN: its training has diverged; try a lower --optimiser.generator-learning-rate"
+                    )
             features = {view: source.model.embed(pictures[view]).float().cpu() for view in views}
             found.append((features, _compared(pictures, qualities, chunk)))
         return found
 
-    features, compared = zip(*in_turn(peers.share(own)), strict=True)
+    features, compared = zip(*interleaved(processes.share(own)), strict=True)
     figures = torch.cat(compared, dim=2)
     return (
         {view: torch.cat([batch[view] for batch in features]) for view in views},
@@ -119,12 +125,12 @@ def measure_queries(
     )
 
 
-def _compared(pictures: Mapping[View, Tensor], qualities: Sequence[View], rows: Sequence[Row]) -> Tensor:
-    """PSNR and SSIM against HR: views×2×n on the CPU, n being the rows that are degraded."""
-    degraded = [i for i, row in enumerate(rows) if row.r is not None]
+def _compared(pictures: Mapping[View, Tensor], qualities: Sequence[View], entries: Sequence[Entry]) -> Tensor:
+    """PSNR and SSIM against HR: views×2×n on the CPU, n being the entries that are degraded."""
+    degraded = [i for i, entry in enumerate(entries) if entry.r is not None]
     if not qualities or not degraded:
         return torch.empty(len(qualities), 2, 0)
-    kept = slice(None) if len(degraded) == len(rows) else degraded
+    kept = slice(None) if len(degraded) == len(entries) else degraded
     target = to_uint8(pictures["hr"][kept])
     found = [torch.stack(psnr_ssim(to_uint8(pictures[view][kept]), target)) for view in qualities]
     return torch.stack(found).cpu()

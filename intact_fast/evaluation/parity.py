@@ -13,8 +13,8 @@ from torch import Tensor
 
 from intact_fast.config.options import EvaluationConfig
 from intact_fast.data.degradation import downsample
-from intact_fast.data.manifest import Manifest, Row
-from intact_fast.data.progress import Progress, silent
+from intact_fast.data.manifest import Entry, Manifest
+from intact_fast.data.progress import Progress, no_progress
 from intact_fast.data.synthetic import CAMERAS, SyntheticSpec, draw_picture
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.ranking import evaluate_ranking
@@ -43,7 +43,7 @@ class Parity:
 
 
 @dataclass(frozen=True)
-class Side:
+class PictureSet:
     """One side of a ranking: prepared pictures (N×3×H×W a batch) with pids and camids."""
 
     batches: Callable[[], Iterator[Tensor]]
@@ -51,9 +51,9 @@ class Side:
     camids: NDArray[np.int64]
 
 
-def manifest_sides(
-    model: SRReID, manifest: Manifest, root: Path, threads: int, progress: Progress = silent
-) -> tuple[Side, Side]:
+def manifest_sets(
+    model: SRReID, manifest: Manifest, root: Path, threads: int, progress: Progress = no_progress
+) -> tuple[PictureSet, PictureSet]:
     """The queries, degraded, and the gallery of a split.
 
     Args:
@@ -65,22 +65,22 @@ def manifest_sides(
     """
     source = PictureSource(root, manifest.header, model, EvaluationConfig().batch_size, threads, progress)
 
-    def side(rows: list[Row], degraded: bool, name: str) -> Side:
-        pids, camids = (np.array([getattr(row, column) for row in rows]) for column in ("pid", "camera"))
-        return Side(lambda: source.batches(rows, degraded, name), pids, camids)
+    def side(entries: list[Entry], degraded: bool, name: str) -> PictureSet:
+        pids, camids = (np.array([getattr(entry, column) for entry in entries]) for column in ("pid", "camera"))
+        return PictureSet(lambda: source.batches(entries, degraded, name), pids, camids)
 
     return side(manifest.split("query"), True, "queries"), side(manifest.split("gallery"), False, "gallery")
 
 
-def drawn_sides(model: SRReID) -> tuple[Side, Side]:
+def drawn_sets(model: SRReID) -> tuple[PictureSet, PictureSet]:
     """A small set drawn on the spot: each of some pedestrians as an LR query and in the gallery."""
     spec = SyntheticSpec()
     pids = np.arange(1, 1 + _DRAWN)
 
-    def side(camera: int, r: int) -> Side:
-        images = [downsample(draw_picture(spec, int(pid), camera, 0), r, model.kernel) for pid in pids]
+    def side(camera: int, r: int) -> PictureSet:
+        images = [downsample(draw_picture(spec, int(pid), camera, 0), r, model.interpolation) for pid in pids]
         batch = torch.stack([model.prepare(image) for image in images]).to(model.device)
-        return Side(lambda: iter([batch]), pids, np.full(len(pids), camera))
+        return PictureSet(lambda: iter([batch]), pids, np.full(len(pids), camera))
 
     return side(CAMERAS[0], _DRAWN_R), side(CAMERAS[1], 1)
 
@@ -89,8 +89,8 @@ def measure_parity(
     model: SRReID,
     engine: Callable[[Tensor], Tensor],
     engine_side: str,
-    query: Side,
-    gallery: Side,
+    query: PictureSet,
+    gallery: PictureSet,
     distractor_pid: int | None = None,
 ) -> Parity:
     """Compare an engine with the retrieval module on its side of a ranking.

@@ -1,4 +1,4 @@
-"""From manifest rows to prepared pictures."""
+"""From manifest entries to prepared pictures."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from intact_fast.data.degradation import downsample, pixels, read_image, resize
-from intact_fast.data.manifest import Header, Row
-from intact_fast.data.progress import Progress, silent
+from intact_fast.data.manifest import Entry, Header
+from intact_fast.data.progress import Progress, no_progress
 from intact_fast.errors import UserError
 from intact_fast.serving.sr_reid import SRReID
 
@@ -23,7 +23,7 @@ class PictureSource:
     Attributes:
         root: The data root that paths are relative to.
         header: How LR pictures are degraded.
-        model: Whose input size and kernel to prepare for.
+        model: Whose input size and filter to prepare for.
         batch_size: Pictures per batch.
         threads: Threads that read and resize.
         progress: Told how far a named piece of work is.
@@ -34,51 +34,51 @@ class PictureSource:
     model: SRReID
     batch_size: int
     threads: int
-    progress: Progress = silent
+    progress: Progress = no_progress
 
-    def path(self, row: Row) -> Path:
-        """The file of a row.
+    def path(self, entry: Entry) -> Path:
+        """The file of an entry.
 
         Raises:
             UserError: It is missing.
         """
-        path = self.root / row.path
+        path = self.root / entry.path
         if not path.is_file():
             raise UserError(f"{path}: listed in the manifest but missing; check --data.root")
         return path
 
-    def batches(self, rows: Sequence[Row], degraded: bool, name: str | None = None) -> Iterator[Tensor]:
+    def batches(self, entries: Sequence[Entry], degraded: bool, name: str | None = None) -> Iterator[Tensor]:
         """Batches N×3×H×W on the model's device, the next one being read while one is used.
 
         Args:
-            rows: Which pictures.
+            entries: Which pictures.
             degraded: Whether at their r.
             name: What progress is told; None tells nothing.
 
         Raises:
             UserError: A file is missing or unreadable; an evaluation never leaves a picture out.
         """
-        return (batch for (batch,) in self.batches_of_forms(rows, (degraded,), name))
+        return (batch for (batch,) in self.batches_of_variants(entries, (degraded,), name))
 
-    def batches_of_forms(
-        self, rows: Sequence[Row], forms: Sequence[bool], name: str | None = None
+    def batches_of_variants(
+        self, entries: Sequence[Entry], variants: Sequence[bool], name: str | None = None
     ) -> Iterator[tuple[Tensor, ...]]:
-        """As `batches`, for pictures that are wanted in several forms: read once, a batch for each form.
+        """As `batches`, for pictures that are wanted in several variants: read once, a batch for each variant.
 
         Args:
-            rows: Which pictures.
-            forms: For each batch, whether at their r.
+            entries: Which pictures.
+            variants: For each batch, whether at their r.
             name: What progress is told; None tells nothing.
 
         Raises:
             UserError: As `batches`.
         """
-        chunks = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
-        listen = silent if name is None else self.progress
-        with ThreadPoolExecutor(max(self.threads, 1)) as pool, listen(name or "", len(rows)) as advance:
+        chunks = [entries[i : i + self.batch_size] for i in range(0, len(entries), self.batch_size)]
+        listen = no_progress if name is None else self.progress
+        with ThreadPoolExecutor(max(self.threads, 1)) as pool, listen(name or "", len(entries)) as advance:
 
-            def submit(chunk: Sequence[Row]) -> list[Future[list[Tensor]]]:
-                return [pool.submit(self._read, row, forms) for row in chunk]
+            def submit(chunk: Sequence[Entry]) -> list[Future[list[Tensor]]]:
+                return [pool.submit(self._read, entry, variants) for entry in chunk]
 
             pending = submit(chunks[0]) if chunks else []
             for following in [*chunks[1:], []]:
@@ -88,13 +88,13 @@ class PictureSource:
                     yield tuple(self.model.prepare_pixels(resized) for resized in by_form)
                     advance(len(current))
 
-    def _read(self, row: Row, forms: Sequence[bool]) -> list[Tensor]:
-        """One picture in each form, H×W×3 uint8 of the networks' size."""
-        native = read_image(self.path(row))
+    def _read(self, entry: Entry, variants: Sequence[bool]) -> list[Tensor]:
+        """One picture in each variant, H×W×3 uint8 of the networks' size."""
+        native = read_image(self.path(entry))
         found = []
-        for degraded in forms:
+        for degraded in variants:
             image = native
-            if degraded and row.r is not None:
-                image = downsample(native, row.r, self.header.kernel, self.header.jpeg_quality)
-            found.append(pixels(resize(image, self.model.size, self.model.kernel)))
+            if degraded and entry.r is not None:
+                image = downsample(native, entry.r, self.header.interpolation, self.header.jpeg_quality)
+            found.append(pixels(resize(image, self.model.size, self.model.interpolation)))
         return found

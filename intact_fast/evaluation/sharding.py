@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from intact_fast.data.manifest import Row
+from intact_fast.data.manifest import Entry
 
 T = TypeVar("T")
 
 
-class Peers(Protocol):
+class Processes(Protocol):
     """Processes that share an evaluation and all get its result."""
 
     @property
@@ -32,7 +32,7 @@ class Peers(Protocol):
         ...
 
 
-class _Alone:
+class _SingleProcess:
     rank = 0
     world_size = 1
 
@@ -43,17 +43,17 @@ class _Alone:
         return function()
 
 
-ALONE: Peers = _Alone()
+SINGLE_PROCESS: Processes = _SingleProcess()
 """One process that evaluates everything."""
 
 
-def own_rows(rows: Sequence[Row], batch_size: int, peers: Peers) -> list[Row]:
-    """Every n-th batch of one process, so that any number of peers computes the same batches."""
-    starts = range(peers.rank * batch_size, len(rows), peers.world_size * batch_size)
-    return [row for start in starts for row in rows[start : start + batch_size]]
+def own_entries(entries: Sequence[Entry], batch_size: int, processes: Processes) -> list[Entry]:
+    """Every n-th batch of one process, so that any number of processes computes the same batches."""
+    starts = range(processes.rank * batch_size, len(entries), processes.world_size * batch_size)
+    return [entry for start in starts for entry in entries[start : start + batch_size]]
 
 
-def in_turn(shares: Sequence[Sequence[T]]) -> list[T]:
-    """Join what peers computed batch by batch in the order of the rows."""
+def interleaved(shares: Sequence[Sequence[T]]) -> list[T]:
+    """Join what processes computed batch by batch in the order of the entries."""
     count = sum(len(share) for share in shares)
     return [shares[i % len(shares)][i // len(shares)] for i in range(count)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from intact_fast.data.manifest import Row
+from intact_fast.data.manifest import Entry
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.evaluation.features import View
@@ -97,8 +97,8 @@ def _greatest_distance(evaluation: Evaluation) -> float:
 
 def _measure(evaluation: Evaluation, view: View, rates: tuple[float, ...], greatest: float) -> PairDistances:
     queries = np.flatnonzero(evaluation.rankings[view].valid)
-    pids, cameras = _identities(evaluation.query_rows)
-    gallery_pids, gallery_cameras = _identities(evaluation.gallery_rows)
+    pids, cameras = _identities(evaluation.query_entries)
+    gallery_pids, gallery_cameras = _identities(evaluation.gallery_entries)
     counted = gallery_pids != _JUNK_PID
     total = sum(int((counted & (gallery_pids != pid)).sum()) for pid in pids[queries])
     nearest = _Nearest(math.floor(max(*rates, SHOWN_RATE) * total) + 1)
@@ -125,7 +125,7 @@ def _measure(evaluation: Evaluation, view: View, rates: tuple[float, ...], great
     )
 
 
-def _identities(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
+def _identities(rows: Sequence[Entry]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([row.pid for row in rows]), np.array([row.camera for row in rows])
 
 

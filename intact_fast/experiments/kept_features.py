@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from intact_fast.data.manifest import Row
+from intact_fast.data.manifest import Entry
 from intact_fast.errors import warn
 from intact_fast.evaluation.evaluator import SharedFeatures
 from intact_fast.files import one_at_a_time, stamp, write_atomically
@@ -35,7 +35,7 @@ class Origin:
         manifest: Hash of the split.
         pictures: Digest of the sizes and times of the files.
         size: (height, width) that they are brought to.
-        kernel: By which filter.
+        interpolation: By which filter.
         enlarge: How many times C enlarges them.
         batch_size: Pictures at a time, which rounding depends on.
         device: Kind of the device.
@@ -46,7 +46,7 @@ class Origin:
     manifest: str
     pictures: str
     size: tuple[int, int]
-    kernel: str
+    interpolation: str
     enlarge: int
     batch_size: int
     device: str
@@ -62,7 +62,7 @@ def digest_of_critic(model: SRReID) -> str:
     return digest.hexdigest()
 
 
-def digest_of_files(root: Path, rows: Sequence[Row]) -> str:
+def digest_of_files(root: Path, rows: Sequence[Entry]) -> str:
     """Digest of the sizes and times of pictures, as hexadecimal digits; one that is missing changes it."""
     digest = hashlib.sha256(str(root.resolve()).encode())
     for row in rows:
@@ -79,7 +79,7 @@ class KeptFeatures:
 
     Args:
         folder: The table's.
-        process: This process among its peers, which call the same methods.
+        process: This process among its group, which call the same methods.
         beside: Other processes may compute the same features at the same time: all but one wait for it.
     """
 

@@ -27,21 +27,23 @@ class Recipe:
 
 _NO_ASSOCIATION = {"loss.lambda_dis": 0.0}
 # what a row's name says must hold whatever the rows have in common
-_R_TO_D = {"association.form": "r-to-d", "association.bridge": True, "association.predictor": "phi"}
+_R_TO_D = {"association.direction": "r-to-d", "association.bridge": True, "association.predictor": "phi"}
 
 RECIPES: dict[str, Recipe] = {
     "lr": Recipe("LR queries without SR: the frozen C alone", trains="nothing"),
     "critic-mlr": Recipe(
         "no SR: C fine-tuned on pictures of which half are degraded",
-        {"critic.degraded": 0.5, "critic.keep_classifier": True, "critic.lr": 3e-4},
+        {"critic.degraded": 0.5, "critic.keep_classifier": True, "critic.learning_rate": 3e-4},
         trains="critic",
     ),
     "sole-sr": Recipe("MSE alone", {**_NO_ASSOCIATION, "loss.lambda_g": 0.0, "loss.lambda_c": 0.0}),
     "mse+id": Recipe("MSE and identity", {**_NO_ASSOCIATION, "loss.lambda_g": 0.0}),
     "mse+id+gan": Recipe("MSE, identity and GAN (Eq. 4)", _NO_ASSOCIATION),
     "intact": Recipe("MSE, identity, GAN and association, from f_c to f_d, with the bridge", _R_TO_D),
-    "d-to-r": Recipe("association from f_d to f_c (Fig. 5 b)", {**_R_TO_D, "association.form": "d-to-r"}),
-    "common-space": Recipe("f_c and f_d in a common space (Fig. 5 a)", {**_R_TO_D, "association.form": "common-space"}),
+    "d-to-r": Recipe("association from f_d to f_c (Fig. 5 b)", {**_R_TO_D, "association.direction": "d-to-r"}),
+    "common-space": Recipe(
+        "f_c and f_d in a common space (Fig. 5 a)", {**_R_TO_D, "association.direction": "common-space"}
+    ),
     "no-bridge": Recipe("association without L_e (Fig. 5 d)", {**_R_TO_D, "association.bridge": False}),
     "feature-matching": Recipe(
         "control: L_dis with the running mean of f_d(x_h) in place of φ(f_c), weighted as in intact",

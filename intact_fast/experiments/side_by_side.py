@@ -19,17 +19,17 @@ import torch
 from intact_fast.config.options import Config
 from intact_fast.errors import UserError
 from intact_fast.experiments.results import RowResult
-from intact_fast.experiments.table_runs import Rows, log_file, row_name
+from intact_fast.experiments.table_runs import TableRuns, log_file, row_name
 from intact_fast.training.distributed.process import Interrupted, process_group
 
 
-class Place(NamedTuple):
+class SeededRow(NamedTuple):
     """A row and its seed."""
 
     recipe: str
     seed: int
 
-    def row(self, base: Config) -> str:
+    def folder_name(self, base: Config) -> str:
         """Name of the row's folder."""
         return row_name(self.recipe, self.seed, base)
 
@@ -40,45 +40,45 @@ class _Worker:
 
     process: SpawnProcess
     connection: Connection
-    place: Place | None = None
+    row: SeededRow | None = None
 
 
 def side_by_side(
-    base: Config, unseen: Sequence[int], places: Sequence[Place], jobs: int
-) -> Generator[tuple[Place, RowResult | UserError], None, None]:
+    base: Config, unseen: Sequence[int], planned: Sequence[SeededRow], jobs: int
+) -> Generator[tuple[SeededRow, RowResult | UserError], None, None]:
     """Run rows, several at a time, and give each as it is done, or why it cannot be run.
 
-    What rows share must be there (:meth:`Rows.prepare`). What a row prints goes to ``logs/`` in the table's folder.
-    Stopping, for whatever reason, asks the processes to save what they train and to end.
+    What rows share must be there (:meth:`TableRuns.prepare`). What a row prints goes to ``logs/`` in the table's
+    folder. Stopping, for whatever reason, asks the processes to save what they train and to end.
 
     Args:
         base: Configuration that recipes change.
         unseen: Rates r that the split does not have, to measure as well.
-        places: Which rows, in the order in which they are begun.
+        planned: Which rows, in the order in which they are begun.
         jobs: How many at a time.
 
     Raises:
         UserError: A process died.
         Interrupted: Its process was asked to stop.
     """
-    left = list(reversed(places))
-    count = min(jobs, len(places))
+    left = list(reversed(planned))
+    count = min(jobs, len(planned))
     workers = [_start(base, unseen, number, count) for number in range(count)]
     try:
         for worker in workers:
             _give(worker, left.pop())
-        while busy := {w.connection: w for w in workers if w.place is not None}:
+        while busy := {w.connection: w for w in workers if w.row is not None}:
             for connection in wait(list(busy)):
                 assert isinstance(connection, Connection)
                 worker = busy[connection]
-                place, result = worker.place, _take(worker, base)
-                assert place is not None
+                row, result = worker.row, _take(worker, base)
+                assert row is not None
                 if left:
                     _give(worker, left.pop())
-                yield place, result
+                yield row, result
     finally:
         for worker in workers:
-            if worker.place is not None:
+            if worker.row is not None:
                 worker.process.terminate()
             worker.connection.close()
         for worker in workers:
@@ -99,28 +99,28 @@ def _start(base: Config, unseen: Sequence[int], number: int, count: int) -> _Wor
     return _Worker(process, ours)
 
 
-def _give(worker: _Worker, place: Place) -> None:
-    worker.place = place
+def _give(worker: _Worker, row: SeededRow) -> None:
+    worker.row = row
     # one that died is noticed when its answer is taken
     with contextlib.suppress(ConnectionError):
-        worker.connection.send(place)
+        worker.connection.send(row)
 
 
 def _take(worker: _Worker, base: Config) -> RowResult | UserError:
-    place = worker.place
-    assert place is not None
+    row = worker.row
+    assert row is not None
     try:
         outcome = worker.connection.recv()
     except (EOFError, ConnectionError):
         worker.process.join()
-        row = place.row(base)
-        log = log_file(base.runs / base.name, row)
+        name = row.folder_name(base)
+        log = log_file(base.runs / base.name, name)
         details = f"; {log} says more" if log.is_file() else ""
         raise UserError(
-            f"--jobs: the process of {row} ended with exit status {worker.process.exitcode}{details} (where memory was "
-            "short, use fewer)"
+            f"--jobs: the process of {name} ended with exit status {worker.process.exitcode}{details} (where memory "
+            "was short, use fewer)"
         ) from None
-    worker.place = None
+    worker.row = None
     if isinstance(outcome, Interrupted):
         raise outcome
     assert isinstance(outcome, RowResult | UserError)
@@ -134,15 +134,15 @@ def _work(connection: Connection, base: Config, unseen: Sequence[int], number: i
         os.environ["LOCAL_RANK"] = str(number % torch.cuda.device_count())
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     with process_group(base.device) as process:
-        rows = Rows(base, process, unseen, beside=True)
+        runs = TableRuns(base, process, unseen, beside=True)
         while True:
             try:
-                place = connection.recv()
+                row = connection.recv()
             except (EOFError, ConnectionError):
                 return
-            _write_to(log_file(rows.folder, place.row(base)))
+            _write_to(log_file(runs.folder, row.folder_name(base)))
             try:
-                outcome: RowResult | UserError | Interrupted = rows.attempt(*place)
+                outcome: RowResult | UserError | Interrupted = runs.attempt(*row)
             except Interrupted:
                 outcome = Interrupted()
             if isinstance(outcome, UserError):

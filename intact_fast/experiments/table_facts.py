@@ -10,7 +10,7 @@ from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
 
 
-class Common:
+class TableFacts:
     """Facts that no configuration tells: how many processes trained, and which C it was.
 
     Args:

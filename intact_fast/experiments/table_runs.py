@@ -14,9 +14,9 @@ from torch import Tensor
 
 from intact_fast.config.command_line import to_yaml
 from intact_fast.config.options import Config
-from intact_fast.data.manifest import Manifest, Row
-from intact_fast.data.progress import Progress, silent
-from intact_fast.data.splits import obtain_manifest, splits_at_random, unheard
+from intact_fast.data.manifest import Entry, Manifest
+from intact_fast.data.progress import Progress, no_progress
+from intact_fast.data.splits import ignore_warning, obtain_manifest, splits_at_random
 from intact_fast.errors import UserError, warn
 from intact_fast.evaluation.evaluator import Evaluation, evaluate, features_of_critic, rank
 from intact_fast.evaluation.features import View, extract_features
@@ -25,7 +25,7 @@ from intact_fast.evaluation.ranking import Protocol
 from intact_fast.experiments.kept_features import KeptFeatures, Origin, digest_of_critic, digest_of_files
 from intact_fast.experiments.recipes import RECIPES, apply
 from intact_fast.experiments.results import History, RowResult, read_result
-from intact_fast.experiments.table_facts import Common
+from intact_fast.experiments.table_facts import TableFacts
 from intact_fast.reporting.tables import row_figures
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.checkpoints import CheckpointStore
@@ -35,12 +35,12 @@ from intact_fast.training.known_people import refuse_known_people
 from intact_fast.training.run import Run, finished_critic
 
 
-class Rows:
+class TableRuns:
     """The rows of one data set, in one folder, sharing what does not depend on the recipe.
 
     Args:
         base: Configuration that recipes change; its run is the folder.
-        process: This process among its peers.
+        process: This process among its group.
         unseen: Rates r that the split does not have, to measure as well.
         progress: Told how far an evaluation is.
         beside: Other processes run rows of the same folder at the same time. What rows share is there then, and times
@@ -52,7 +52,7 @@ class Rows:
         base: Config,
         process: Process,
         unseen: Sequence[int],
-        progress: Progress = silent,
+        progress: Progress = no_progress,
         beside: bool = False,
     ) -> None:
         self._base = base
@@ -63,7 +63,7 @@ class Rows:
         self._manifests: dict[int, Manifest] = {}
         self._prepared: set[int] = set()
         self.folder = base.runs / base.name
-        self._common = Common(self.folder, f"--name {base.name}")
+        self._facts = TableFacts(self.folder, f"--name {base.name}")
         self._kept_features = KeptFeatures(self.folder, process, beside)
 
     def prepare(self, seed: int) -> None:
@@ -93,7 +93,7 @@ class Rows:
 
         def agree() -> None:
             if any(self._will_train(*row) for row in rows):
-                self._common.agree_on_processes(self._process.world_size)
+                self._facts.agree_on_processes(self._process.world_size)
 
         self._process.on_main(agree)
 
@@ -222,7 +222,7 @@ class Rows:
     def _agree_on_critic(self, seed: int) -> None:
         path = self._critic_file(seed)
         name = "critic" if self._base.critic.checkpoint is not None else self._critic_config(seed).name
-        self._process.on_main(lambda: self._common.agree_on_critic(name, path))
+        self._process.on_main(lambda: self._facts.agree_on_critic(name, path))
 
     def _manifest(self, seed: int) -> Manifest:
         """The split of a seed, which every row of it has; its file is written once.
@@ -238,11 +238,11 @@ class Rows:
             return self._manifests[seed]
         data = self._seeded(seed).data
         # each seed of the same people has the same to say
-        tell = unheard if self._manifests else warn
+        on_warning = ignore_warning if self._manifests else warn
         same = None if self._at_random else next(iter(self._manifests.values()), None)
 
         def obtain() -> Manifest:
-            manifest = same or obtain_manifest(data, self._progress, tell)
+            manifest = same or obtain_manifest(data, self._progress, on_warning)
             if not path.is_file():
                 manifest.save(path)
             elif Manifest.load(path).hash != manifest.hash:
@@ -255,7 +255,7 @@ class Rows:
     def _without_generator(self, config: Config, critic: Path) -> SRReID:
         data, settings = config.data, config.critic
         network = load_critic(critic, settings.arch, num_classes=None, enlarge=settings.enlarge)
-        model = SRReID(network, None, (data.height, data.width), data.kernel)
+        model = SRReID(network, None, (data.height, data.width), data.interpolation)
         return model.to(self._process.device)
 
     def _evaluate(self, model: SRReID, manifest: Manifest, config: Config) -> Evaluation:
@@ -267,9 +267,9 @@ class Rows:
         if config.evaluation.gallery == "bypass" and config.critic.checkpoint is not None:
             shared = self._kept_features.obtain(
                 self._origin(model, manifest, config),
-                lambda: features_of_critic(*options, peers=self._process, progress=self._progress),
+                lambda: features_of_critic(*options, processes=self._process, progress=self._progress),
             )
-        return evaluate(*options, views=views, shared=shared, peers=self._process, progress=self._progress)
+        return evaluate(*options, views=views, shared=shared, processes=self._process, progress=self._progress)
 
     def _origin(self, model: SRReID, manifest: Manifest, config: Config) -> Origin:
         return Origin(
@@ -277,7 +277,7 @@ class Rows:
             manifest.hash,
             digest_of_files(config.data.root, [*manifest.split("query"), *manifest.split("gallery")]),
             model.size,
-            model.kernel,
+            model.interpolation,
             config.critic.enlarge,
             config.evaluation.batch_size,
             self._process.device.type,
@@ -294,7 +294,7 @@ class Rows:
         view: View,
     ) -> RowResult:
         ranking = evaluation.rankings[view]
-        rows = [row for row, ok in zip(evaluation.query_rows, ranking.valid, strict=True) if ok]
+        rows = [row for row, ok in zip(evaluation.query_entries, ranking.valid, strict=True) if ok]
         history = History(self.folder / config.name)
         return RowResult(
             recipe,
@@ -322,21 +322,21 @@ class Rows:
         figures = row_figures(evaluation, view)
         if evaluation.config.protocol != "multi-shot":
             features = evaluation.query_features[view]
-            multi_shot = self._rank1(features, evaluation.query_rows, evaluation, manifest, "multi-shot")
+            multi_shot = self._rank1(features, evaluation.query_entries, evaluation, manifest, "multi-shot")
             figures["multi-shot Rank-1"] = multi_shot
         return figures
 
     def _rank1(
         self,
         features: Tensor,
-        queries: list[Row],
+        queries: list[Entry],
         evaluation: Evaluation,
         manifest: Manifest,
         protocol: Protocol,
     ) -> float:
         """Rank-1 in percent of other query features (Q×512) in an evaluation's gallery."""
         config = replace(evaluation.config, protocol=protocol)
-        gallery = evaluation.gallery_features, queries, evaluation.gallery_rows
+        gallery = evaluation.gallery_features, queries, evaluation.gallery_entries
         result = self._process.on_main(lambda: rank(features, *gallery, config, manifest))
         return 100 * float(result.cmc[0])
 
@@ -351,7 +351,7 @@ class Rows:
         source = PictureSource(
             config.data.root, manifest.header, model, config.evaluation.batch_size, config.data.threads
         )
-        queries = [replace(row, r=r) for row in evaluation.query_rows]
+        queries = [replace(row, r=r) for row in evaluation.query_entries]
         features = extract_features(source, queries, view, self._process)
         return self._rank1(features, queries, evaluation, manifest, config.evaluation.protocol)
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from intact_fast.data.degradation import read_image
-from intact_fast.data.manifest import Row
+from intact_fast.data.manifest import Entry
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
 from intact_fast.evaluation.features import View
@@ -37,7 +37,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     return [items[i] for i in picks]
 
 
-def save_triptychs(source: PictureSource, rows: Sequence[Row], path: Path) -> None:
+def save_triptychs(source: PictureSource, rows: Sequence[Entry], path: Path) -> None:
     """Write one row of LR | SR | HR per picture, of LR | SR where it is natively LR.
 
     Args:
@@ -70,7 +70,7 @@ def save_ranked_lists(
     Args:
         source: Reads the pictures and holds G.
         evaluation: Features and rows.
-        queries: Rows of ``evaluation.query_rows`` to show.
+        queries: Rows of ``evaluation.query_entries`` to show.
         path: PNG to write.
         top: Length of each list.
     """
@@ -78,11 +78,11 @@ def save_ranked_lists(
     views: list[View] = [view for view in ("lr", "sr") if view in evaluation.query_features]
     distances = {view: _distances(evaluation, view, queries) for view in views}
     for query in queries:
-        row = evaluation.query_rows[query]
+        row = evaluation.query_entries[query]
         line: list[Cell] = []
         for view in views:
             nearest = _nearest(evaluation, row, distances[view][query], top)
-            gallery = [evaluation.gallery_rows[i] for i in nearest]
+            gallery = [evaluation.gallery_entries[i] for i in nearest]
             line.append((_query_image(source, row, view), QUERY, VIEW_NAMES[view].split()[0]))
             images = _images(torch.cat(list(source.batches(gallery, degraded=False))))
             for rank, (hit, image) in enumerate(zip(gallery, images, strict=True), start=1):
@@ -130,17 +130,17 @@ def _distances(evaluation: Evaluation, view: View, queries: Sequence[int]) -> di
     }
 
 
-def _nearest(evaluation: Evaluation, row: Row, distances: np.ndarray, top: int) -> list[int]:
+def _nearest(evaluation: Evaluation, row: Entry, distances: np.ndarray, top: int) -> list[int]:
     order = np.argsort(distances, kind="stable").tolist()
-    ranked = (i for i in order if not _is_junk(row, evaluation.gallery_rows[i]))
+    ranked = (i for i in order if not _is_junk(row, evaluation.gallery_entries[i]))
     return [i for i, _ in zip(ranked, range(top), strict=False)]
 
 
-def _is_junk(query: Row, hit: Row) -> bool:
+def _is_junk(query: Entry, hit: Entry) -> bool:
     return query.pid == hit.pid and query.camera == hit.camera
 
 
-def _query_image(source: PictureSource, row: Row, view: View) -> Image.Image:
+def _query_image(source: PictureSource, row: Entry, view: View) -> Image.Image:
     (batch,) = source.batches([row], degraded=True)
     return _images(source.model.generate(batch) if view == "sr" else batch)[0]
 

@@ -64,9 +64,9 @@ def present(
     metric = evaluation.config.metric
     save_histogram(distances, metric, histogram)
     sections.append(Section("Distances and thresholds", histogram, threshold_table(distances, metric)))
-    indices = spread(range(len(evaluation.query_rows)), max(TRIPTYCHS, _RANKED_QUERIES))
+    indices = spread(range(len(evaluation.query_entries)), max(TRIPTYCHS, _RANKED_QUERIES))
     triptychs = samples / "triptychs.png"
-    save_triptychs(source, [evaluation.query_rows[i] for i in indices[:TRIPTYCHS]], triptychs)
+    save_triptychs(source, [evaluation.query_entries[i] for i in indices[:TRIPTYCHS]], triptychs)
     sections.append(Section("Queries: LR, SR, HR", triptychs))
     ranked = samples / "ranked_lists.png"
     save_ranked_lists(source, evaluation, indices[:_RANKED_QUERIES], ranked)
@@ -88,7 +88,7 @@ def present(
     return Presentation(evaluation, distances, files | {"report": report})
 
 
-def tell(presentation: Presentation, console: Console) -> None:
+def print_presentation(presentation: Presentation, console: Console) -> None:
     """Print the table, what it means, and where the files are."""
     evaluation = presentation.evaluation
     console.print(rich_table(evaluation))

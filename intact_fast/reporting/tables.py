@@ -45,7 +45,7 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
         "manifest": evaluation.manifest_hash,
         "protocol": describe_protocol(evaluation.config),
         "queries": int(next(iter(evaluation.rankings.values())).valid.sum()),
-        "gallery": len(evaluation.gallery_rows),
+        "gallery": len(evaluation.gallery_entries),
         "rows": rows,
     }
     gain = evaluation.gain()

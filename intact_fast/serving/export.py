@@ -22,8 +22,8 @@ from intact_fast.serving.folding import folded
 from intact_fast.serving.inputs import unnormalised
 from intact_fast.serving.sr_reid import SRReID
 
-Format = Literal["onnx", "torch-export"]
-Side = Literal["query", "gallery"]
+ExportFormat = Literal["onnx", "torch-export"]
+ExportSide = Literal["query", "gallery"]
 """`query` holds G and C, `gallery` C alone: HR pictures bypass G, and one graph of a fixed size cannot tell."""
 
 Engine = Callable[[Tensor], Tensor]
@@ -49,7 +49,7 @@ class ServingGraph(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: SRReID, side: Side) -> None:
+    def __init__(self, model: SRReID, side: ExportSide) -> None:
         super().__init__()
         if side == "query" and model.generator is None:
             raise ValueError("the query's graph needs a generator, and this SRReID has none")
@@ -83,7 +83,7 @@ class ServingGraph(nn.Module):
         return features if self.generator is None else (features, unnormalised(x))
 
 
-def export_graph(model: SRReID, side: Side, form: Format, path: Path) -> None:
+def export_graph(model: SRReID, side: ExportSide, export_format: ExportFormat, path: Path) -> None:
     """Write a graph whose batch size is free.
 
     The file also says what it expects: ``intact_fast`` in ONNX's metadata, or an extra file of that name in
@@ -92,7 +92,7 @@ def export_graph(model: SRReID, side: Side, form: Format, path: Path) -> None:
     Args:
         model: On any device; the graph is of float32.
         side: Which pictures the graph is for.
-        form: ONNX, or PyTorch's own archive (``torch.export.load``).
+        export_format: ONNX, or PyTorch's own archive (``torch.export.load``).
         path: File to write.
 
     Raises:
@@ -106,7 +106,7 @@ def export_graph(model: SRReID, side: Side, form: Format, path: Path) -> None:
         program = torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
     described = json.dumps(_description(model, side))
     with write_atomically(path) as temporary:
-        if form == "onnx":
+        if export_format == "onnx":
             _write_onnx(program, side, described, temporary)
         else:
             _forget_sources(program)
@@ -115,18 +115,18 @@ def export_graph(model: SRReID, side: Side, form: Format, path: Path) -> None:
             temporary.write_bytes(buffer.getvalue())
 
 
-def _description(model: SRReID, side: Side) -> dict[str, Any]:
+def _description(model: SRReID, side: ExportSide) -> dict[str, Any]:
     return {
         "side": side,
         "size": list(model.size),
-        "kernel": model.kernel,
+        "interpolation": model.interpolation,
         "lr_height": model.lr_height,
         "normalize": model.normalize,
         "feature_dim": model.feature_dim,
     }
 
 
-def _write_onnx(program: torch.export.ExportedProgram, side: Side, described: str, path: Path) -> None:
+def _write_onnx(program: torch.export.ExportedProgram, side: ExportSide, described: str, path: Path) -> None:
     for package in ("onnx", "onnxscript"):
         require(package)
     outputs = [_FEATURES, _PICTURES] if side == "query" else [_FEATURES]
@@ -161,13 +161,13 @@ def _forget_sources(program: torch.export.ExportedProgram) -> None:
                     node.meta.pop(name, None)
 
 
-def load_engine(path: Path, form: Format) -> Engine:
+def load_engine(path: Path, export_format: ExportFormat) -> Engine:
     """Load an exported graph and give what computes its features.
 
     Raises:
         UserError: onnxruntime is not installed.
     """
-    if form == "torch-export":
+    if export_format == "torch-export":
         module = torch.export.load(path).module()
 
         def run_torch(pictures: Tensor) -> Tensor:

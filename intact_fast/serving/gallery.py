@@ -92,7 +92,7 @@ class Update:
     dropped: int
 
 
-class Gallery:
+class GalleryIndex:
     """Features of pictures below one folder.
 
     Args:

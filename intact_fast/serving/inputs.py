@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from intact_fast.config.options import Kernel
+from intact_fast.config.options import Interpolation
 from intact_fast.data.degradation import read_image, to_rgb
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
@@ -79,7 +79,7 @@ def _rgb_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
-def prepare_tensor(pictures: Tensor, size: tuple[int, int], kernel: Kernel, holds: TensorRange) -> Tensor:
+def prepare_tensor(pictures: Tensor, size: tuple[int, int], interpolation: Interpolation, holds: TensorRange) -> Tensor:
     """Resize a batch of pictures on their device and normalise it.
 
     8-bit pictures are rounded to 8 bits after each of the two passes, as Pillow does: the result differs from
@@ -88,7 +88,7 @@ def prepare_tensor(pictures: Tensor, size: tuple[int, int], kernel: Kernel, hold
     Args:
         pictures: N×C×H×W uint8 or floating point, 1, 3 or 4 channels.
         size: (height, width).
-        kernel: Filter; ``area`` and ``lanczos`` exist on the host only.
+        interpolation: Filter; ``area`` and ``lanczos`` exist on the host only.
         holds: What floating-point tensors hold.
 
     Returns:
@@ -99,9 +99,10 @@ def prepare_tensor(pictures: Tensor, size: tuple[int, int], kernel: Kernel, hold
     """
     if pictures.shape[1] not in (1, 3, 4) or 0 in pictures.shape[2:]:
         raise ValueError(f"a tensor of pictures has 1, 3 or 4 channels, this one is {tuple(pictures.shape)}")
-    if kernel not in _MODES:
+    if interpolation not in _MODES:
         raise ValueError(
-            f"kernel {kernel}: PyTorch has no such filter; give PIL images, arrays or paths instead of tensors"
+            f"interpolation {interpolation}: PyTorch has no such filter; give PIL images, arrays or paths instead of "
+            "tensors"
         )
     eight_bits = pictures.dtype == torch.uint8
     if not eight_bits and not pictures.is_floating_point():
@@ -114,7 +115,7 @@ def prepare_tensor(pictures: Tensor, size: tuple[int, int], kernel: Kernel, hold
     between = (size[0], x.shape[3]) if size[0] < x.shape[2] else (x.shape[2], size[1])
     for target in (between, size):
         if tuple(x.shape[2:]) != target:
-            x = F.interpolate(x, target, mode=_MODES[kernel], antialias=True)
+            x = F.interpolate(x, target, mode=_MODES[interpolation], antialias=True)
             if eight_bits:
                 x = x.round_().clamp_(0, 255)
     x = x.expand(-1, 3, -1, -1)

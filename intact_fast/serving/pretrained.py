@@ -16,6 +16,8 @@ from intact_fast.models.osnet import OSNet, arch_of, build_osnet
 
 _KEY = "intact_fast"
 _VERSION = 1
+_NEW_NAMES = {"kernel": "interpolation"}
+"""Today's names of options that earlier files have under another one."""
 
 
 def write_pretrained(path: Path, critic: OSNet, generator: Generator | None, options: dict[str, Any]) -> None:
@@ -70,8 +72,8 @@ def read_pretrained(path: Path) -> tuple[OSNet, Generator | None, dict[str, Any]
     configuration = json.loads(text)
     if configuration["version"] != _VERSION:
         raise UserError(
-            f"{path}: written in form {configuration['version']}, this version reads {_VERSION}; write it again with "
-            "save_pretrained"
+            f"{path}: written in version {configuration['version']}, this version reads {_VERSION}; write it again "
+            "with save_pretrained"
         )
     critic = build_osnet(**configuration["critic"])
     settings = configuration["generator"]
@@ -87,5 +89,5 @@ def read_pretrained(path: Path) -> tuple[OSNet, Generator | None, dict[str, Any]
         raise UserError(
             f"{path}: its tensors do not fit its own configuration; write it again with save_pretrained"
         ) from error
-    options = configuration["options"]
+    options = {_NEW_NAMES.get(name, name): value for name, value in configuration["options"].items()}
     return critic, generator, {**options, "size": tuple(options["size"])}

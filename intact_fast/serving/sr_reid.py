@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intact_fast.config.options import Kernel
+from intact_fast.config.options import Interpolation
 from intact_fast.data.degradation import normalise, pixels, resize
 from intact_fast.models.generator import Generator
 from intact_fast.models.osnet import OSNet
@@ -44,7 +44,7 @@ class SRReID(nn.Module):
         critic: C.
         generator: G; None serves C alone.
         size: (height, width) of the network inputs in pixels.
-        kernel: Filter of the resize to that size.
+        interpolation: Filter of the resize to that size.
         mode: Which pictures pass through G.
         lr_height: A picture with fewer rows is LR in mode ``auto``.
         normalize: Give features of length 1; the Euclidean protocol compares raw ones.
@@ -68,7 +68,7 @@ class SRReID(nn.Module):
         critic: OSNet,
         generator: Generator | None = None,
         size: tuple[int, int] = (256, 128),
-        kernel: Kernel = "bilinear",
+        interpolation: Interpolation = "bilinear",
         *,
         mode: Mode = "auto",
         lr_height: int = LR_HEIGHT,
@@ -92,7 +92,7 @@ class SRReID(nn.Module):
         self.generator = generator
         self.fold = fold
         self.size = size
-        self.kernel = kernel
+        self.interpolation = interpolation
         self.mode = mode
         self.lr_height = lr_height
         self.normalize = normalize
@@ -160,7 +160,7 @@ class SRReID(nn.Module):
             raise ValueError("a folded SRReID cannot be saved; save the one it was loaded from")
         stored = {
             "size": list(self.size),
-            "kernel": self.kernel,
+            "interpolation": self.interpolation,
             "mode": self.mode,
             "lr_height": self.lr_height,
             "normalize": self.normalize,
@@ -185,9 +185,9 @@ class SRReID(nn.Module):
         if isinstance(picture, Tensor):
             if picture.ndim != 3:
                 raise ValueError(f"a picture tensor is C×H×W, this one is {tuple(picture.shape)}")
-            return prepare_tensor(picture[None], self.size, self.kernel, self.tensors)[0], picture.shape[1]
+            return prepare_tensor(picture[None], self.size, self.interpolation, self.tensors)[0], picture.shape[1]
         image = host_image(picture)
-        return pixels(resize(image, self.size, self.kernel)), image.height
+        return pixels(resize(image, self.size, self.interpolation)), image.height
 
     def prepare_pixels(self, resized: Sequence[Tensor]) -> Tensor:
         """Normalise pictures (H×W×3 uint8 of the networks' size) on the module's device: N×3×H×W float32.
@@ -284,7 +284,7 @@ class SRReID(nn.Module):
         pictures = as_sequence(images)
         if isinstance(pictures, Tensor):
             for part in pictures.split(self.batch_size):
-                prepared = prepare_tensor(part.to(self.device), self.size, self.kernel, self.tensors)
+                prepared = prepare_tensor(part.to(self.device), self.size, self.interpolation, self.tensors)
                 yield prepared, [part.shape[2]] * len(part)
             return
         chunks = [pictures[i : i + self.batch_size] for i in range(0, len(pictures), self.batch_size)]

@@ -15,7 +15,7 @@ _PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 @dataclass(frozen=True)
-class HeldOutR2:
+class ProbedR2:
     """Shares of the variance of f_d (of f_c from D to R) that are explained on held-out identities."""
 
     phi: float
@@ -24,7 +24,7 @@ class HeldOutR2:
     """By ridge regression on training pictures: what a linear map from the same features reaches."""
 
 
-class HeldOutAssociation:
+class AssociationProbe:
     """Measures φ on held-out identities.
 
     f_c never changes and is computed once.
@@ -39,7 +39,7 @@ class HeldOutAssociation:
         self._f_c: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def measure(self, networks: Networks, form: str) -> HeldOutR2 | None:
+    def measure(self, networks: Networks, form: str) -> ProbedR2 | None:
         """Compare φ and ridge regression.
 
         Args:
@@ -61,7 +61,7 @@ class HeldOutAssociation:
             both = self._f_c[name], torch.cat(f_d)
             pairs[name] = both[::-1] if form == "d-to-r" else both
         source, target = pairs["held_out"]
-        return HeldOutR2(r_squared(phi(source).f_d, target), ridge_r2(*pairs["train"], source, target))
+        return ProbedR2(r_squared(phi(source).f_d, target), ridge_r2(*pairs["train"], source, target))
 
 
 def r_squared(predicted: Tensor, target: Tensor) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from intact_fast.config.command_line import from_yaml
-from intact_fast.config.options import Config, Kernel
+from intact_fast.config.options import Config, Interpolation
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
@@ -47,7 +47,7 @@ def model_of_checkpoint(
     checkpoint: dict[str, Any],
     path: Path,
     size: tuple[int, int] | None = None,
-    kernel: Kernel | None = None,
+    interpolation: Interpolation | None = None,
     lr_height: int = LR_HEIGHT,
 ) -> SRReID:
     """Build the module that a training serves: its C and its (averaged, where it has one) G.
@@ -56,7 +56,7 @@ def model_of_checkpoint(
         checkpoint: What `read_training_checkpoint` gave.
         path: Its file, for errors.
         size: Input size instead of the training's.
-        kernel: Filter instead of the training's.
+        interpolation: Filter instead of the training's.
         lr_height: A picture with fewer rows is low-resolution.
 
     Raises:
@@ -78,7 +78,7 @@ def model_of_checkpoint(
         generator.load_state_dict(states[serving])
     except RuntimeError as error:
         raise UserError(f"--checkpoint {path}: its networks do not fit its own configuration; give another") from error
-    return SRReID(critic, generator, size, kernel or data.kernel, lr_height=lr_height)
+    return SRReID(critic, generator, size, interpolation or data.interpolation, lr_height=lr_height)
 
 
 def served_by(path: Path) -> SRReID:

@@ -44,9 +44,11 @@ class CriticTask:
         self._degraded = config.degraded
         self._autocast = torch.autocast(process.device.type, dtype=autocast, enabled=autocast is not None)
         self._model = process.parallel(self.critic)
-        self._optimiser = Adam(self.critic.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        self._optimiser = Adam(
+            self.critic.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
         self._updater = Updater(self._optimiser, autocast == torch.float16, process.device)
-        self._schedule = OneCycleLR(self._optimiser, max_lr=config.lr, total_steps=config.iterations + 1)
+        self._schedule = OneCycleLR(self._optimiser, max_lr=config.learning_rate, total_steps=config.iterations + 1)
 
     @property
     def module(self) -> nn.Module:

@@ -75,7 +75,7 @@ class CollapseAlarm:
         if self._decided >= _PATIENCE:
             found.append(
                 "D tells nearly all pictures apart (discriminator/accuracy above 0.98 in three records): its gradient "
-                "says little; lower --optimiser.lr-discriminator"
+                "says little; lower --optimiser.discriminator-learning-rate"
             )
         new = [text for text in found if text not in self._said]
         self._said.update(new)

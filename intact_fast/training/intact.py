@@ -43,7 +43,7 @@ def compiles(training: TrainingConfig, device: torch.device) -> bool:
 
 def replays(training: TrainingConfig, process: Process) -> bool:
     """Resolve ``training.cuda_graph``: for one process on CUDA unless told otherwise."""
-    possible = process.device.type == "cuda" and process.world_size == 1 and training.form == "shared"
+    possible = process.device.type == "cuda" and process.world_size == 1 and training.step == "shared"
     return training.cuda_graph == "on" or (training.cuda_graph == "auto" and possible)
 
 
@@ -68,13 +68,13 @@ def synchronises(config: Config, process: Process) -> bool:
 def _check(config: Config, process: Process) -> None:
     """Raise UserError for options of the step that exclude each other or do not fit the processes."""
     training, device = config.training, process.device.type
-    if training.form == "naive" and (
+    if training.step == "naive" and (
         process.world_size > 1
         or training.precision in ("bf16", "fp16")
         or training.compile == "on"
         or training.cuda_graph == "on"
     ):
-        raise UserError("--training.form naive is the plain float32 reference for one process; use shared")
+        raise UserError("--training.step naive is the plain float32 reference for one process; use shared")
     if training.sync_bn and device != "cuda":
         raise UserError(f"--training.sync-bn: PyTorch has it on GPUs only, training runs on the {device}; leave it out")
     if training.sync_bn and training.compile == "on":
@@ -112,7 +112,7 @@ class IntactTask:
         self.networks = Networks(config, critic, process.device, synchronises(config, process))
         self._optimisers = build_optimisers(self.networks, config.optimiser, capturable=graphed)
         self.step_form: Step
-        if config.training.form == "naive":
+        if config.training.step == "naive":
             self.step_form = NaiveStep(self.networks, self._optimisers, config)
         else:
             compiled = compiles(config.training, process.device)
@@ -125,7 +125,7 @@ class IntactTask:
     def describe(self) -> str:
         """Which of the options that make training fast are active, in one line, and why one is not."""
         training, device = self._config.training, next(self.networks.parameters()).device
-        if training.form == "naive":
+        if training.step == "naive":
             return "step: naive reference form, float32, nothing shared or compiled"
         parts = ["shared forward passes"]
         dtype = autocast_type(training.precision, device)

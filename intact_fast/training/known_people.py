@@ -29,7 +29,7 @@ class KnownPeople:
 
 def people_of(manifest: Manifest) -> KnownPeople:
     """Whom a training on a split gets to know."""
-    trained = sorted({row.pid for row in manifest.split("train")})
+    trained = sorted({entry.pid for entry in manifest.split("train")})
     return KnownPeople(manifest.data, trained, list(manifest.labels))
 
 
@@ -64,7 +64,7 @@ def refuse_known_people(path: Path, option: str, manifest: Manifest, keeps_class
         UserError: It was, or its classes are of other people.
     """
     known = read_known_people(path, option)
-    test = {row.pid for row in manifest.split("query", "gallery")} - {manifest.header.distractor_pid}
+    test = {entry.pid for entry in manifest.split("query", "gallery")} - {manifest.header.distractor_pid}
     # a folder of one's own may give training and test people the same numbers, of which obtaining the split warns
     apart = test - manifest.labels.keys()
     seen = apart & {pid for people in known if people.data == manifest.data for pid in people.trained}

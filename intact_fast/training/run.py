@@ -13,19 +13,19 @@ import torch
 from intact_fast.config.command_line import differences, from_yaml, save_config, to_yaml
 from intact_fast.config.options import Config
 from intact_fast.data.loader import TrainLoader, build_loader, readable_images
-from intact_fast.data.manifest import Manifest, Row
-from intact_fast.data.progress import Progress, silent
+from intact_fast.data.manifest import Entry, Manifest
+from intact_fast.data.progress import Progress, no_progress
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.picture_source import PictureSource
-from intact_fast.files import is_leftover, occupied
+from intact_fast.files import exclusive_folder, is_leftover
 from intact_fast.models import OSNet, build_osnet
 from intact_fast.reporting.pictures import TRIPTYCHS, save_triptychs, spread
-from intact_fast.reporting.presentation import present, tell
+from intact_fast.reporting.presentation import present, print_presentation
 from intact_fast.reporting.report import save_notes
 from intact_fast.serving.sr_reid import SRReID
-from intact_fast.training.association_probe import HeldOutAssociation
+from intact_fast.training.association_probe import AssociationProbe
 from intact_fast.training.checkpoint_models import lr_height
 from intact_fast.training.checkpoints import CheckpointStore, write_checkpoint
 from intact_fast.training.critic import CriticTask, critic_checkpoint, initialise_critic, load_critic
@@ -44,23 +44,23 @@ class Run:
 
     Args:
         config: Everything it depends on.
-        process: This process among its peers.
+        process: This process among its group.
         progress: Told how far reading the data set and the final evaluation are.
 
     Raises:
         UserError: The folder belongs to a run with other settings.
     """
 
-    def __init__(self, config: Config, process: Process, progress: Progress = silent) -> None:
+    def __init__(self, config: Config, process: Process, progress: Progress = no_progress) -> None:
         self.config = config
         self.process = process
         self._progress = progress
         self.folder = config.runs / config.name
         self.monitor = Monitor(self.folder if process.is_main else None)
         self._notes: list[str] = []
-        self._rows: list[Row] | None = None
+        self._entries: list[Entry] | None = None
         self._lr_height: int | None = None
-        self._held_out: HeldOutAssociation | None = None
+        self._probe: AssociationProbe | None = None
 
     def execute(self) -> Evaluation:
         """Train and evaluate; every process gets the same evaluation."""
@@ -84,7 +84,7 @@ class Run:
         option = f"--name {self.config.name}"
         self.process.on_main(lambda: _check_claim(self.folder, self.config))
         with ExitStack() as stack:
-            self.process.on_main(lambda: stack.enter_context(occupied(self.folder, option)))
+            self.process.on_main(lambda: stack.enter_context(exclusive_folder(self.folder, option)))
             yield
 
     def _begin(self) -> Fingerprint:
@@ -145,29 +145,29 @@ class Run:
 
         return self.process.on_main(obtain)
 
-    def _training_rows(self) -> list[Row]:
+    def _training_entries(self) -> list[Entry]:
         """The training pictures that can be read; all processes look at them together the first time."""
-        if self._rows is None:
-            self._rows = self._readable_rows()
-        return self._rows
+        if self._entries is None:
+            self._entries = self._readable_entries()
+        return self._entries
 
-    def _readable_rows(self) -> list[Row]:
-        rows = self.manifest.split("train")
+    def _readable_entries(self) -> list[Entry]:
+        entries = self.manifest.split("train")
         if self.config.data.skip_corrupt:
-            paths = [self.config.data.root / row.path for row in rows]
+            paths = [self.config.data.root / entry.path for entry in entries]
             good = self.process.on_main(lambda: readable_images(paths, self.config.data.threads))
             for path, is_good in zip(paths, good, strict=True):
                 if not is_good:
                     self.monitor.say(f"Skipping unreadable picture {path}")
-            rows = [row for row, is_good in zip(rows, good, strict=True) if is_good]
-        return rows
+            entries = [entry for entry, is_good in zip(entries, good, strict=True) if is_good]
+        return entries
 
     def _loader(self, name: str, batch_size: int, seed: int, with_lr: bool, pad: int) -> TrainLoader:
-        rows = self._training_rows()
+        entries = self._training_entries()
         labels = self.manifest.labels
         loader = build_loader(
-            [self.config.data.root / row.path for row in rows],
-            [labels[row.pid] for row in rows],
+            [self.config.data.root / entry.path for entry in entries],
+            [labels[entry.pid] for entry in entries],
             self.config.data,
             batch_size=batch_size,
             rank=self.process.rank,
@@ -177,8 +177,10 @@ class Run:
             with_lr=with_lr,
             pad=pad,
         )
-        identities = len({row.pid for row in rows})
-        self.monitor.say(f"{name}: {len(rows)} training pictures of {identities} identities, read by {loader.backend}")
+        identities = len({entry.pid for entry in entries})
+        self.monitor.say(
+            f"{name}: {len(entries)} training pictures of {identities} identities, read by {loader.backend}"
+        )
         return loader
 
     def _obtain_critic(self, fingerprint: Fingerprint) -> OSNet:
@@ -268,7 +270,7 @@ class Run:
             networks.critic,
             generator,
             (data.height, data.width),
-            self.manifest.header.kernel,
+            self.manifest.header.interpolation,
             lr_height=self._lr_height,
         )
 
@@ -281,7 +283,7 @@ class Run:
     def _validate(self, task: IntactTask, iteration: int) -> float:
         """mAP of super-resolved validation queries; also writes triptychs of them."""
         model = self._model(task)
-        form = self.config.association.form
+        form = self.config.association.direction
         result = evaluate(
             model,
             self.manifest,
@@ -290,34 +292,36 @@ class Run:
             self.config.data.threads,
             views=("sr",),
             validation=True,
-            peers=self.process,
+            processes=self.process,
         )
         ranking = result.rankings["sr"]
         score = float(ranking.mean_ap)
         self.monitor.store(iteration, {"validation/rank1": float(ranking.cmc[0]), "validation/mAP": score})
         text = f"validation at {iteration}: Rank-1 {100 * ranking.cmc[0]:.1f}, mAP {100 * score:.1f}"
         # all processes: a D with synchronised batch statistics needs them all
-        r2 = self.process.share(lambda: self._held_out_association(model).measure(task.networks, form))[0]
+        r2 = self.process.share(lambda: self._association_probe(model).measure(task.networks, form))[0]
         if r2 is not None:
             self.monitor.store(iteration, {"validation/r2": r2.phi, "validation/r2_ridge": r2.ridge})
             text += f"; R² of φ {r2.phi:.2f}, of ridge regression {r2.ridge:.2f}"
         self.monitor.say(text)
-        shown = spread(result.query_rows, TRIPTYCHS)
+        shown = spread(result.query_entries, TRIPTYCHS)
         path = self.folder / "samples" / f"validation_{iteration:08d}.png"
         self.process.on_main(lambda: save_triptychs(self._source(model), shown, path))
         return score
 
-    def _held_out_association(self, model: SRReID) -> HeldOutAssociation:
-        if self._held_out is None:
+    def _association_probe(self, model: SRReID) -> AssociationProbe:
+        if self._probe is None:
             source = self._source(model)
-            natively_hr = [row for row in self.manifest.split("val_query") if row.r is not None]
+            natively_hr = [entry for entry in self.manifest.split("val_query") if entry.r is not None]
             held_out = [*natively_hr, *self.manifest.split("val_gallery")]
-            train, held_out = (spread(rows, _ASSOCIATION_PICTURES) for rows in (self._training_rows(), held_out))
-            self._held_out = HeldOutAssociation(
+            train, held_out = (
+                spread(entries, _ASSOCIATION_PICTURES) for entries in (self._training_entries(), held_out)
+            )
+            self._probe = AssociationProbe(
                 lambda: source.batches(train, degraded=False),
                 lambda: source.batches(held_out, degraded=False),
             )
-        return self._held_out
+        return self._probe
 
     def _finish(self, task: IntactTask) -> Evaluation:
         """Evaluate the last networks on the test split, and present what was found."""
@@ -333,7 +337,7 @@ class Run:
             config.data.root,
             config.evaluation,
             config.data.threads,
-            peers=self.process,
+            processes=self.process,
             progress=self._progress,
         )
         self.process.on_main(lambda: self._present(model, result, described))
@@ -345,7 +349,7 @@ class Run:
         checkpoint = CheckpointStore(self.folder / "checkpoints", 1).latest()
         assert checkpoint is not None, "a training ends with a checkpoint"
         notes = [*self._notes, described]
-        tell(present(self._source(model), result, self.folder, checkpoint, notes), self.monitor.console)
+        print_presentation(present(self._source(model), result, self.folder, checkpoint, notes), self.monitor.console)
 
 
 def finished_critic(config: Config) -> Path:

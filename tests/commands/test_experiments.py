@@ -24,7 +24,7 @@ from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures
 from intact_fast.experiments import table_runs
 from intact_fast.experiments.results import RowResult
-from intact_fast.experiments.table_runs import Rows
+from intact_fast.experiments.table_runs import TableRuns
 from intact_fast.training import run
 from intact_fast.training.distributed.process import Interrupted
 from intact_fast.training.intact import IntactTask
@@ -81,14 +81,14 @@ def test_a_finished_training_is_given_back_before_the_evaluation(
             trainings.append(weakref.ref(self))
 
     alive: list[bool] = []
-    original = Rows._evaluate
+    original = TableRuns._evaluate
 
-    def looking(rows: Rows, *arguments: Any) -> Evaluation:
+    def looking(rows: TableRuns, *arguments: Any) -> Evaluation:
         alive.append(trainings[-1]() is not None)
         return original(rows, *arguments)
 
     monkeypatch.setattr(run, "IntactTask", Cyclic)
-    monkeypatch.setattr(Rows, "_evaluate", looking)
+    monkeypatch.setattr(TableRuns, "_evaluate", looking)
     assert experiments("--recipes", "sole-sr", *options) == 0
     assert alive == [False]
 
@@ -122,13 +122,13 @@ def test_finished_rows_are_kept_and_others_run(
     assert experiments("--recipes", "lr", "mse+id", *options) == 0
     results = {p: p.read_bytes() for p in (tmp_path / "runs").rglob("result.json")}
     measured: list[str] = []
-    original = Rows._result
+    original = TableRuns._result
 
-    def counting(rows: Rows, recipe: str, *arguments: object) -> RowResult:
+    def counting(rows: TableRuns, recipe: str, *arguments: object) -> RowResult:
         measured.append(recipe)
         return original(rows, recipe, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Rows, "_result", counting)
+    monkeypatch.setattr(TableRuns, "_result", counting)
     assert experiments("--recipes", "lr", "mse+id", "sole-sr", "--json", *options) == 0
     assert measured == ["sole-sr"]
     assert all(path.read_bytes() == content for path, content in results.items())
@@ -297,7 +297,7 @@ def test_an_interrupted_table_is_no_success(
         raise Interrupted
 
     assert experiments("--recipes", "lr", *options) == 0
-    monkeypatch.setattr(Rows, "run", stopped)
+    monkeypatch.setattr(TableRuns, "run", stopped)
     assert experiments("--recipes", "lr", "sole-sr", "--seeds", 2, *options) == 130
     assert "run the same command to go on" in capsys.readouterr().err
     plain = json.loads((tmp_path / "runs" / "table" / "recipes.json").read_text(encoding="utf-8"))
@@ -384,7 +384,7 @@ def test_two_processes_share_a_table(options: list[object], tmp_path: Path, caps
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count("recipes.md") == 1, "only rank 0 speaks"
+    assert run.stdout.count("recipes.md") == 1, "only rank 0 is_first_rank"
     table = tmp_path / "runs" / "table" / "recipes.json"
     written = table.read_bytes()
     assert json.loads(written).keys() == {"lr", "critic-mlr", "mse+id", "intact"}

@@ -37,16 +37,16 @@ def test_preset_is_told_and_incomplete_data_warned_about(
         "the copy may be incomplete"
     )
     manifest = Manifest.load(tmp_path / "split.jsonl")
-    assert manifest.header.kernel == "bilinear"
+    assert manifest.header.interpolation == "bilinear"
     assert {row.r for row in manifest.split("query")} <= {2, 3, 4}
 
 
 def test_options_win_over_the_preset(prepare: Callable[..., int], tmp_path: Path) -> None:
     write_duke(tmp_path / "DukeMTMC-reID")
-    options = ("--data.kernel", "area", "--data.factors", "5")
+    options = ("--data.interpolation", "area", "--data.factors", "5")
     assert prepare("dukemtmc", "--preset", "dil", *options) == 0
     manifest = Manifest.load(tmp_path / "split.jsonl")
-    assert manifest.header.kernel == "area"
+    assert manifest.header.interpolation == "area"
     assert {row.r for row in manifest.split("query")} == {5}
 
 

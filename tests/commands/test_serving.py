@@ -16,7 +16,7 @@ from conftest import write_picture
 from intact_fast import SRReID
 from intact_fast.cli import main
 from intact_fast.models import Generator, build_osnet
-from intact_fast.serving.gallery import Gallery, Unreadable, list_pictures
+from intact_fast.serving.gallery import GalleryIndex, Unreadable, list_pictures
 
 
 @pytest.fixture(scope="module")
@@ -231,14 +231,14 @@ def test_an_interrupted_index_goes_on(
 
     interrupt.done = 0  # type: ignore[attr-defined]
     with pytest.raises(KeyboardInterrupt):
-        Gallery(folder, "x", tmp_path / "i").update(model, pictures, Unreadable(), interrupt)
-    update = Gallery(folder, "x", tmp_path / "i").update(model, pictures, Unreadable())
+        GalleryIndex(folder, "x", tmp_path / "i").update(model, pictures, Unreadable(), interrupt)
+    update = GalleryIndex(folder, "x", tmp_path / "i").update(model, pictures, Unreadable())
     assert (update.computed, update.kept, update.dropped) == (3, 2, 0)
 
 
 def test_faiss_gives_the_lists_of_brute_force(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("faiss")
-    gallery = Gallery(tmp_path, "x")
+    gallery = GalleryIndex(tmp_path, "x")
     generator = torch.Generator().manual_seed(0)
     gallery.features = torch.nn.functional.normalize(torch.randn(500, 32, generator=generator))
     gallery.names = [str(i) for i in range(500)]

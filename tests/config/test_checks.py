@@ -43,7 +43,7 @@ def test_presets_pass(preset: Config) -> None:
         ("data", {"pad": 2}, r"--training\.f-c-table: with --data\.pad 2"),
         ("generator", {"ema_decay": 1.0}, r"--generator\.ema-decay 1\.0"),
         ("association", {"updates_per_iteration": 0}, r"--association\.updates-per-iteration 0"),
-        ("association", {"predictor": "mean", "form": "d-to-r"}, r"--association\.predictor mean: only with"),
+        ("association", {"predictor": "mean", "direction": "d-to-r"}, r"--association\.predictor mean: only with"),
         ("critic", {"enlarge": 0}, r"--critic\.enlarge 0"),
         ("critic", {"degraded": 1.5}, r"--critic\.degraded 1\.5"),
         ("critic", {"keep_classifier": True}, r"--critic\.keep-classifier: whose"),

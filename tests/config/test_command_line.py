@@ -36,7 +36,7 @@ def test_auto_preset_follows_the_machine() -> None:
 
 def test_paper_preset_is_the_papers() -> None:
     assert (PAPER.data.height, PAPER.data.width, PAPER.data.factors) == (256, 128, (2, 3, 4))
-    assert (PAPER.optimiser.lr_generator, PAPER.optimiser.lr_association) == (1e-4, 1e-3)
+    assert (PAPER.optimiser.generator_learning_rate, PAPER.optimiser.association_learning_rate) == (1e-4, 1e-3)
     assert (PAPER.loss.lambda_g, PAPER.loss.lambda_c, PAPER.training.batch_size) == (0.1, 0.3, 32)
     assert PAPER.association.latent == 200
     assert (PAPER.generator.skip, PAPER.generator.global_residual) == ("none", False)
@@ -51,7 +51,7 @@ def test_help_documents_every_field(capsys: pytest.CaptureFixture[str]) -> None:
         "--data.lr-camera",
         "--association.dis-gate",
         "--critic.init",
-        "--training.form",
+        "--training.step",
         "--debug",
     ):
         assert option in text
@@ -62,10 +62,10 @@ def test_differences_ignore_what_does_not_matter() -> None:
         CPU,
         name="other",
         training=replace(CPU.training, iterations=7),
-        optimiser=replace(CPU.optimiser, lr_generator=0.5),
+        optimiser=replace(CPU.optimiser, generator_learning_rate=0.5),
         data=replace(CPU.data, threads=9),
     )
-    assert differences(CPU, other) == ["optimiser.lr_generator"]
+    assert differences(CPU, other) == ["optimiser.generator_learning_rate"]
 
 
 def test_choices_in_yaml() -> None:

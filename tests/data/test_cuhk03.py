@@ -78,7 +78,7 @@ def test_classic_manifest(tmp_path: Path) -> None:
     assert {(row.camera, row.is_lr) for row in manifest.split("query")} == {(1, True)}
     assert {(row.camera, row.is_lr) for row in manifest.split("gallery")} == {(2, False)}
     assert {row.r for row in manifest.split("query")} <= {2, 3, 4}
-    assert Counter(row.split for row in manifest.rows) == {"train": 16, "query": 4, "gallery": 3}
+    assert Counter(row.split for row in manifest.entries) == {"train": 16, "query": 4, "gallery": 3}
 
 
 def test_extraction_happens_once_and_tells_its_progress(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_new_protocol(tmp_path: Path) -> None:
     queries = [Path(p.path).name for p in catalogue.pictures if p.subset == "query"]
     assert queries == [f"2_00{person}_{view}_0{n}.png" for person in (1, 2) for view, n in ((1, 1), (2, 6))]
     manifest = build_manifest(catalogue, DataConfig(val_fraction=0))
-    assert Counter(row.split for row in manifest.rows) == {"train": 16, "query": 4, "gallery": 3}
+    assert Counter(row.split for row in manifest.entries) == {"train": 16, "query": 4, "gallery": 3}
     assert all(row.is_lr for row in manifest.split("query"))
 
 

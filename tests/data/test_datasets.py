@@ -77,7 +77,7 @@ def test_duke_layouts(tmp_path: Path, prefix: str) -> None:
 def test_duke_manifest_keeps_the_official_split(tmp_path: Path) -> None:
     write_duke(tmp_path / "DukeMTMC-reID")
     manifest = obtain_manifest(DataConfig(dataset="dukemtmc", root=tmp_path, val_fraction=0))
-    assert Counter(row.split for row in manifest.rows) == {"train": 6, "query": 2, "gallery": 3}
+    assert Counter(row.split for row in manifest.entries) == {"train": 6, "query": 2, "gallery": 3}
     assert all(row.is_lr for row in manifest.split("query"))
 
 

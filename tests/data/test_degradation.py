@@ -30,8 +30,8 @@ def test_a_side_never_vanishes() -> None:
 def test_downsampling_is_antialiased() -> None:
     columns = np.zeros((32, 32, 3), dtype=np.uint8)
     columns[:, ::2] = 255
-    for kernel in ("bilinear", "bicubic", "lanczos", "area"):
-        inner = np.asarray(downsample(Image.fromarray(columns), 4, kernel))[:, 2:-2]
+    for interpolation in ("bilinear", "bicubic", "lanczos", "area"):
+        inner = np.asarray(downsample(Image.fromarray(columns), 4, interpolation))[:, 2:-2]
         np.testing.assert_allclose(inner, 127.5, atol=1)
 
 

@@ -113,10 +113,10 @@ def test_batches_follow_the_reference_degradation(pictures: list[Path], backend:
 
 @needs_dali
 @pytest.mark.parametrize("size", [(64, 32), (256, 128)])
-@pytest.mark.parametrize("kernel", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize("r", [2, 3, 4])
-def test_dali_equals_pillow(pictures: list[Path], size: tuple[int, int], kernel: Any, r: int) -> None:
-    config = replace(CONFIG, height=size[0], width=size[1], kernel=kernel, factors=(r,), pad=5)
+def test_dali_equals_pillow(pictures: list[Path], size: tuple[int, int], interpolation: Any, r: int) -> None:
+    config = replace(CONFIG, height=size[0], width=size[1], interpolation=interpolation, factors=(r,), pad=5)
     ours, reference = (
         take(loader_of(pictures, replace(config, backend=backend), batch_size=8), 3) for backend in ("dali", "pillow")
     )
@@ -383,7 +383,7 @@ def test_pictures_smaller_than_the_rate(tmp_path: Path, backend: str) -> None:
 def test_auto_takes_dali_where_it_can() -> None:
     paths = [Path("unread.jpg")] * 4
     assert loader_of(paths, replace(CONFIG, backend="auto")).backend == "dali"
-    assert loader_of(paths, replace(CONFIG, backend="auto", kernel="area")).backend == "pillow"
+    assert loader_of(paths, replace(CONFIG, backend="auto", interpolation="area")).backend == "pillow"
 
 
 def test_without_dali(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,7 +398,7 @@ def test_without_dali(monkeypatch: pytest.MonkeyPatch) -> None:
     ("changes", "message"),
     [
         ({"backend": "pillow", "cache_mib": 5}, r"--data\.cache-mib 5.*--data\.backend dali"),
-        ({"backend": "dali", "kernel": "area"}, r"--data\.kernel area.*--data\.backend pillow"),
+        ({"backend": "dali", "interpolation": "area"}, r"--data\.interpolation area.*--data\.backend pillow"),
         pytest.param({"backend": "dali", "decode": "gpu"}, r"--data\.decode gpu", marks=needs_dali),
     ],
 )
@@ -414,12 +414,12 @@ def test_fewer_pictures_than_a_batch() -> None:
 
 @pytest.mark.cuda
 @needs_dali
-@pytest.mark.parametrize("kernel", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize("decode", ["cpu", "gpu"])
-def test_gpu_pictures_match_pillow(tmp_path: Path, decode: Any, kernel: Any) -> None:
+def test_gpu_pictures_match_pillow(tmp_path: Path, decode: Any, interpolation: Any) -> None:
     # lossless files, so that only the resizing is compared and not the JPEG decoders
     paths = write_pictures(tmp_path, SIZES, "png")
-    config = replace(CONFIG, kernel=kernel, pad=5)
+    config = replace(CONFIG, interpolation=interpolation, pad=5)
     device = torch.device("cuda", 0)
     (ours,) = take(loader_of(paths, replace(config, backend="dali", decode=decode), 8, device), 1)
     (reference,) = take(loader_of(paths, config, 8), 1)

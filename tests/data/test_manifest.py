@@ -40,7 +40,7 @@ def test_lr_camera_makes_the_queries_with_one_r_each() -> None:
     assert {row.camera for row in manifest.split("query")} == {2}
     assert {row.camera for row in manifest.split("gallery")} == {1}
     assert {row.r for row in manifest.split("query", "val_query")} == {2, 3, 4}
-    assert all(row.is_lr == (row.r is not None) for row in manifest.rows)
+    assert all(row.is_lr == (row.r is not None) for row in manifest.entries)
     assert all(not row.is_lr for row in manifest.split("train", "gallery", "val_gallery"))
 
 

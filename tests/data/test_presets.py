@@ -20,10 +20,10 @@ def test_preset_sets_the_protocol_and_says_where_from(name: PresetName) -> None:
     preset = SPLIT_PRESETS[name]
     assert preset.source
     assert preset.decided
-    own = DataConfig(factors=(7,), kernel="area", jpeg_quality=5, lr_camera="3", cuhk03_protocol="new", pad=9)
+    own = DataConfig(factors=(7,), interpolation="area", jpeg_quality=5, lr_camera="3", cuhk03_protocol="new", pad=9)
     applied = asdict(preset.apply(own))
     changed = {field for field, value in asdict(own).items() if applied[field] != value}
-    assert changed == {"factors", "kernel", "jpeg_quality", "lr_camera", "cuhk03_protocol"}
+    assert changed == {"factors", "interpolation", "jpeg_quality", "lr_camera", "cuhk03_protocol"}
     assert applied["factors"] == (2, 3, 4)
 
 

@@ -16,9 +16,10 @@ from PIL import Image
 
 from intact_fast.config.options import DataConfig, EvaluationConfig
 from intact_fast.data.degradation import read_image
-from intact_fast.data.manifest import Manifest, Row
+from intact_fast.data.manifest import Entry, Manifest
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
+from intact_fast.evaluation import picture_source
 from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate
 from intact_fast.evaluation.features import extract_features, measure_queries
 from intact_fast.evaluation.picture_source import PictureSource
@@ -145,7 +146,7 @@ def test_small_gallery_pictures_pass_through_g_where_asked(setting: Setting) -> 
 
 
 class Together:
-    """Peers in one process: whatever they share is computed by each in turn."""
+    """Processes in one process: whatever they share is computed by each in turn."""
 
     def __init__(self, world_size: int) -> None:
         self.rank, self.world_size = 0, world_size
@@ -166,13 +167,13 @@ class Together:
 
 @pytest.mark.parametrize("world_size", [2, 3, 40])
 def test_peers_find_what_one_process_finds(setting: Setting, world_size: int) -> None:
-    alone, peers = run(setting), Together(world_size)
-    together = run(setting, peers=peers)
+    alone, processes = run(setting), Together(world_size)
+    together = run(setting, processes=processes)
     assert figures(together) == figures(alone)
     assert torch.equal(together.gallery_features, alone.gallery_features)
     for view, features in alone.query_features.items():
         assert torch.equal(together.query_features[view], features)
-    assert peers.asked == 1, "one process ranks"
+    assert processes.asked == 1, "one process ranks"
 
 
 def with_rank1(evaluation: Evaluation, sr: list[float], pids: list[int]) -> Evaluation:
@@ -183,8 +184,8 @@ def with_rank1(evaluation: Evaluation, sr: list[float], pids: list[int]) -> Eval
         return RankingResult(cmc, cmc[:, 0], cmc[:, 0], np.ones(len(rank1), bool))
 
     rankings = {"lr": ranking([0.0] * len(sr)), "sr": ranking(sr)}
-    rows = [replace(evaluation.query_rows[0], pid=pid) for pid in pids]
-    return replace(evaluation, rankings=rankings, query_rows=rows)
+    rows = [replace(evaluation.query_entries[0], pid=pid) for pid in pids]
+    return replace(evaluation, rankings=rankings, query_entries=rows)
 
 
 def test_gain_is_the_paired_difference_with_its_error_over_people(setting: Setting) -> None:
@@ -239,7 +240,7 @@ def test_quality_of_a_perfect_generator(setting: Setting) -> None:
 
 def test_natively_lr_queries_have_no_hr_row_and_no_quality(setting: Setting, tmp_path: Path) -> None:
     model, manifest, root = setting
-    rows = tuple(replace(row, r=None) if row.is_lr else row for row in manifest.rows)
+    rows = tuple(replace(row, r=None) if row.is_lr else row for row in manifest.entries)
     native = (model, replace(manifest, rows=rows), root)
     evaluation = run(native)
     assert list(evaluation.rankings) == ["lr", "sr"]
@@ -249,7 +250,7 @@ def test_natively_lr_queries_have_no_hr_row_and_no_quality(setting: Setting, tmp
         run(native, views=("hr",))
     save_ranked_lists(source_of(native), evaluation, [0], tmp_path / "ranked.png")
     widths = []
-    for rows_shown in (evaluation.query_rows, run(setting).query_rows):
+    for rows_shown in (evaluation.query_entries, run(setting).query_entries):
         save_triptychs(source_of(setting), rows_shown[:2], tmp_path / "triptychs.png")
         widths.append(Image.open(tmp_path / "triptychs.png").width)
     assert widths[0] < widths[1], "no column HR"
@@ -283,7 +284,7 @@ def test_tables_and_report(setting: Setting, tmp_path: Path) -> None:
 def test_pictures_have_right_and_wrong_frames(setting: Setting, tmp_path: Path) -> None:
     evaluation = run(setting)
     source = source_of(setting)
-    save_triptychs(source, evaluation.query_rows[:3], tmp_path / "triptychs.png")
+    save_triptychs(source, evaluation.query_entries[:3], tmp_path / "triptychs.png")
     triptychs = Image.open(tmp_path / "triptychs.png")
     save_ranked_lists(source, evaluation, [0, 1], tmp_path / "ranked.png", top=8)
     ranked = Image.open(tmp_path / "ranked.png")
@@ -295,6 +296,6 @@ def test_pictures_have_right_and_wrong_frames(setting: Setting, tmp_path: Path) 
 
 def test_no_query_says_what_to_check(setting: Setting) -> None:
     model, manifest, root = setting
-    rows: tuple[Row, ...] = tuple(row for row in manifest.rows if row.split != "query")
+    rows: tuple[Entry, ...] = tuple(row for row in manifest.entries if row.split != "query")
     with pytest.raises(UserError, match="no query or no gallery picture"):
         evaluate(model, replace(manifest, rows=rows), root, EvaluationConfig())

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from intact_fast.config.options import EvaluationConfig
-from intact_fast.data.manifest import Row
+from intact_fast.data.manifest import Entry
 from intact_fast.evaluation import verification
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import Evaluation
@@ -24,13 +24,13 @@ from intact_fast.reporting.histogram import save_histogram
 from intact_fast.reporting.tables import threshold_figures, threshold_table
 
 
-def rows_of(pids: list[int], cameras: list[int]) -> list[Row]:
-    return [Row(f"{i}.jpg", p, c, "query", False, None) for i, (p, c) in enumerate(zip(pids, cameras, strict=True))]
+def rows_of(pids: list[int], cameras: list[int]) -> list[Entry]:
+    return [Entry(f"{i}.jpg", p, c, "query", False, None) for i, (p, c) in enumerate(zip(pids, cameras, strict=True))]
 
 
 def make(
-    query: list[Row],
-    gallery: list[Row],
+    query: list[Entry],
+    gallery: list[Entry],
     features: dict[View, Tensor],
     of_gallery: Tensor,
     metric: Literal["euclidean", "cosine"] = "euclidean",
@@ -50,7 +50,7 @@ def random_evaluation(metric: Literal["euclidean", "cosine"] = "euclidean", ties
     generator = torch.Generator().manual_seed(1)
     centres = torch.randn(31, 8, generator=generator)
 
-    def features(rows: list[Row], noise: float) -> Tensor:
+    def features(rows: list[Entry], noise: float) -> Tensor:
         found = centres[[row.pid for row in rows]] + noise * torch.randn(len(rows), 8, generator=generator)
         return found.round() if ties else found
 
@@ -63,10 +63,10 @@ def brute_force(evaluation: Evaluation, view: View) -> tuple[np.ndarray, np.ndar
     blocks = distance_blocks(evaluation.query_features[view], evaluation.gallery_features, evaluation.config.metric)
     matrix = np.concatenate([block for _, block in blocks])
     matches, others = [], []
-    for i, query in enumerate(evaluation.query_rows):
+    for i, query in enumerate(evaluation.query_entries):
         if not evaluation.rankings[view].valid[i]:
             continue
-        for j, hit in enumerate(evaluation.gallery_rows):
+        for j, hit in enumerate(evaluation.gallery_entries):
             if hit.pid == query.pid and hit.camera != query.camera:
                 matches.append(matrix[i, j])
             elif hit.pid not in (query.pid, -1):
@@ -81,7 +81,7 @@ def test_pairs_and_thresholds_of_brute_force(
 ) -> None:
     monkeypatch.setattr(verification, "distance_blocks", lambda q, g, metric: distance_blocks(q, g, metric, block=7))
     evaluation = random_evaluation(metric, ties)
-    assert 0 < evaluation.rankings["sr"].valid.sum() < len(evaluation.query_rows)
+    assert 0 < evaluation.rankings["sr"].valid.sum() < len(evaluation.query_entries)
     for view, pairs in pair_distances(evaluation).items():
         matches, others = brute_force(evaluation, view)
         assert pairs.others == len(others)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from intact_fast.data.manifest import Row
+from intact_fast.data.manifest import Entry
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import SharedFeatures
 from intact_fast.experiments.kept_features import KeptFeatures, Origin, digest_of_files
@@ -74,7 +74,7 @@ def test_features_are_computed_once(tmp_path: Path, views: tuple[str, ...]) -> N
         {"manifest": "0ther"},
         {"pictures": "0ther"},
         {"size": (128, 64)},
-        {"kernel": "bicubic"},
+        {"interpolation": "bicubic"},
         {"enlarge": 2},
         {"batch_size": 64},
         {"device": "cuda"},
@@ -118,7 +118,7 @@ def test_features_that_cannot_be_written_are_used(tmp_path: Path, capsys: pytest
 
 def test_a_changed_or_missing_picture_is_seen(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"one")
-    rows = [Row("a.jpg", 0, 0, "gallery", False, None), Row("b.jpg", 1, 0, "gallery", False, None)]
+    rows = [Entry("a.jpg", 0, 0, "gallery", False, None), Entry("b.jpg", 1, 0, "gallery", False, None)]
     found = [digest_of_files(tmp_path, rows)]
     (tmp_path / "b.jpg").write_bytes(b"two")
     found.append(digest_of_files(tmp_path, rows))

@@ -21,7 +21,7 @@ from intact_fast.experiments.recipes import CONTROLS, RECIPES, SAME_AS, apply, f
 def test_every_recipe_changes_what_it_names_and_can_run(name: str) -> None:
     changed: set[str] = set()
     # whatever the rows have in common, a row is what its name says
-    otherwise = AssociationConfig(form="common-space", bridge=False, predictor="mean")
+    otherwise = AssociationConfig(direction="common-space", bridge=False, predictor="mean")
     for preset in (PAPER, FAST, CPU, replace(PAPER, association=otherwise)):
         base = replace(preset, critic=replace(preset.critic, init=Path("C")))
         before, after = to_dict(base), to_dict(apply(name, base))
@@ -32,7 +32,7 @@ def test_every_recipe_changes_what_it_names_and_can_run(name: str) -> None:
             for option, value in options.items()
             if value != before[section][option]
         }
-        if preset.association != otherwise or "association.form" in RECIPES[name].changes:
+        if preset.association != otherwise or "association.direction" in RECIPES[name].changes:
             check_config(apply(name, base))
     assert changed == set(RECIPES[name].changes)
 

@@ -18,7 +18,7 @@ from intact_fast.cli import main
 from intact_fast.config.options import Config
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.models import Generator, build_osnet
-from intact_fast.serving.export import Format, ServingGraph, Side, export_graph, load_engine
+from intact_fast.serving.export import ExportFormat, ExportSide, ServingGraph, export_graph, load_engine
 from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.distributed.process import Process
 from intact_fast.training.run import Run
@@ -46,14 +46,14 @@ def model_file(model: SRReID, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(model: SRReID, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format, Side], Path]:
+def exported(model: SRReID, tmp_path_factory: pytest.TempPathFactory) -> Callable[[ExportFormat, ExportSide], Path]:
     """Write each graph once."""
     folder = tmp_path_factory.mktemp("exported")
 
-    def write(form: Format, side: Side) -> Path:
-        path = folder / f"{side}{SUFFIX[form]}"
+    def write(export_format: ExportFormat, side: ExportSide) -> Path:
+        path = folder / f"{side}{SUFFIX[export_format]}"
         if not path.exists():
-            export_graph(model, side, form, path)
+            export_graph(model, side, export_format, path)
         return path
 
     return write
@@ -65,19 +65,23 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     return status, captured.out, captured.err
 
 
-@pytest.mark.parametrize("form", ["onnx", "torch-export"])
+@pytest.mark.parametrize("export_format", ["onnx", "torch-export"])
 @pytest.mark.parametrize(("side", "mode"), [("query", "always"), ("gallery", "never")])
 def test_graph_gives_the_modules_features_at_any_batch_size(
-    model: SRReID, exported: Callable[[Format, Side], Path], form: Format, side: Side, mode: Any
+    model: SRReID,
+    exported: Callable[[ExportFormat, ExportSide], Path],
+    export_format: ExportFormat,
+    side: ExportSide,
+    mode: Any,
 ) -> None:
-    engine = load_engine(exported(form, side), form)
+    engine = load_engine(exported(export_format, side), export_format)
     for count in (1, 2, 5):
         pictures = torch.rand(count, 3, *SIZE, generator=torch.Generator().manual_seed(count))
         torch.testing.assert_close(engine(pictures), model(pictures, mode=mode), atol=1e-5, rtol=0)
 
 
 def test_onnx_gives_the_super_resolved_pictures_and_describes_itself(
-    model: SRReID, exported: Callable[[Format, Side], Path]
+    model: SRReID, exported: Callable[[ExportFormat, ExportSide], Path]
 ) -> None:
     session = onnxruntime.InferenceSession(exported("onnx", "query"), providers=["CPUExecutionProvider"])
     pictures = torch.rand(3, 3, *SIZE, generator=torch.Generator().manual_seed(0))
@@ -87,22 +91,24 @@ def test_onnx_gives_the_super_resolved_pictures_and_describes_itself(
     assert described == {
         "side": "query",
         "size": list(SIZE),
-        "kernel": "bilinear",
+        "interpolation": "bilinear",
         "lr_height": 40,
         "normalize": True,
         "feature_dim": 512,
     }
 
 
-def test_torch_archive_describes_itself(exported: Callable[[Format, Side], Path]) -> None:
+def test_torch_archive_describes_itself(exported: Callable[[ExportFormat, ExportSide], Path]) -> None:
     extra = {"intact_fast": ""}
     torch.export.load(exported("torch-export", "gallery"), extra_files=extra)
     assert json.loads(extra["intact_fast"])["side"] == "gallery"
 
 
-@pytest.mark.parametrize("form", ["onnx", "torch-export"])
-def test_files_do_not_say_where_they_were_made(exported: Callable[[Format, Side], Path], form: Format) -> None:
-    content = exported(form, "query").read_bytes()
+@pytest.mark.parametrize("export_format", ["onnx", "torch-export"])
+def test_files_do_not_say_where_they_were_made(
+    exported: Callable[[ExportFormat, ExportSide], Path], export_format: ExportFormat
+) -> None:
+    content = exported(export_format, "query").read_bytes()
     assert b"site-packages" not in content
     assert str(Path(__file__).parents[1]).encode() not in content
 
@@ -160,7 +166,7 @@ def test_command_from_a_checkpoint_with_the_runs_own_split(
 def test_command_says_when_features_differ(
     model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(path: Path, form: Format) -> Callable[[torch.Tensor], torch.Tensor]:
+    def broken(path: Path, export_format: ExportFormat) -> Callable[[torch.Tensor], torch.Tensor]:
         return lambda pictures: torch.ones(len(pictures), 512)
 
     monkeypatch.setattr("intact_fast.commands.export.load_engine", broken)

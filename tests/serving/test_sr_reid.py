@@ -108,10 +108,10 @@ def test_every_kind_of_input_gives_the_same(tmp_path: Path, image: Image.Image) 
     torch.testing.assert_close(floating, expected, rtol=0, atol=1e-2)
 
 
-@pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [(61, 31), (300, 140), (20, 9), (1, 1), (2, 300)])
-def test_tensors_are_resized_as_pillow_does(kernel: Any, size: tuple[int, int]) -> None:
-    model = make(kernel=kernel)
+def test_tensors_are_resized_as_pillow_does(interpolation: Any, size: tuple[int, int]) -> None:
+    model = make(interpolation=interpolation)
     array = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     by_pillow = model.prepare(array)
     by_torch = model.prepare(torch.from_numpy(array).permute(2, 0, 1))
@@ -178,12 +178,12 @@ def test_folded_networks_compute_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_generator", [True, False])
 def test_a_file_brings_it_back(tmp_path: Path, with_generator: bool) -> None:
-    model = make(with_generator, mode="always", kernel="bicubic", lr_height=33)
+    model = make(with_generator, mode="always", interpolation="bicubic", lr_height=33)
     path = tmp_path / "model.safetensors"
     model.save_pretrained(path)
     again = SRReID.from_pretrained(path)
     assert torch.equal(again([HIGH, LOW]), model([HIGH, LOW]))
-    assert (again.size, again.kernel, again.mode, again.lr_height) == ((48, 32), "bicubic", "always", 33)
+    assert (again.size, again.interpolation, again.mode, again.lr_height) == ((48, 32), "bicubic", "always", 33)
     assert SRReID.from_pretrained(str(path), mode="never", batch_size=2).mode == "never"
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
 
@@ -211,7 +211,7 @@ def test_an_osnet_of_torchreid_with_a_generator_of_ours(tmp_path: Path) -> None:
         (None, "no such file"),
         (b"nonsense", "no safetensors file"),
         ({}, "holds no configuration"),
-        ({"intact_fast": json.dumps({"version": 99})}, "written in form 99"),
+        ({"intact_fast": json.dumps({"version": 99})}, "written in version 99"),
     ],
 )
 def test_wrong_files_are_named(tmp_path: Path, content: Any, message: str) -> None:
@@ -266,9 +266,9 @@ def test_what_is_no_picture_is_named(pictures: Any, message: str) -> None:
 
 
 def test_a_filter_that_exists_on_the_host_only() -> None:
-    with pytest.raises(ValueError, match="kernel lanczos: PyTorch has no such filter"):
-        make(kernel="lanczos")(torch.zeros(1, 3, 20, 10))
-    assert make(kernel="lanczos")([HIGH]).shape == (1, 512)
+    with pytest.raises(ValueError, match="interpolation lanczos: PyTorch has no such filter"):
+        make(interpolation="lanczos")(torch.zeros(1, 3, 20, 10))
+    assert make(interpolation="lanczos")([HIGH]).shape == (1, 512)
     assert prepare_tensor(torch.zeros(0, 3, 5, 5), (4, 4), "bilinear", "unit").shape == (0, 3, 4, 4)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from intact_fast.config.options import Config
-from intact_fast.training.association_probe import HeldOutAssociation, r_squared, ridge_r2
+from intact_fast.training.association_probe import AssociationProbe, r_squared, ridge_r2
 from training_cases import batch_of, networks_of, small
 
 
@@ -40,22 +40,22 @@ def test_ridge_explains_nothing_of_noise() -> None:
     assert ridge_r2(source, unrelated, held_out, other - other.mean(dim=0)) < 0.1
 
 
-@pytest.mark.parametrize("form", ["r-to-d", "d-to-r", "common-space"])
-def test_the_association_is_measured_as_it_runs(tiny_config: Config, form: str) -> None:
-    config = small(tiny_config, form=form)
+@pytest.mark.parametrize("direction", ["r-to-d", "d-to-r", "common-space"])
+def test_the_association_is_measured_as_it_runs(tiny_config: Config, direction: str) -> None:
+    config = small(tiny_config, direction=direction)
     networks = networks_of(config)
 
     def batches() -> Iterator[Tensor]:
         return iter([batch_of(i, size=16).x_h for i in range(2)])
 
-    found = HeldOutAssociation(batches, batches).measure(networks, form)
-    if form == "common-space":
+    found = AssociationProbe(batches, batches).measure(networks, direction)
+    if direction == "common-space":
         assert found is None
         return
     assert found is not None
     x = torch.cat(list(batches()))
     f_c, f_d = networks.critic.embed(x), networks.f_d(networks.discriminator(x)).detach()
-    source, target = (f_d, f_c) if form == "d-to-r" else (f_c, f_d)
+    source, target = (f_d, f_c) if direction == "d-to-r" else (f_c, f_d)
     with torch.no_grad():
         predicted = networks.frozen_phi(source).f_d  # type: ignore[union-attr]
     # batches of another size go through the same networks by other sums
@@ -65,4 +65,4 @@ def test_the_association_is_measured_as_it_runs(tiny_config: Config, form: str) 
 def test_without_association_there_is_nothing_to_measure(tiny_config: Config) -> None:
     config = small(tiny_config)
     networks = networks_of(replace(config, loss=replace(config.loss, lambda_dis=0.0)))
-    assert HeldOutAssociation(lambda: iter([]), lambda: iter([])).measure(networks, "r-to-d") is None
+    assert AssociationProbe(lambda: iter([]), lambda: iter([])).measure(networks, "r-to-d") is None

@@ -10,7 +10,7 @@ from intact_fast.config.options import CriticConfig
 from intact_fast.errors import UserError
 from intact_fast.models import build_osnet
 from intact_fast.training.critic import CriticTask, critic_checkpoint, initialise_critic, load_critic
-from training_cases import ALONE, batch_of
+from training_cases import SINGLE_PROCESS, batch_of
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_share_of_the_pictures_is_degraded(share: float, expected: set[str]) -
     seen: list[torch.Tensor] = []
     critic.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
     batch = batch_of(0, size=16)
-    CriticTask(critic, CriticConfig(iterations=1, degraded=share), ALONE).step(batch, 0, detailed=False)
+    CriticTask(critic, CriticConfig(iterations=1, degraded=share), SINGLE_PROCESS).step(batch, 0, detailed=False)
     (x,) = seen
     kinds = set()
     for row, hr, lr in zip(x, batch.x_h, batch.x_l, strict=True):  # type: ignore[arg-type]

@@ -71,4 +71,4 @@ def test_a_discriminator_that_always_wins_is_said_after_three_records() -> None:
     alarm = CollapseAlarm()
     found = [alarm.look(HEALTHY) for _ in range(4)]
     assert [len(warnings) for warnings in found] == [0, 0, 1, 0]
-    assert "--optimiser.lr-discriminator" in found[2][0]
+    assert "--optimiser.discriminator-learning-rate" in found[2][0]

@@ -26,7 +26,7 @@ from intact_fast.training.intact import IntactTask
 from intact_fast.training.run import Run
 from intact_fast.training.step.shared import Record
 
-ALONE = Process(0, 1, torch.device("cpu"), None)
+SINGLE_PROCESS = Process(0, 1, torch.device("cpu"), None)
 
 
 def final_state(config: Config) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def config(tiny_config: Config, picture_folder: Callable[..., Path]) -> Config:
 
 
 def test_a_run_leaves_everything_behind(config: Config) -> None:
-    evaluation = Run(config, ALONE).execute()
+    evaluation = Run(config, SINGLE_PROCESS).execute()
     assert evaluation is not None
     folder = config.runs / config.name
     assert {p.name for p in folder.iterdir()} == {
@@ -76,7 +76,7 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
         "checkpoints",
     }
     served = SRReID.from_pretrained(folder / "model.safetensors")
-    gallery = [config.data.root / row.path for row in evaluation.gallery_rows]
+    gallery = [config.data.root / row.path for row in evaluation.gallery_entries]
     features = served(gallery, mode="never", normalize=False)
     torch.testing.assert_close(features, evaluation.gallery_features, rtol=1e-4, atol=1e-5)
     assert served.lr_height == 34, "pictures of 48 rows, r from 2 on"
@@ -107,7 +107,7 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
 
 def test_interrupted_and_resumed_equals_unbroken(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     unbroken = replace(config, name="unbroken", training=replace(config.training, iterations=5))
-    Run(unbroken, ALONE).execute()
+    Run(unbroken, SINGLE_PROCESS).execute()
 
     broken = replace(unbroken, name="broken")
     original = IntactTask.step
@@ -119,10 +119,10 @@ def test_interrupted_and_resumed_equals_unbroken(config: Config, monkeypatch: py
 
     monkeypatch.setattr(IntactTask, "step", step)
     with pytest.raises(Interrupted):
-        Run(broken, ALONE).execute()
+        Run(broken, SINGLE_PROCESS).execute()
     assert final_state(broken)["iteration"] == 3
     monkeypatch.undo()
-    Run(broken, ALONE).execute()
+    Run(broken, SINGLE_PROCESS).execute()
 
     expected, found = final_state(unbroken), final_state(broken)
     for state in (expected, found):
@@ -140,74 +140,74 @@ def test_interrupted_critic_resumes_to_the_same_critic(config: Config) -> None:
         training=replace(config.training, iterations=1, log_every=1, checkpoint_every=2),
     )
     for name in ("whole", "resumed"):
-        Run(replace(config, name=name), ALONE).execute()
+        Run(replace(config, name=name), SINGLE_PROCESS).execute()
     checkpoints = config.runs / "resumed" / "checkpoints"
     before = critic("resumed")
     (checkpoints / "critic.pt").unlink()
-    Run(replace(config, name="resumed"), ALONE).execute()
+    Run(replace(config, name="resumed"), SINGLE_PROCESS).execute()
     assert_equal(before, critic("resumed"))
     assert_equal(critic("whole"), critic("resumed"))
 
 
 def test_other_settings_under_the_same_name_are_refused(config: Config) -> None:
     config = replace(config, training=replace(config.training, iterations=1))
-    Run(config, ALONE).execute()
+    Run(config, SINGLE_PROCESS).execute()
     other = replace(config, loss=replace(config.loss, lambda_g=0.5))
     with pytest.raises(UserError, match=r"--name default: .* other settings \(--loss\.lambda-g\).* another --name"):
-        Run(other, ALONE).execute()
+        Run(other, SINGLE_PROCESS).execute()
 
 
 def test_more_iterations_may_be_asked_for(config: Config) -> None:
-    Run(replace(config, training=replace(config.training, iterations=1)), ALONE).execute()
-    Run(replace(config, training=replace(config.training, iterations=2)), ALONE).execute()
+    Run(replace(config, training=replace(config.training, iterations=1)), SINGLE_PROCESS).execute()
+    Run(replace(config, training=replace(config.training, iterations=2)), SINGLE_PROCESS).execute()
     assert final_state(config)["iteration"] == 2
 
 
 def test_changed_split_is_refused(config: Config) -> None:
     config = replace(config, training=replace(config.training, iterations=1))
-    Run(config, ALONE).execute()
+    Run(config, SINGLE_PROCESS).execute()
     folder = config.runs / config.name
     (folder / "manifest.jsonl").unlink()
     extra = sorted(config.data.root.iterdir())[0]
     extra.rename(extra.with_name(extra.name.replace("_0.jpg", "_9.jpg")))
     with pytest.raises(UserError, match="trained on another split"):
-        Run(config, ALONE).execute()
+        Run(config, SINGLE_PROCESS).execute()
 
 
 def test_another_split_given_by_name_is_refused(config: Config, tmp_path: Path) -> None:
     """A run went on with its own, and the user had another one's figures."""
     config = replace(config, training=replace(config.training, iterations=1))
-    Run(config, ALONE).execute()
+    Run(config, SINGLE_PROCESS).execute()
     own = config.runs / config.name / "manifest.jsonl"
     other = tmp_path / "other.jsonl"
     obtain_manifest(replace(config.data, split_seed=1)).save(other)
     with pytest.raises(UserError, match=r"--data\.manifest \S+other\.jsonl: another split than"):
-        Run(replace(config, data=replace(config.data, manifest=other)), ALONE).execute()
-    assert Run(replace(config, data=replace(config.data, manifest=own)), ALONE).execute() is not None
+        Run(replace(config, data=replace(config.data, manifest=other)), SINGLE_PROCESS).execute()
+    assert Run(replace(config, data=replace(config.data, manifest=own)), SINGLE_PROCESS).execute() is not None
 
 
 def test_a_critic_that_was_replaced_is_refused(config: Config, tmp_path: Path) -> None:
     """A checkpoint brings its own C; the figures of a run must not be those of a C that is gone."""
     config = replace(config, training=replace(config.training, iterations=1))
-    Run(config, ALONE).execute()
+    Run(config, SINGLE_PROCESS).execute()
     critic = tmp_path / "critic.pt"
     own = config.runs / config.name / "checkpoints" / "critic.pt"
     critic.write_bytes(own.read_bytes())
     given = replace(config, name="given", critic=replace(config.critic, checkpoint=critic))
-    Run(given, ALONE).execute()
+    Run(given, SINGLE_PROCESS).execute()
     other = torch.load(critic, weights_only=True)
     other["state_dict"]["conv1.conv.weight"] += 1
     torch.save(other, critic)
     with pytest.raises(UserError, match=r"--critic\.checkpoint \S+: another C than this run was started with"):
-        Run(given, ALONE).execute()
+        Run(given, SINGLE_PROCESS).execute()
 
 
 def test_a_mistyped_first_command_does_not_claim_the_name(config: Config) -> None:
     wrong = replace(config, data=replace(config.data, lr_camera="9"))
     with pytest.raises(UserError, match=r"--data\.lr-camera 9"):
-        Run(wrong, ALONE).execute()
+        Run(wrong, SINGLE_PROCESS).execute()
     right = replace(config, training=replace(config.training, iterations=1))
-    assert Run(right, ALONE).execute() is not None
+    assert Run(right, SINGLE_PROCESS).execute() is not None
 
 
 def test_a_foreign_folder_is_left_alone(config: Config) -> None:
@@ -215,7 +215,7 @@ def test_a_foreign_folder_is_left_alone(config: Config) -> None:
     folder.mkdir(parents=True)
     (folder / "report.md").write_text("mine")
     with pytest.raises(UserError, match="exists and is no run of ours; use another --name"):
-        Run(config, ALONE).execute()
+        Run(config, SINGLE_PROCESS).execute()
     assert [p.name for p in folder.iterdir()] == ["report.md"]
     assert (folder / "report.md").read_text() == "mine"
 
@@ -226,7 +226,7 @@ def test_failed_validation_still_saves(config: Config, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Run, "_validate", broken)
     with pytest.raises(UserError, match="vanished"):
-        Run(config, ALONE).execute()
+        Run(config, SINGLE_PROCESS).execute()
     assert final_state(config)["iteration"] == config.training.iterations
 
 
@@ -240,17 +240,17 @@ def test_signal_in_the_critics_last_iteration_stops_the_run(config: Config, monk
 
     monkeypatch.setattr(CriticTask, "step", step)
     with pytest.raises(Interrupted):
-        Run(config, ALONE).execute()
+        Run(config, SINGLE_PROCESS).execute()
     assert not list((config.runs / config.name / "checkpoints").glob("iteration_*.pt"))
 
 
 def test_init_is_noted_once_and_loaders_are_named(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     one = replace(config, training=replace(config.training, iterations=1))
-    Run(one, ALONE).execute()
+    Run(one, SINGLE_PROCESS).execute()
     critic = one.runs / one.name / "checkpoints" / "critic.pt"
     capsys.readouterr()
     initialised = replace(one, name="init", critic=replace(one.critic, init=critic))
-    Run(initialised, ALONE).execute()
+    Run(initialised, SINGLE_PROCESS).execute()
     said = capsys.readouterr().out
     assert (one.runs / "init" / "report.md").read_text().count("its classifier starts fresh with 6 identities") == 1
     for name in ("critic", "INTACT"):
@@ -263,7 +263,7 @@ def test_two_processes_do_not_share_a_folder(config: Config) -> None:
         another_process_in(folder),
         pytest.raises(UserError, match=r"--name .*: another process works in .*; wait for it, or use another"),
     ):
-        Run(config, ALONE).train_critic()
+        Run(config, SINGLE_PROCESS).train_critic()
     # what the killed one and half a write left behind does not make the folder somebody else's
     (folder / ".config.yaml.1.tmp").touch()
-    assert Run(config, ALONE).train_critic().is_file()
+    assert Run(config, SINGLE_PROCESS).train_critic().is_file()

@@ -18,7 +18,7 @@ from intact_fast.data.datasets.cuhk03_release import (
     read_testsets,
     record_path,
 )
-from intact_fast.data.progress import Progress, silent
+from intact_fast.data.progress import Progress, no_progress
 from intact_fast.errors import UserError
 
 OFFICIAL: dict[tuple[CUHK03Protocol, CUHK03Boxes], tuple[Counts, ...]] = {
@@ -48,7 +48,7 @@ def read_cuhk03(
     boxes: CUHK03Boxes = "detected",
     protocol: CUHK03Protocol = "classic",
     split_seed: int = 0,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Catalogue:
     """Read the release's ``cuhk-03.mat``, or the pictures that were extracted from it.
 

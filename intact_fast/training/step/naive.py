@@ -203,10 +203,10 @@ class NaiveStep:
     def _distance(self, association: Association, f_c: Tensor, f_d: Tensor) -> Tensor:
         """L_dis by running statistics."""
         association.phi.eval()
-        if self.config.form == "common-space":
+        if self.config.direction == "common-space":
             assert association.sigma is not None
             return distillation_loss(association.phi(f_c), association.sigma.eval()(f_d))
-        if self.config.form == "d-to-r":
+        if self.config.direction == "d-to-r":
             return distillation_loss(association.phi(f_d).f_d, f_c)
         return distillation_loss(association.phi(f_c).f_d, f_d)
 
@@ -215,23 +215,23 @@ class NaiveStep:
         return distillation_loss(association.scaler(association.scaler.mean), f_d)
 
     def _variance(self, association: Association, f_c: Tensor, f_d: Tensor) -> Tensor:
-        if self.config.form == "common-space":
+        if self.config.direction == "common-space":
             assert association.sigma is not None
             codes = association.phi.eval()(f_c), association.sigma.eval()(f_d)
             return sum(code.var(dim=0, unbiased=False).mean() for code in codes)
-        target = f_c if self.config.form == "d-to-r" else f_d
+        target = f_c if self.config.direction == "d-to-r" else f_d
         return target.var(dim=0, unbiased=False).mean()
 
     def _association_losses(
         self, association: Association, f_c: Tensor, f_d: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """The total, L_intact, L_e and f_e."""
-        if self.config.form == "common-space":
+        if self.config.direction == "common-space":
             assert association.sigma is not None
             f_e = association.phi(f_c)
             l_intact = distillation_loss(f_e, association.sigma(f_d))
             return l_intact, l_intact, None, f_e
-        source, target = (f_d, f_c) if self.config.form == "d-to-r" else (f_c, f_d)
+        source, target = (f_d, f_c) if self.config.direction == "d-to-r" else (f_c, f_d)
         predicted, f_e = association.phi(source)
         l_intact = association_loss(predicted, target)
         if association.sigma is None:

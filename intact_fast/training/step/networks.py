@@ -109,11 +109,11 @@ class Association(nn.Module):
 
     def __init__(self, f_c_dim: int, f_d_dim: int, config: AssociationConfig) -> None:
         super().__init__()
-        if config.form == "common-space":
+        if config.direction == "common-space":
             self.phi = Bridge(f_c_dim, config.hidden, config.latent)
             self.sigma = Bridge(f_d_dim, config.hidden, config.latent)
         else:
-            dims = (f_c_dim, f_d_dim) if config.form == "r-to-d" else (f_d_dim, f_c_dim)
+            dims = (f_c_dim, f_d_dim) if config.direction == "r-to-d" else (f_d_dim, f_c_dim)
             self.phi = AssociationNetwork(*dims, config.hidden, config.latent, config.output_gamma)
             self.sigma = Bridge(dims[1], config.hidden, config.latent) if config.bridge else None
         self.scaler = FeatureScaler(f_d_dim, standardise=config.scale == "standardised")
@@ -211,7 +211,7 @@ class Networks(nn.Module):
         phi = self.frozen_phi
         if not isinstance(phi, AssociationNetwork):
             return distillation_loss(phi(f_c), self.frozen_sigma(f_d))
-        source, target = direct(self._use.form, f_c, f_d)
+        source, target = direct(self._use.direction, f_c, f_d)
         if phi.fuses(source):
             return fused_distillation_loss(phi, source, target)
         return distillation_loss(phi(source).f_d, target)
@@ -259,7 +259,7 @@ class Networks(nn.Module):
         """
         phi = self.frozen_phi
         if isinstance(phi, AssociationNetwork):
-            targets = [direct(self._use.form, f_c, f_d)[1]]
+            targets = [direct(self._use.direction, f_c, f_d)[1]]
         else:
             targets = [phi(f_c), self.frozen_sigma(f_d)]
         return torch.stack([target.var(dim=0, unbiased=False).mean() for target in targets]).sum()

@@ -54,14 +54,14 @@ def build_optimisers(networks: Networks, config: OptimiserConfig, capturable: bo
     else:
         fused = partial(Adam, fused=True)
 
-    def adam(parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
-        return fused(parameters, lr=lr, betas=config.betas, capturable=capturable)
+    def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> Optimizer:
+        return fused(parameters, lr=learning_rate, betas=config.betas, capturable=capturable)
 
     association = networks.association
     return Optimisers(
-        adam(networks.generator.parameters(), config.lr_generator),
-        adam(networks.discriminator.parameters(), config.lr_discriminator),
-        None if association is None else adam(association.parameters(), config.lr_association),
+        adam(networks.generator.parameters(), config.generator_learning_rate),
+        adam(networks.discriminator.parameters(), config.discriminator_learning_rate),
+        None if association is None else adam(association.parameters(), config.association_learning_rate),
     )
 
 

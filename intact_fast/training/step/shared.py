@@ -99,7 +99,7 @@ class SharedStep:
         self.association_objective: nn.Module | None = None
         if networks.association is not None:
             objective = AssociationObjective(
-                networks.association.phi, networks.association.sigma, config.association.form
+                networks.association.phi, networks.association.sigma, config.association.direction
             )
             self.association_objective = process.parallel(role(objective))
             self.critic_features = role(CriticFeatures(networks, self._autocast))

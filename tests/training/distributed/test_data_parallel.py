@@ -18,7 +18,7 @@ from intact_fast.training.distributed.process import Process
 from intact_fast.training.step.networks import Networks
 from intact_fast.training.step.optimisers import Optimisers
 from intact_fast.training.step.shared import SharedStep
-from training_cases import ALONE, CPU, batch_of, networks_of, small
+from training_cases import CPU, SINGLE_PROCESS, batch_of, networks_of, small
 
 ITERATIONS, BATCH = 4, 8
 
@@ -127,7 +127,7 @@ def test_synchronised_networks_compute_the_same(tiny_config: Config) -> None:
 def compare(config: Config, tmp_path: Path, device: torch.device, rtol: float = 1e-4, atol: float = 1e-6) -> None:
     torch.multiprocessing.start_processes(worker, (config, tmp_path, device), nprocs=2, start_method="spawn")
     (first, losses), (second, other_losses) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    whole, expected_losses = train(config, replace(ALONE, device=device))
+    whole, expected_losses = train(config, replace(SINGLE_PROCESS, device=device))
     trained = [name for name in whole if not name.startswith(("critic.", "association.health", "association.scaler"))]
     assert len(trained) > 30
     for name in trained:

@@ -97,7 +97,7 @@ def test_bf16_step_trains(tiny_config: Config) -> None:
     config = replace(
         tiny_config,
         training=replace(tiny_config.training, precision="bf16", compile="off"),
-        optimiser=replace(tiny_config.optimiser, lr_generator=5e-3),
+        optimiser=replace(tiny_config.optimiser, generator_learning_rate=5e-3),
     )
     step = make_step(config, torch.device("cuda", 0))
     batch = random_batch(config, 8, torch.device("cuda", 0))

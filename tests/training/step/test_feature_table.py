@@ -10,7 +10,7 @@ from intact_fast.data.batches import Batch
 from intact_fast.training.step.feature_table import FeatureTable
 from intact_fast.training.step.optimisers import build_optimisers
 from intact_fast.training.step.shared import SharedStep
-from training_cases import ALONE, CPU, batch_of, networks_of, small
+from training_cases import SINGLE_PROCESS, CPU, batch_of, networks_of, small
 
 
 def seen(views: list[int]) -> Batch:
@@ -43,7 +43,7 @@ def test_training_with_the_table_equals_training_without(tiny_config: Config) ->
     states = []
     for table in (None, FeatureTable(6, 512, CPU)):
         networks = networks_of(config)
-        step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE, table=table)
+        step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS, table=table)
         for i, batch in enumerate(batches):
             step(batch, i, False)
         states.append(networks.state_dict())

@@ -22,7 +22,7 @@ from intact_fast.training.step.feature_table import FeatureTable
 from intact_fast.training.step.graphed import GraphedStep
 from intact_fast.training.step.optimisers import build_optimisers
 from intact_fast.training.step.shared import Record, SharedStep
-from training_cases import ALONE, CPU, batch_of, networks_of, small
+from training_cases import SINGLE_PROCESS, CPU, batch_of, networks_of, small
 
 
 class Rerun:
@@ -63,7 +63,7 @@ def test_replayed_iterations_equal_plain_ones(tiny_config: Config) -> None:
     for graphed in (False, True):
         networks = networks_of(config)
         table = FeatureTable(48, 512, CPU)
-        step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE, table=table)
+        step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS, table=table)
         recorder = Rerun(table)
         form = GraphedStep(step, recorder) if graphed else step
         rows = []
@@ -88,7 +88,7 @@ def test_loading_a_state_forgets_what_was_recorded(tiny_config: Config) -> None:
     networks = networks_of(config)
     table = FeatureTable(6, 512, CPU)
     recorder = Rerun(table)
-    step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)
+    step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS)
     form = GraphedStep(step, recorder)
     for i in range(5):
         form(batch_of(i), i, False)
@@ -101,7 +101,7 @@ def test_loading_a_state_forgets_what_was_recorded(tiny_config: Config) -> None:
 def test_another_batch_size_is_refused(tiny_config: Config) -> None:
     config = small(tiny_config)
     networks = networks_of(config)
-    step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)
+    step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS)
     form = GraphedStep(step, Rerun(FeatureTable(6, 512, CPU)))
     form(batch_of(0), 0, False)
     with pytest.raises(AssertionError, match="captured"):
@@ -113,13 +113,13 @@ def test_another_batch_size_is_refused(tiny_config: Config) -> None:
     [
         ({"cuda_graph": "on"}, r"--training\.cuda-graph on: it needs a GPU"),
         ({"sync_bn": True}, r"--training\.sync-bn: PyTorch has it on GPUs only"),
-        ({"cuda_graph": "on", "form": "naive"}, r"--training\.form naive"),
+        ({"cuda_graph": "on", "step": "naive"}, r"--training\.form naive"),
     ],
 )
 def test_unfit_options_are_named(tiny_config: Config, changes: dict[str, object], message: str) -> None:
     config = replace(tiny_config, training=replace(tiny_config.training, **changes))  # type: ignore[arg-type]
     with pytest.raises(UserError, match=message):
-        IntactTask(config, build_osnet("osnet_x0_25", 5), ALONE)
+        IntactTask(config, build_osnet("osnet_x0_25", 5), SINGLE_PROCESS)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_unfit_options_are_named(tiny_config: Config, changes: dict[str, object]
     [
         ("cuda", 1, {}, True),
         ("cuda", 1, {"cuda_graph": "off"}, False),
-        ("cuda", 1, {"form": "naive"}, False),
+        ("cuda", 1, {"step": "naive"}, False),
         ("cuda", 2, {}, False),
         ("cpu", 1, {}, False),
     ],
@@ -160,7 +160,7 @@ def test_operators_are_fused_where_they_are_faster(
 
 def test_operators_are_not_fused_where_python_launches_them(tiny_config: Config) -> None:
     config = replace(tiny_config, training=replace(tiny_config.training, kernels="auto"))
-    networks = IntactTask(config, build_osnet("osnet_x0_25", 5), ALONE).networks
+    networks = IntactTask(config, build_osnet("osnet_x0_25", 5), SINGLE_PROCESS).networks
     parts = [*networks.modules(), *networks.frozen_discriminator.modules()]
     chosen = {part.kernels for part in parts if isinstance(part, Fusable)}
     assert chosen == {"torch"}
@@ -171,9 +171,9 @@ def test_a_checkpoint_without_graphs_is_taken_up_with_them(
 ) -> None:
     """Adam's state says whether it can be captured; a checkpoint must not decide that."""
     critic = build_osnet("osnet_x0_25", 5)
-    before = IntactTask(tiny_config, critic, ALONE)
+    before = IntactTask(tiny_config, critic, SINGLE_PROCESS)
     before.step(batch_of(0), 0, detailed=False)
-    after = IntactTask(tiny_config, critic, ALONE)
+    after = IntactTask(tiny_config, critic, SINGLE_PROCESS)
     # as on a GPU, but that nothing can be captured here
     monkeypatch.setattr(after, "_graphed", True)
     after.load_state(before.state())

@@ -17,7 +17,7 @@ from intact_fast.training.distributed.process import Process
 from intact_fast.training.intact import IntactTask, autocast_type
 from intact_fast.training.step import optimisers
 from intact_fast.training.step.optimisers import Updater, build_optimisers
-from training_cases import ALONE, CPU, batch_of, networks_of, small
+from training_cases import SINGLE_PROCESS, CPU, batch_of, networks_of, small
 
 
 def test_apex_is_refused_where_it_cannot_be(tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_sixteen_bits_train_and_resume(tiny_config: Config, precision: str) -> N
 
     def task() -> IntactTask:
         torch.manual_seed(0)
-        return IntactTask(config, build_osnet("osnet_x0_25", 5), ALONE)
+        return IntactTask(config, build_osnet("osnet_x0_25", 5), SINGLE_PROCESS)
 
     whole, first = task(), task()
     for i in range(4):
@@ -116,7 +116,7 @@ def test_average_of_g_serves(tiny_config: Config) -> None:
 
 def test_a_run_says_what_is_active(tiny_config: Config) -> None:
     config = replace(tiny_config, generator=replace(tiny_config.generator, ema_decay=0.9))
-    line = IntactTask(config, build_osnet("osnet_x0_25", 5), ALONE).describe()
+    line = IntactTask(config, build_osnet("osnet_x0_25", 5), SINGLE_PROCESS).describe()
     assert line == (
         "step: shared forward passes, float32, not compiled (slower on a CPU), no CUDA graphs "
         "(one process on a GPU alone), no fused operators (faster in CUDA graphs alone), Adam of torch, averaged G"

@@ -16,7 +16,7 @@ from intact_fast.training.step.networks import AssociationHealth, Networks
 from intact_fast.training.step.objectives import AssociationTargets, Autocast
 from intact_fast.training.step.optimisers import Optimisers, build_optimisers
 from intact_fast.training.step.shared import Record, SharedStep
-from training_cases import ALONE, batch_of, networks_of, small
+from training_cases import SINGLE_PROCESS, batch_of, networks_of, small
 
 VARIANTS: dict[str, dict[str, object]] = {
     "literal": {},
@@ -24,8 +24,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "average": {"feature": "conv5", "target": "ema", "ema_decay": 0.9, "updates_per_iteration": 2},
     "warm-up": {"dis_warmup": 2, "output_gamma": 0.0},
     "both": {"dis_updates_discriminator": True},
-    "d-to-r": {"form": "d-to-r", "scale": "standardised"},
-    "common space": {"form": "common-space", "dis_updates_discriminator": True},
+    "d-to-r": {"direction": "d-to-r", "scale": "standardised"},
+    "common space": {"direction": "common-space", "dis_updates_discriminator": True},
     "no bridge": {"bridge": False},
     "feature matching": {"predictor": "mean", "scale": "standardised", "feature": "pool"},
     "feature matching, raw": {"predictor": "mean"},
@@ -46,7 +46,7 @@ def gradient_descent(networks: Networks) -> Optimisers:
 
 def optimisers_of(networks: Networks, config: Config) -> Optimisers:
     """Adam, but where φ predicts f_c: elements of f_c that are 0 for every picture have vanishing gradients."""
-    if config.association.form == "d-to-r":
+    if config.association.direction == "d-to-r":
         return gradient_descent(networks)
     return build_optimisers(networks, config.optimiser)
 
@@ -59,7 +59,7 @@ def test_shared_equals_naive(tiny_config: Config, variant: str) -> None:
         networks = networks_of(config)
         optimisers = optimisers_of(networks, config)
         step = (
-            SharedStep(networks, optimisers, config, ALONE)
+            SharedStep(networks, optimisers, config, SINGLE_PROCESS)
             if form == "shared"
             else NaiveStep(networks, optimisers, config)
         )
@@ -97,7 +97,7 @@ def test_the_critic_is_never_touched(tiny_config: Config) -> None:
     config = small(tiny_config)
     networks = networks_of(config)
     before = snapshot(networks.critic)
-    step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)
+    step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS)
     for i in range(3):
         step(batch_of(i), i, detailed=True)
     assert_same(before, networks.critic)
@@ -107,7 +107,7 @@ def test_the_critic_is_never_touched(tiny_config: Config) -> None:
 def test_each_update_moves_only_its_own_networks(tiny_config: Config) -> None:
     config = small(tiny_config)
     networks = networks_of(config)
-    step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)
+    step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS)
     batch = batch_of(0)
     assert networks.association is not None
     parts = {"G": networks.generator, "D": networks.discriminator, "φ": networks.association}
@@ -140,7 +140,7 @@ def test_a_planted_violation_is_caught(tiny_config: Config) -> None:
     networks.critic.requires_grad_(True)
     optimisers = build_optimisers(networks, config.optimiser)
     optimisers.generator.add_param_group({"params": list(networks.critic.parameters())})
-    step = SharedStep(networks, optimisers, config, ALONE)
+    step = SharedStep(networks, optimisers, config, SINGLE_PROCESS)
     step(batch_of(0), 0, detailed=False)
     with pytest.raises(AssertionError, match="changed"):
         assert_same(before, networks.critic)
@@ -151,7 +151,7 @@ def test_detailed_records_do_not_change_the_updates(tiny_config: Config) -> None
     states = []
     for detailed in (False, True):
         networks = networks_of(config)
-        step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)
+        step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS)
         for i in range(2):
             record = step(batch_of(i), i, detailed)
         states.append(snapshot(networks))
@@ -168,7 +168,7 @@ def test_lambda_dis_zero_leaves_the_association_out(tiny_config: Config) -> None
     config = replace(small(tiny_config), loss=LossConfig(lambda_dis=0.0))
     networks = networks_of(config)
     optimisers = build_optimisers(networks, config.optimiser)
-    record = SharedStep(networks, optimisers, config, ALONE)(batch_of(0), 0, detailed=True)
+    record = SharedStep(networks, optimisers, config, SINGLE_PROCESS)(batch_of(0), 0, detailed=True)
     assert networks.association is None
     assert optimisers.association is None
     assert not any("association" in name or "dis_" in name for name in record)
@@ -180,7 +180,7 @@ def test_without_gan_and_association_d_is_left_alone(tiny_config: Config) -> Non
     config = replace(small(tiny_config), loss=LossConfig(lambda_g=0.0, lambda_dis=0.0))
     networks = networks_of(config)
     before = snapshot(networks.discriminator)
-    record = SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)(batch_of(0), 0, True)
+    record = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS)(batch_of(0), 0, True)
     assert_same(before, networks.discriminator)
     assert not any("gan" in name or "discriminator" in name for name in record)
     reference = networks_of(config)
@@ -227,7 +227,7 @@ def test_average_of_d_moves_slowly(tiny_config: Config) -> None:
     config = small(tiny_config, target="ema", ema_decay=0.75)
     networks = networks_of(config)
     first = copy.deepcopy(networks.discriminator)
-    SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE)(batch_of(0), 0, False)
+    SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS)(batch_of(0), 0, False)
     assert networks.discriminator_ema is not None
     trios = zip(
         first.parameters(),
@@ -300,7 +300,7 @@ def test_l_dis_gradient_matches_finite_differences(tiny_config: Config) -> None:
 def train_form(config: Config, kernels: str, iterations: int) -> tuple[Networks, list[Record]]:
     config = replace(config, training=replace(config.training, kernels=kernels))  # type: ignore[arg-type]
     networks = networks_of(config)
-    step = SharedStep(networks, gradient_descent(networks), config, ALONE)
+    step = SharedStep(networks, gradient_descent(networks), config, SINGLE_PROCESS)
     return networks, [step(batch_of(i), i, detailed=False) for i in range(iterations)]
 
 
@@ -330,13 +330,13 @@ def graphs_without_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def compiled_step(networks: Networks, config: Config) -> SharedStep:
-    return SharedStep(networks, build_optimisers(networks, config.optimiser), config, ALONE, compiled=True)
+    return SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS, compiled=True)
 
 
 def assert_same_training(config: Config, networks: Networks, step: SharedStep) -> None:
     """The given step against an eager one, through the warm-up of L_dis and one detailed iteration."""
     reference = networks_of(config)
-    plain = SharedStep(reference, build_optimisers(reference, config.optimiser), config, ALONE)
+    plain = SharedStep(reference, build_optimisers(reference, config.optimiser), config, SINGLE_PROCESS)
     for i in range(5):
         ours, expected = (form(batch_of(i), i, detailed=i == 3) for form in (step, plain))
         for name in expected:
