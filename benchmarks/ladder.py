@@ -32,8 +32,10 @@ from intact_fast.data.loader import build_loader
 from intact_fast.data.plan import Position
 from intact_fast.models import build_osnet
 from intact_fast.training.distributed.process import Process
-from intact_fast.training.intact import IntactTask, computes_bfloat16
-from intact_fast.training.step.shared import Record, SharedStep
+from intact_fast.training.intact import IntactTask
+from intact_fast.training.step.iteration import Record
+from intact_fast.training.step.plan import computes_bfloat16, plan_step
+from intact_fast.training.step.shared import SharedStep
 
 INPUT_SETS, GATE_ITERATIONS = 4, 4
 PICTURES_READ = 256
@@ -69,16 +71,16 @@ def rungs(device: torch.device, with_compile: bool) -> list[Rung]:
         "kernels": "torch",
         "f_c_table": False,
     }
-    shared = {**plain, "form": "shared", "precision": "bf16" if sixteen else "fp32"}
+    shared = {**plain, "step": "shared", "precision": "bf16" if sixteen else "fp32"}
     found = [
-        Rung("eager float32 NCHW, naive", {**plain, "form": "naive"}, channels_last=False),
-        Rung("+ channels-last", {**plain, "form": "naive"}),
-        *([Rung("+ bfloat16", {**plain, "form": "naive"}, autocast=True)] if sixteen else []),
+        Rung("eager float32 NCHW, naive", {**plain, "step": "naive"}, channels_last=False),
+        Rung("+ channels-last", {**plain, "step": "naive"}),
+        *([Rung("+ bfloat16", {**plain, "step": "naive"}, autocast=True)] if sixteen else []),
         Rung("+ shared forward passes", shared),
         Rung("+ table of f_c (filled)", {**shared, "f_c_table": True}),
     ]
     if device.type == "cpu" and sixteen:
-        exact = {**plain, "form": "shared"}
+        exact = {**plain, "step": "shared"}
         found.insert(2, Rung("+ shared forward passes, float32", exact))
         found.insert(3, Rung("+ table of f_c (filled), float32", {**exact, "f_c_table": True}))
     if with_compile:
@@ -102,7 +104,7 @@ class Climber:
         torch.manual_seed(0)
         critic = build_osnet(config.critic.arch, CLASSES)
         process = Process(0, 1, device, None)
-        self.task = IntactTask(config, critic, process, pictures=INPUT_SETS * size)
+        self.task = IntactTask(config, critic, process, plan_step(config, process), pictures=INPUT_SETS * size)
         self.batches = []
         for i in range(INPUT_SETS):
             view = 2 * np.arange(i * size, (i + 1) * size)
@@ -261,8 +263,9 @@ def measure_breakdown(config: Config, device: torch.device, iterations: int) -> 
         )
         torch.manual_seed(0)
         critic = build_osnet(config.critic.arch, CLASSES)
-        task = IntactTask(config, critic, Process(0, 1, device, None), loader.schedule.num_images)
-        step = task.step_form
+        process = Process(0, 1, device, None)
+        task = IntactTask(config, critic, process, plan_step(config, process), loader.schedule.num_images)
+        step = task.run_step
         assert isinstance(step, SharedStep)
         with closing(loader.iterate(Position(0, 0))) as batches:
             for i in range(2):

@@ -15,7 +15,8 @@ from intact_fast.data.plan import Position
 from intact_fast.models import build_osnet
 from intact_fast.training.distributed.process import Process, choose_device
 from intact_fast.training.intact import IntactTask
-from intact_fast.training.step.shared import Step
+from intact_fast.training.step.iteration import Step
+from intact_fast.training.step.plan import plan_step
 
 CLASSES = 751
 
@@ -75,4 +76,5 @@ def make_step(config: Config, device: torch.device) -> Step:
     """Networks of the configuration with random weights, ready to train."""
     torch.manual_seed(0)
     critic = build_osnet(config.critic.arch, CLASSES)
-    return IntactTask(config, critic, Process(0, 1, device, None)).step_form
+    process = Process(0, 1, device, None)
+    return IntactTask(config, critic, process, plan_step(config, process)).run_step

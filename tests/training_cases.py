@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from intact_fast.config.options import Config
 from intact_fast.data.batches import Batch
 from intact_fast.data.plan import Position
-from intact_fast.models import build_osnet
+from intact_fast.models import OSNet, build_osnet
 from intact_fast.training.distributed.process import Process
+from intact_fast.training.intact import IntactTask
 from intact_fast.training.step.networks import Networks
+from intact_fast.training.step.optimisers import Optimisers, Role
+from intact_fast.training.step.plan import plan_step
 
 CPU = torch.device("cpu")
 SINGLE_PROCESS = Process(0, 1, CPU, None)
@@ -32,6 +36,22 @@ def networks_of(config: Config, device: torch.device = CPU, sync_bn: bool = Fals
         # a critic whose normalisation has seen pictures, so that f_c varies
         critic.train()(batch_of(99, size=16).x_h)
     return Networks(config, critic, device, sync_bn)
+
+
+def gradient_descent(networks: Networks) -> Optimisers:
+    """Adam would turn the rounding of a vanishing gradient into a whole step."""
+    assert networks.association is not None
+    trained: dict[Role, nn.Module] = {
+        "generator": networks.generator,
+        "discriminator": networks.discriminator,
+        "association": networks.association,
+    }
+    return {role: torch.optim.SGD(module.parameters(), lr=0.02) for role, module in trained.items()}
+
+
+def task_of(config: Config, critic: OSNet | None = None, process: Process = SINGLE_PROCESS) -> IntactTask:
+    critic = build_osnet("osnet_x0_25", 5) if critic is None else critic
+    return IntactTask(config, critic, process, plan_step(config, process))
 
 
 def small(config: Config, **association: object) -> Config:

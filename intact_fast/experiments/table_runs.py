@@ -29,10 +29,10 @@ from intact_fast.experiments.table_facts import TableFacts
 from intact_fast.reporting.tables import row_figures
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.checkpoints import CheckpointStore
-from intact_fast.training.critic import load_critic
+from intact_fast.training.critic import finished_critic, load_critic
 from intact_fast.training.distributed.process import Process
 from intact_fast.training.known_people import refuse_known_people
-from intact_fast.training.run import Run, finished_critic
+from intact_fast.training.run import Run
 
 
 class TableRuns:

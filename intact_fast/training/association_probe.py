@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from intact_fast.models import AssociationNetwork
 from intact_fast.training.step.networks import Networks
 
 _PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -39,29 +38,30 @@ class AssociationProbe:
         self._f_c: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def measure(self, networks: Networks, form: str) -> ProbedR2 | None:
+    def measure(self, networks: Networks) -> ProbedR2 | None:
         """Compare φ and ridge regression.
 
         Args:
             networks: C, D and the association.
-            form: Which way it runs; a common space has no regression to compare with, which gives None.
+
+        Returns:
+            None without an association that predicts.
         """
-        phi = networks.association and networks.frozen_phi
-        if not isinstance(phi, AssociationNetwork):
+        association = networks.association
+        if association is None or not association.predicts:
             return None
         pairs = {}
         for name, batches in self._sets.items():
             f_d, f_c = [], []
             for x in batches():
-                f_d.append(networks.f_d(networks.target_discriminator(x)))
+                f_d.append(association.f_d(networks.target_discriminator(x)))
                 if name not in self._f_c:
                     f_c.append(networks.critic.embed(x).float())
             if f_c:
                 self._f_c[name] = torch.cat(f_c)
-            both = self._f_c[name], torch.cat(f_d)
-            pairs[name] = both[::-1] if form == "d-to-r" else both
+            pairs[name] = association.pair(self._f_c[name], torch.cat(f_d))
         source, target = pairs["held_out"]
-        return ProbedR2(r_squared(phi(source).f_d, target), ridge_r2(*pairs["train"], source, target))
+        return ProbedR2(r_squared(association.predict(source), target), ridge_r2(*pairs["train"], source, target))
 
 
 def r_squared(predicted: Tensor, target: Tensor) -> float:

@@ -17,7 +17,8 @@ from intact_fast.files import read_checkpoint
 from intact_fast.models import build_osnet
 from intact_fast.serving.pretrained import read_pretrained
 from intact_fast.serving.sr_reid import LR_HEIGHT, SRReID
-from intact_fast.training.step.networks import AssociationHealth, build_generator, describe_training
+from intact_fast.training.step.association import build_health, describe_training
+from intact_fast.training.step.networks import build_generator
 
 _LOOKED_AT = 200
 
@@ -122,7 +123,7 @@ def describe_checkpoint(checkpoint: dict[str, Any], path: Path) -> str:
     r2 = checkpoint["state"]["networks"].get("association.health.r2")
     health = None
     if r2 is not None:
-        health = AssociationHealth(config.association)
+        health = build_health(config.association)
         health.load_state_dict({"r2": r2}, strict=False)
     return describe_training(health, config.loss.lambda_dis, checkpoint["iteration"])
 

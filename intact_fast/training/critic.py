@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,23 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
-from intact_fast.config.options import CriticConfig
+from intact_fast.config.options import Config, CriticConfig
 from intact_fast.data.batches import Batch
+from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.losses import identity_loss
 from intact_fast.models import OSNet, build_osnet
 from intact_fast.models.osnet_weights import CLASSIFIER, load_osnet, osnet_state
+from intact_fast.training.checkpoints import write_checkpoint
 from intact_fast.training.distributed.process import Process
-from intact_fast.training.known_people import KnownPeople, stored
+from intact_fast.training.known_people import KnownPeople, people_of, read_known_people, refuse_known_people, stored
+from intact_fast.training.step.iteration import Record
 from intact_fast.training.step.optimisers import Updater, gradient_norm
-from intact_fast.training.step.shared import Record
+from intact_fast.training.step.plan import autocast_type
 
 
 class CriticTask:
-    """Training of C by cross-entropy with label smoothing, for :func:`run_task`.
+    """Training of C by cross-entropy with label smoothing, for `TrainingLoop`.
 
     Args:
         critic: The network; trained in place.
@@ -160,6 +163,94 @@ def critic_checkpoint(critic: OSNet, arch: str, known: Sequence[KnownPeople] = (
     """
     state = {k: v.cpu() for k, v in critic.state_dict().items()}
     return {"arch": arch, "enlarge": critic.enlarge, "trained_on": stored(known), "state_dict": state}
+
+
+class CriticSource:
+    """Obtains the C of a run: the user's, the one that the run has trained already, or a new one.
+
+    Args:
+        config: The run's configuration.
+        manifest: The run's split.
+        process: This process among its group.
+        say: Tells the user a line.
+        note: Tells the user a sentence that the report keeps.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        manifest: Manifest,
+        process: Process,
+        say: Callable[[str], None],
+        note: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._settings = config.critic
+        self._manifest = manifest
+        self._process = process
+        self._say = say
+        self._note = note
+
+    def obtain(self, train: Callable[[CriticTask], None]) -> OSNet:
+        """Load, initialise or train C; every process gets the same.
+
+        Args:
+            train: Trains a task to its end.
+
+        Raises:
+            UserError: C's file does not fit, or C knows the test identities.
+        """
+        settings = self._settings
+        if settings.checkpoint is not None:
+            self._refuse_known_people(settings.checkpoint, "--critic.checkpoint", keeps_classes=True)
+            critic = self._load(settings.checkpoint)
+            self._note(f"critic {settings.arch} loaded from {settings.checkpoint}")
+            return critic
+        if settings.init is not None:
+            fresh = f"starts fresh with {self._num_classes} identities"
+            classifier = "is kept" if settings.keep_classifier else fresh
+            self._note(f"critic's backbone from {settings.init}; its classifier {classifier}")
+        finished = finished_critic(self._config)
+        if self._process.on_main(finished.is_file):
+            self._say(f"Critic already trained: {finished}")
+            return self._load(finished)
+        return self._train(train, finished)
+
+    @property
+    def _num_classes(self) -> int:
+        return len(self._manifest.labels)
+
+    def _load(self, path: Path) -> OSNet:
+        return load_critic(path, self._settings.arch, self._num_classes, enlarge=self._settings.enlarge)
+
+    def _train(self, train: Callable[[CriticTask], None], finished: Path) -> OSNet:
+        """Train C from its first weights, and write it."""
+        settings = self._settings
+        if settings.init is not None:
+            self._refuse_known_people(settings.init, "--critic.init", settings.keep_classifier)
+        torch.manual_seed(self._config.seed)
+        critic = build_osnet(settings.arch, self._num_classes, settings.enlarge)
+        if settings.init is not None:
+            initialise_critic(critic, settings.init, settings.arch, settings.keep_classifier)
+        autocast = autocast_type(self._config.training, self._process.device)
+        train(CriticTask(critic, settings, self._process, autocast))
+        # every process goes on with rank 0's critic, batch statistics included
+        critic.load_state_dict(self._process.broadcast(critic_checkpoint(critic, settings.arch)["state_dict"]))
+        if self._process.is_main:
+            known = [] if settings.init is None else read_known_people(settings.init, "--critic.init")
+            known.append(people_of(self._manifest))
+            write_checkpoint(critic_checkpoint(critic, settings.arch, known), finished)
+        self._process.barrier()
+        return critic
+
+    def _refuse_known_people(self, path: Path, option: str, keeps_classes: bool) -> None:
+        """See that the C that is given does not know the test identities."""
+        self._process.on_main(lambda: refuse_known_people(path, option, self._manifest, keeps_classes))
+
+
+def finished_critic(config: Config) -> Path:
+    """Where a run keeps its C when it is trained."""
+    return config.runs / config.name / "checkpoints" / "critic.pt"
 
 
 def _state_of(path: Path, option: str, arch: str) -> tuple[dict[str, Tensor], int | None]:

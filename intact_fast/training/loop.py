@@ -18,7 +18,7 @@ from intact_fast.files import read_checkpoint
 from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.distributed.process import Interrupted, Process, StopRequest
 from intact_fast.training.monitoring import Monitor, RecordAverage
-from intact_fast.training.step.shared import Record
+from intact_fast.training.step.iteration import Record
 
 
 class Task(Protocol):
@@ -67,69 +67,192 @@ Validate = Callable[[int], float]
 gives the same score or raises the same UserError."""
 
 
-def run_task(
-    task: Task,
-    loader: TrainLoader,
-    store: CheckpointStore,
-    process: Process,
-    monitor: Monitor,
-    cadence: Cadence,
-    fingerprint: Fingerprint,
-    validate: Validate | None = None,
-) -> float | None:
-    """Train a task to its last iteration, resuming from its latest checkpoint.
+class TrainingLoop:
+    """Trains a task to its last iteration, resuming from its latest checkpoint.
 
-    The state is saved every ``cadence.checkpoint`` iterations, at the end, and when a process is
-    asked to stop.
+    The state is saved every ``cadence.checkpoint`` iterations, at the end, and when a process is asked to stop.
 
-    Returns:
-        The best validation score, None without validation.
-
-    Raises:
-        Interrupted: A process was asked to stop; the state is saved.
-        UserError: The latest checkpoint does not belong to this run.
+    Args:
+        task: What is trained.
+        loader: Its batches.
+        store: Its checkpoints.
+        process: This process among its group.
+        monitor: Told how it goes.
+        cadence: How often.
+        fingerprint: What a checkpoint must agree in.
+        validate: Scores the networks; None leaves validation out.
     """
-    iteration, position, best = _resume(task, loader, store, process, monitor, fingerprint)
-    if iteration >= task.iterations:
-        return best
 
-    def save() -> None:
-        with monitor.paused():
-            ranks = process.gather(_rank_state(task, process))
-            if process.is_main:
-                store.save(_checkpoint(task, iteration, position, best, ranks, process, fingerprint), iteration)
+    def __init__(
+        self,
+        task: Task,
+        loader: TrainLoader,
+        store: CheckpointStore,
+        process: Process,
+        monitor: Monitor,
+        cadence: Cadence,
+        fingerprint: Fingerprint,
+        validate: Validate | None = None,
+    ) -> None:
+        self._task = task
+        self._loader = loader
+        self._store = store
+        self._process = process
+        self._monitor = monitor
+        self._cadence = cadence
+        self._fingerprint = fingerprint
+        self._validate = validate
+        self._iteration = 0
+        self._position = Position(0, 0)
+        self._best: float | None = None
 
-    averages = RecordAverage()
-    monitor.begin_task(task.name, task.iterations, iteration)
-    with StopRequest(process) as stop, closing(loader.iterate(position)) as batches:
-        for batch in _marked(batches):
-            iteration += 1
-            detailed = _due(iteration, cadence.log) or iteration == task.iterations
-            record = task.step(batch, iteration - 1, detailed)
-            averages.add(record)
-            position = batch.next_position
-            monitor.advance(len(batch.label) * process.world_size)
-            if detailed:
-                monitor.record(iteration, averages.take(record))
-            last = iteration == task.iterations
-            stopping = stop.agreed()
-            if validate is not None and (last or _due(iteration, cadence.validate)):
-                try:
-                    with monitor.paused():
-                        best = _validate(task, validate, store, process, monitor, iteration, best, fingerprint)
-                except UserError:
-                    save()
-                    raise
-            if last or stopping or _due(iteration, cadence.checkpoint):
-                save()
-            if stopping:
-                monitor.end_task()
-                monitor.say(f"Stopped at iteration {iteration}, state saved; run the same command to go on.")
-                raise Interrupted
-            if last:
-                break
-    monitor.end_task()
-    return best
+    def run(self) -> float | None:
+        """Train.
+
+        Returns:
+            The best validation score, None without validation.
+
+        Raises:
+            Interrupted: A process was asked to stop; the state is saved.
+            UserError: The latest checkpoint does not belong to this run.
+        """
+        self._resume()
+        if self._iteration < self._task.iterations:
+            self._monitor.begin_task(self._task.name, self._task.iterations, self._iteration)
+            self._train()
+            self._monitor.end_task()
+        return self._best
+
+    def _train(self) -> None:
+        averages = RecordAverage()
+        with StopRequest(self._process) as stop, closing(self._loader.iterate(self._position)) as batches:
+            for batch in _marked(batches):
+                self._train_on(batch, averages)
+                stopping = stop.agreed()
+                if self._is_last or self._due(self._cadence.validate):
+                    self._keep_best()
+                if self._is_last or stopping or self._due(self._cadence.checkpoint):
+                    self._save()
+                if stopping:
+                    self._monitor.end_task()
+                    self._monitor.say(
+                        f"Stopped at iteration {self._iteration}, state saved; run the same command to go on."
+                    )
+                    raise Interrupted
+                if self._is_last:
+                    return
+
+    def _train_on(self, batch: Batch, averages: RecordAverage) -> None:
+        self._iteration += 1
+        detailed = self._is_last or self._due(self._cadence.log)
+        record = self._task.step(batch, self._iteration - 1, detailed)
+        averages.add(record)
+        self._position = batch.next_position
+        self._monitor.advance(len(batch.label) * self._process.world_size)
+        if detailed:
+            self._monitor.record(self._iteration, averages.take(record))
+
+    @property
+    def _is_last(self) -> bool:
+        return self._iteration == self._task.iterations
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and self._iteration % every == 0
+
+    def _keep_best(self) -> None:
+        """Validate, and save the networks where they are the best so far."""
+        if self._validate is None:
+            return
+        try:
+            with self._monitor.paused():
+                score = self._validate(self._iteration)
+                if self._best is None or score > self._best:
+                    self._best = score
+                    self._save_best(score)
+        except UserError:
+            self._save()
+            raise
+
+    def _save_best(self, score: float) -> None:
+        if self._process.is_main:
+            state = {"iteration": self._iteration, "score": score, "state": self._task.state()}
+            self._store.save_best({**state, **vars(self._fingerprint)})
+
+    def _save(self) -> None:
+        with self._monitor.paused():
+            ranks = self._process.gather(self._rank_state())
+            if self._process.is_main:
+                self._store.save(self._checkpoint(ranks), self._iteration)
+
+    def _checkpoint(self, ranks: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "task": self._task.name,
+            "iteration": self._iteration,
+            "position": tuple(self._position),
+            "best": self._best,
+            "world_size": self._process.world_size,
+            "ranks": ranks,
+            "state": self._task.state(),
+            **vars(self._fingerprint),
+        }
+
+    def _rank_state(self) -> dict[str, Any]:
+        """What differs between processes: random state and batch statistics."""
+        state: dict[str, Any] = {
+            "rng": torch.get_rng_state(),
+            "buffers": {name: buffer.cpu() for name, buffer in self._task.module.named_buffers()},
+        }
+        if self._process.device.type == "cuda":
+            state["cuda_rng"] = torch.cuda.get_rng_state(self._process.device)
+        return state
+
+    def _resume(self) -> None:
+        """Take up the latest checkpoint, where there is one."""
+        path = self._process.on_main(self._store.latest)
+        if path is None:
+            return
+        checkpoint = read_checkpoint(path, "--name: checkpoint")
+        if checkpoint["manifest_hash"] != self._fingerprint.manifest_hash:
+            raise UserError(
+                f"{path}: trained on another split (manifest {checkpoint['manifest_hash'][:12]}, now "
+                f"{self._fingerprint.manifest_hash[:12]}); use another --name"
+            )
+        try:
+            self._task.load_state(checkpoint["state"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise UserError(f"{path}: holds networks of another architecture; use another --name") from error
+        self._iteration, self._best = checkpoint["iteration"], checkpoint["best"]
+        self._position = Position(*checkpoint["position"])
+        if self._iteration > self._task.iterations:
+            raise UserError(
+                f"{path}: {self._task.name} was trained for {self._iteration} iterations already, "
+                f"{self._task.iterations} are asked for; use another --name"
+            )
+        if not self._is_last:
+            self._monitor.say(f"Resuming {self._task.name} at iteration {self._iteration} from {path}")
+        self._resume_place(checkpoint)
+
+    def _resume_place(self, checkpoint: dict[str, Any]) -> None:
+        """Go on where each process was, or with another number of them at the epoch's first batch."""
+        before, now = checkpoint["world_size"], self._process.world_size
+        if before == now:
+            self._load_rank_state(checkpoint["ranks"][self._process.rank])
+        elif not self._is_last:
+            self._monitor.say(
+                f"The checkpoint is of {before} processes, now there are {now}: "
+                f"epoch {self._position.epoch} starts again from its first batch."
+            )
+            self._position = Position(self._position.epoch, 0)
+        if self._position.step > self._loader.steps_per_epoch:
+            self._position = Position(self._position.epoch, 0)
+
+    def _load_rank_state(self, state: dict[str, Any]) -> None:
+        torch.set_rng_state(state["rng"])
+        if self._process.device.type == "cuda" and "cuda_rng" in state:
+            torch.cuda.set_rng_state(state["cuda_rng"], self._process.device)
+        buffers: dict[str, Tensor] = dict(self._task.module.named_buffers())
+        for name, value in state["buffers"].items():
+            buffers[name].copy_(value)
 
 
 def _marked(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -139,110 +262,3 @@ def _marked(batches: Iterator[Batch]) -> Iterator[Batch]:
     except UserError as error:
         error.one_process = True
         raise
-
-
-def _due(iteration: int, every: int) -> bool:
-    return every > 0 and iteration % every == 0
-
-
-def _validate(
-    task: Task,
-    validate: Validate,
-    store: CheckpointStore,
-    process: Process,
-    monitor: Monitor,
-    iteration: int,
-    best: float | None,
-    fingerprint: Fingerprint,
-) -> float:
-    score = validate(iteration)
-    if best is not None and score <= best:
-        return best
-    if process.is_main:
-        store.save_best(
-            {"iteration": iteration, "score": score, "state": task.state(), **vars(fingerprint)},
-        )
-    return score
-
-
-def _checkpoint(
-    task: Task,
-    iteration: int,
-    position: Position,
-    best: float | None,
-    ranks: list[dict[str, Any]],
-    process: Process,
-    fingerprint: Fingerprint,
-) -> dict[str, Any]:
-    return {
-        "task": task.name,
-        "iteration": iteration,
-        "position": tuple(position),
-        "best": best,
-        "world_size": process.world_size,
-        "ranks": ranks,
-        "state": task.state(),
-        **vars(fingerprint),
-    }
-
-
-def _rank_state(task: Task, process: Process) -> dict[str, Any]:
-    """What differs between processes: random state and batch statistics."""
-    state: dict[str, Any] = {
-        "rng": torch.get_rng_state(),
-        "buffers": {name: buffer.cpu() for name, buffer in task.module.named_buffers()},
-    }
-    if process.device.type == "cuda":
-        state["cuda_rng"] = torch.cuda.get_rng_state(process.device)
-    return state
-
-
-def _resume(
-    task: Task,
-    loader: TrainLoader,
-    store: CheckpointStore,
-    process: Process,
-    monitor: Monitor,
-    fingerprint: Fingerprint,
-) -> tuple[int, Position, float | None]:
-    path = process.on_main(store.latest)
-    if path is None:
-        return 0, Position(0, 0), None
-    checkpoint = read_checkpoint(path, "--name: checkpoint")
-    if checkpoint["manifest_hash"] != fingerprint.manifest_hash:
-        raise UserError(
-            f"{path}: trained on another split (manifest {checkpoint['manifest_hash'][:12]}, now "
-            f"{fingerprint.manifest_hash[:12]}); use another --name"
-        )
-    try:
-        task.load_state(checkpoint["state"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: holds networks of another architecture; use another --name") from error
-    iteration, position = checkpoint["iteration"], Position(*checkpoint["position"])
-    if iteration > task.iterations:
-        raise UserError(
-            f"{path}: {task.name} was trained for {iteration} iterations already, {task.iterations} are asked for; "
-            "use another --name"
-        )
-    if iteration < task.iterations:
-        monitor.say(f"Resuming {task.name} at iteration {iteration} from {path}")
-    if checkpoint["world_size"] == process.world_size:
-        _load_rank_state(task, process, checkpoint["ranks"][process.rank])
-    elif iteration < task.iterations:
-        monitor.say(
-            f"The checkpoint is of {checkpoint['world_size']} processes, now there are {process.world_size}: "
-            f"epoch {position.epoch} starts again from its first batch."
-        )
-        position = Position(position.epoch, 0)
-    if position.step > loader.steps_per_epoch:
-        position = Position(position.epoch, 0)
-    return iteration, position, checkpoint["best"]
-
-
-def _load_rank_state(task: Task, process: Process, state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["rng"])
-    if process.device.type == "cuda" and "cuda_rng" in state:
-        torch.cuda.set_rng_state(state["cuda_rng"], process.device)
-    buffers: dict[str, Tensor] = dict(task.module.named_buffers())
-    for name, value in state["buffers"].items():
-        buffers[name].copy_(value)

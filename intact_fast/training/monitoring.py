@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from intact_fast.reporting.console import make_console
 from intact_fast.training.diagnostics import CollapseAlarm
-from intact_fast.training.step.shared import Record
+from intact_fast.training.step.iteration import Record
 
 _SHOWN = {
     "loss/critic": "loss",

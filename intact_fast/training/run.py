@@ -20,21 +20,21 @@ from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.files import exclusive_folder, is_leftover
-from intact_fast.models import OSNet, build_osnet
+from intact_fast.models import OSNet
 from intact_fast.reporting.pictures import TRIPTYCHS, save_triptychs, spread
 from intact_fast.reporting.presentation import present, print_presentation
 from intact_fast.reporting.report import save_notes
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.association_probe import AssociationProbe
 from intact_fast.training.checkpoint_models import lr_height
-from intact_fast.training.checkpoints import CheckpointStore, write_checkpoint
-from intact_fast.training.critic import CriticTask, critic_checkpoint, initialise_critic, load_critic
+from intact_fast.training.checkpoints import CheckpointStore
+from intact_fast.training.critic import CriticSource, CriticTask, finished_critic
 from intact_fast.training.distributed.process import Process
-from intact_fast.training.intact import IntactTask, autocast_type
-from intact_fast.training.known_people import people_of, read_known_people, refuse_known_people
-from intact_fast.training.loop import Cadence, Fingerprint, run_task
+from intact_fast.training.intact import IntactTask
+from intact_fast.training.loop import Cadence, Fingerprint, TrainingLoop
 from intact_fast.training.monitoring import Monitor
-from intact_fast.training.step.networks import describe_training
+from intact_fast.training.step.association import describe_training
+from intact_fast.training.step.plan import plan_step
 
 _ASSOCIATION_PICTURES = 1000
 
@@ -48,7 +48,7 @@ class Run:
         progress: Told how far reading the data set and the final evaluation are.
 
     Raises:
-        UserError: The folder belongs to a run with other settings.
+        UserError: Options of the training step exclude each other, or do not fit the machine.
     """
 
     def __init__(self, config: Config, process: Process, progress: Progress = no_progress) -> None:
@@ -56,6 +56,8 @@ class Run:
         self.process = process
         self._progress = progress
         self.folder = config.runs / config.name
+        # before hours of training C: what cannot be is refused
+        self._plan = plan_step(config, process)
         self.monitor = Monitor(self.folder if process.is_main else None)
         self._notes: list[str] = []
         self._entries: list[Entry] | None = None
@@ -184,53 +186,17 @@ class Run:
         return loader
 
     def _obtain_critic(self, fingerprint: Fingerprint) -> OSNet:
-        config = self.config.critic
-        classes = len(self.manifest.labels)
-        if config.checkpoint is not None:
-            self._refuse_known_people(config.checkpoint, "--critic.checkpoint", keeps_classes=True)
-            critic = load_critic(config.checkpoint, config.arch, classes, enlarge=config.enlarge)
-            self._note(f"critic {config.arch} loaded from {config.checkpoint}")
-            return critic
-        if config.init is not None:
-            classifier = "is kept" if config.keep_classifier else f"starts fresh with {classes} identities"
-            self._note(f"critic's backbone from {config.init}; its classifier {classifier}")
-        finished = finished_critic(self.config)
-        if self.process.on_main(finished.is_file):
-            self.monitor.say(f"Critic already trained: {finished}")
-            return load_critic(finished, config.arch, classes, enlarge=config.enlarge)
-        if config.init is not None:
-            self._refuse_known_people(config.init, "--critic.init", config.keep_classifier)
-        torch.manual_seed(self.config.seed)
-        critic = build_osnet(config.arch, classes, config.enlarge)
-        if config.init is not None:
-            initialise_critic(critic, config.init, config.arch, config.keep_classifier)
-        task = CriticTask(
-            critic, config, self.process, autocast_type(self.config.training.precision, self.process.device)
-        )
-        training = self.config.training
-        degraded = config.degraded > 0
-        loader = self._loader("critic", config.batch_size, self.config.seed, with_lr=degraded, pad=config.pad)
-        run_task(
-            task,
-            loader,
-            CheckpointStore(self.folder / "checkpoints" / "critic", keep=1),
-            self.process,
-            self.monitor,
-            Cadence(training.log_every, training.checkpoint_every, 0),
-            fingerprint,
-        )
-        # every process goes on with rank 0's critic, batch statistics included
-        critic.load_state_dict(self.process.broadcast(critic_checkpoint(critic, config.arch)["state_dict"]))
-        if self.process.is_main:
-            known = [] if config.init is None else read_known_people(config.init, "--critic.init")
-            known.append(people_of(self.manifest))
-            write_checkpoint(critic_checkpoint(critic, config.arch, known), finished)
-        self.process.barrier()
-        return critic
+        source = CriticSource(self.config, self.manifest, self.process, self.monitor.say, self._note)
+        return source.obtain(lambda task: self._train_critic(task, fingerprint))
 
-    def _refuse_known_people(self, path: Path, option: str, keeps_classes: bool) -> None:
-        """See that the C that is given does not know the test identities."""
-        self.process.on_main(lambda: refuse_known_people(path, option, self.manifest, keeps_classes))
+    def _train_critic(self, task: CriticTask, fingerprint: Fingerprint) -> None:
+        settings, training = self.config.critic, self.config.training
+        loader = self._loader(
+            "critic", settings.batch_size, self.config.seed, with_lr=settings.degraded > 0, pad=settings.pad
+        )
+        store = CheckpointStore(self.folder / "checkpoints" / "critic", keep=1)
+        cadence = Cadence(training.log_every, training.checkpoint_every, 0)
+        TrainingLoop(task, loader, store, self.process, self.monitor, cadence, fingerprint).run()
 
     def _train_intact(self, critic: OSNet, fingerprint: Fingerprint) -> IntactTask:
         training = self.config.training
@@ -238,10 +204,10 @@ class Run:
         loader = self._loader(
             "INTACT", training.batch_size, self.config.seed + 1, with_lr=True, pad=self.config.data.pad
         )
-        task = IntactTask(self.config, critic, self.process, loader.schedule.num_images)
-        self._note(task.describe())
+        task = IntactTask(self.config, critic, self.process, self._plan, loader.schedule.num_images)
+        self._note(self._plan.describe())
         has_validation = bool(self.manifest.split("val_query")) and bool(self.manifest.split("val_gallery"))
-        run_task(
+        TrainingLoop(
             task,
             loader,
             CheckpointStore(self.folder / "checkpoints", training.keep_checkpoints),
@@ -250,7 +216,7 @@ class Run:
             Cadence(training.log_every, training.checkpoint_every, training.validate_every),
             fingerprint,
             validate=(lambda iteration: self._validate(task, iteration)) if has_validation else None,
-        )
+        ).run()
         return task
 
     def _model(self, task: IntactTask) -> SRReID:
@@ -283,7 +249,6 @@ class Run:
     def _validate(self, task: IntactTask, iteration: int) -> float:
         """mAP of super-resolved validation queries; also writes triptychs of them."""
         model = self._model(task)
-        form = self.config.association.direction
         result = evaluate(
             model,
             self.manifest,
@@ -299,7 +264,7 @@ class Run:
         self.monitor.store(iteration, {"validation/rank1": float(ranking.cmc[0]), "validation/mAP": score})
         text = f"validation at {iteration}: Rank-1 {100 * ranking.cmc[0]:.1f}, mAP {100 * score:.1f}"
         # all processes: a D with synchronised batch statistics needs them all
-        r2 = self.process.share(lambda: self._association_probe(model).measure(task.networks, form))[0]
+        r2 = self.process.share(lambda: self._association_probe(model).measure(task.networks))[0]
         if r2 is not None:
             self.monitor.store(iteration, {"validation/r2": r2.phi, "validation/r2_ridge": r2.ridge})
             text += f"; R² of φ {r2.phi:.2f}, of ridge regression {r2.ridge:.2f}"
@@ -350,11 +315,6 @@ class Run:
         assert checkpoint is not None, "a training ends with a checkpoint"
         notes = [*self._notes, described]
         print_presentation(present(self._source(model), result, self.folder, checkpoint, notes), self.monitor.console)
-
-
-def finished_critic(config: Config) -> Path:
-    """Where a run keeps its C when it is trained."""
-    return config.runs / config.name / "checkpoints" / "critic.pt"
 
 
 def _has_trained(folder: Path) -> bool:

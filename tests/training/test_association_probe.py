@@ -48,16 +48,18 @@ def test_the_association_is_measured_as_it_runs(tiny_config: Config, direction: 
     def batches() -> Iterator[Tensor]:
         return iter([batch_of(i, size=16).x_h for i in range(2)])
 
-    found = AssociationProbe(batches, batches).measure(networks, direction)
+    found = AssociationProbe(batches, batches).measure(networks)
     if direction == "common-space":
         assert found is None
         return
     assert found is not None
     x = torch.cat(list(batches()))
-    f_c, f_d = networks.critic.embed(x), networks.f_d(networks.discriminator(x)).detach()
+    association = networks.association
+    assert association is not None
+    f_c, f_d = networks.critic.embed(x), association.f_d(networks.discriminator(x)).detach()
     source, target = (f_d, f_c) if direction == "d-to-r" else (f_c, f_d)
     with torch.no_grad():
-        predicted = networks.frozen_phi(source).f_d  # type: ignore[union-attr]
+        predicted = association.predict(source)
     # batches of another size go through the same networks by other sums
     assert found.phi == pytest.approx(r_squared(predicted, target), rel=1e-2)
 
@@ -65,4 +67,4 @@ def test_the_association_is_measured_as_it_runs(tiny_config: Config, direction: 
 def test_without_association_there_is_nothing_to_measure(tiny_config: Config) -> None:
     config = small(tiny_config)
     networks = networks_of(replace(config, loss=replace(config.loss, lambda_dis=0.0)))
-    assert AssociationProbe(lambda: iter([]), lambda: iter([])).measure(networks, "r-to-d") is None
+    assert AssociationProbe(lambda: iter([]), lambda: iter([])).measure(networks) is None

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import torch
 
 from intact_fast.data.batches import Batch
-from intact_fast.training.step.shared import Record, SharedStep
+from intact_fast.training.step.iteration import Record
+from intact_fast.training.step.shared import SharedStep
 
 _EAGER_FIRST = 3
 """Iterations of each kind that run as they are first: they make optimiser states, compile and tune kernels."""
@@ -67,7 +68,7 @@ class CudaRecorder:
 
 
 class GraphedStep:
-    """Replays the iterations of a `SharedStep`, one graph for each course that the host can take through it.
+    """Replays the iterations of a `SharedStep`, one graph for each way that the host can take through it.
 
     Detailed iterations and the first few of each kind run as they are. A record's tensors are overwritten by the next
     iteration.
@@ -88,14 +89,14 @@ class GraphedStep:
         """Run the three updates on one batch; see `SharedStep`."""
         with self._recorder.beside():
             inputs = self._fill(batch)
-            course = self._step.course(batch, iteration)
-            if detailed or self._seen[course] < _EAGER_FIRST:
-                self._seen[course] += not detailed
+            key = self._step.graph_key(batch, iteration)
+            if detailed or self._seen[key] < _EAGER_FIRST:
+                self._seen[key] += not detailed
                 return self._step(inputs, iteration, detailed)
-            if course not in self._replays:
-                self._replays[course] = self._recorder.record(lambda: self._step(inputs, iteration, False))
-            record = self._replays[course]()
-            self._step.remember(batch)
+            if key not in self._replays:
+                self._replays[key] = self._recorder.record(lambda: self._step(inputs, iteration, False))
+            record = self._replays[key]()
+            self._step.note_replayed(batch)
             return record
 
     def _fill(self, batch: Batch) -> Batch:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import nn
@@ -13,25 +13,14 @@ from torch.optim import Adam, Optimizer
 
 from intact_fast.config.options import OptimiserConfig
 from intact_fast.errors import UserError
+from intact_fast.training.step.iteration import Record
 from intact_fast.training.step.networks import Networks
 
+Role = Literal["generator", "discriminator", "association"]
+"""What an update of Algorithm 1 trains."""
 
-@dataclass(frozen=True)
-class Optimisers:
-    """One Adam per update of Algorithm 1; ``association`` is None when L_dis has no weight."""
-
-    generator: Optimizer
-    discriminator: Optimizer
-    association: Optimizer | None
-
-    def named(self) -> dict[str, Optimizer]:
-        """The optimisers that exist, by name."""
-        every = {
-            "generator": self.generator,
-            "discriminator": self.discriminator,
-            "association": self.association,
-        }
-        return {name: optimiser for name, optimiser in every.items() if optimiser is not None}
+Optimisers = dict[Role, Optimizer]
+"""One Adam per update of Algorithm 1; without ``association`` when L_dis has no weight."""
 
 
 def build_optimisers(networks: Networks, config: OptimiserConfig, capturable: bool = False) -> Optimisers:
@@ -57,12 +46,13 @@ def build_optimisers(networks: Networks, config: OptimiserConfig, capturable: bo
     def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> Optimizer:
         return fused(parameters, lr=learning_rate, betas=config.betas, capturable=capturable)
 
-    association = networks.association
-    return Optimisers(
-        adam(networks.generator.parameters(), config.generator_learning_rate),
-        adam(networks.discriminator.parameters(), config.discriminator_learning_rate),
-        None if association is None else adam(association.parameters(), config.association_learning_rate),
-    )
+    optimisers: Optimisers = {
+        "generator": adam(networks.generator.parameters(), config.generator_learning_rate),
+        "discriminator": adam(networks.discriminator.parameters(), config.discriminator_learning_rate),
+    }
+    if networks.association is not None:
+        optimisers["association"] = adam(networks.association.parameters(), config.association_learning_rate)
+    return optimisers
 
 
 def _apex_adam() -> type[Optimizer]:
@@ -101,6 +91,23 @@ class Updater:
         """Update the parameters."""
         self.scaler.step(self.optimiser)
         self.scaler.update()
+
+
+def update(optimiser: Optimizer, loss: torch.Tensor, role: Role, module: nn.Module, detailed: bool) -> Record:
+    """Backward pass and step in plain float32.
+
+    Args:
+        optimiser: Of the module.
+        loss: Scalar.
+        role: Name for the record.
+        module: What is trained.
+        detailed: Record the length of its gradient.
+    """
+    optimiser.zero_grad()
+    loss.backward()
+    record = {f"gradient/{role}": gradient_norm(module)} if detailed else {}
+    optimiser.step()
+    return record
 
 
 def gradient_norm(module: nn.Module) -> torch.Tensor:

@@ -1,26 +1,25 @@
-"""The three updates of Algorithm 1, with the forward passes that they can share (DESIGN section 4).
+"""The three updates of Algorithm 1, with the forward passes that they can share.
 
-G does not change between the updates of D and φ, so ``fake = G(x_l)`` is computed once with its
-graph: D sees it detached, and G's own update goes on from it. ``naive_steps`` is the plain form that
-this one is tested against.
+G does not change between the updates of D and φ. So ``fake = G(x_l)`` is computed once with its graph: D sees it
+detached, and G's own update goes on from it. `naive` is the plain form that this one is tested against.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from intact_fast.config.options import Config
 from intact_fast.data.batches import Batch
-from intact_fast.losses import association_total_loss
 from intact_fast.training.diagnostics import gradients_at, variety
 from intact_fast.training.distributed.process import Process
+from intact_fast.training.step.association import Association
 from intact_fast.training.step.feature_table import FeatureTable
+from intact_fast.training.step.iteration import Record
 from intact_fast.training.step.networks import Networks
 from intact_fast.training.step.objectives import (
-    AssociationObjective,
     AssociationTargets,
     Autocast,
     CriticFeatures,
@@ -30,25 +29,6 @@ from intact_fast.training.step.objectives import (
     GeneratorTerms,
 )
 from intact_fast.training.step.optimisers import Optimisers, Updater, gradient_norm
-
-Record = dict[str, Tensor]
-"""Named device scalars of one iteration; nothing is brought to the host here."""
-
-
-class Step(Protocol):
-    """One iteration of Algorithm 1."""
-
-    def __call__(self, batch: Batch, iteration: int, detailed: bool) -> Record:
-        """Run the three updates; ``detailed`` adds gradient norms to the record."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """What the step itself carries from one iteration to the next, for a checkpoint."""
-        ...
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Carry on from `state`."""
-        ...
 
 
 class SharedStep:
@@ -76,115 +56,90 @@ class SharedStep:
     ) -> None:
         self._table = table
         self.networks = networks
-        self.loss = config.loss
-        self.association_config = config.association
+        self._weights = config.loss
         self._autocast = Autocast(process.device, autocast)
 
         scaled = autocast == torch.float16
         self.updaters = {
             # φ, σ and their losses are float32
-            name: Updater(optimiser, scaled and name != "association", process.device)
-            for name, optimiser in optimisers.named().items()
+            role: Updater(optimiser, scaled and role != "association", process.device)
+            for role, optimiser in optimisers.items()
         }
 
-        def role(module: nn.Module) -> nn.Module:
-            return torch.compile(module, fullgraph=True, dynamic=False) if compiled else module
+        def graph(module: nn.Module) -> nn.Module:
+            return torch.compile(module, fullgraph=True, dynamic=False) if compiled else module  # type: ignore[return-value]
 
-        self.generator = process.parallel(role(GeneratorForward(networks.generator, self._autocast)))
+        self.generator = process.parallel(graph(GeneratorForward(networks.generator, self._autocast)))
         self.discriminator_objective = process.parallel(
-            role(DiscriminatorObjective(networks.discriminator, self._autocast))
+            graph(DiscriminatorObjective(networks.discriminator, self._autocast))
         )
-        self._plain_generator_objective = GeneratorObjective(networks, config, self._autocast)
-        self.generator_objective = role(self._plain_generator_objective)
-        self.association_objective: nn.Module | None = None
+        self._plain_generator_objective = GeneratorObjective(networks, config.loss, self._autocast)
+        self.generator_objective = graph(self._plain_generator_objective)
         if networks.association is not None:
-            objective = AssociationObjective(
-                networks.association.phi, networks.association.sigma, config.association.direction
-            )
-            self.association_objective = process.parallel(role(objective))
-            self.critic_features = role(CriticFeatures(networks, self._autocast))
-            self.association_targets = role(AssociationTargets(networks, self._autocast))
+            self.association_losses = process.parallel(graph(networks.association))
+            self.critic_features = graph(CriticFeatures(networks.critic, self._autocast))
+            self.association_targets = graph(AssociationTargets(networks, networks.association, self._autocast))
 
     def __call__(self, batch: Batch, iteration: int, detailed: bool) -> Record:
-        """Run the three updates on one batch.
-
-        Args:
-            batch: Pairs of pictures with identity labels.
-            iteration: Number of the iteration, for the warm-up of L_dis.
-            detailed: Also measure gradient norms (more backward passes, same updates).
-        """
+        """Run the three updates on one batch; see `Step`."""
         assert batch.x_l is not None
         self.networks.generator.train()
         fake = self.generator(batch.x_l)
         record: Record = {}
         if self.networks.uses_discriminator:
             record |= self._update_discriminator(batch.x_h, fake.detach(), iteration, detailed)
-        if self.association_objective is not None:
-            record |= self._update_association(batch, detailed)
+        if self.networks.association is not None:
+            record |= self._update_association(self.networks.association, batch, detailed)
         record |= self._update_generator(batch, fake, iteration, detailed)
         return record
 
-    def course(self, batch: Batch, iteration: int) -> tuple[bool, bool]:
+    def graph_key(self, batch: Batch, iteration: int) -> tuple[bool, bool]:
         """What the host decides in an iteration; those that agree in it launch the same kernels on the same tensors."""
         association = self.networks.association
         in_warmup = association is not None and iteration < association.health.warmup
         return in_warmup, self._table is not None and self._table.knows(batch)
 
-    def remember(self, batch: Batch) -> None:
+    def note_replayed(self, batch: Batch) -> None:
         """Keep for the host what a replayed iteration did on the device alone."""
         if self._table is not None and self.networks.association is not None:
             self._table.remember(batch)
 
     def _dis_weight(self, iteration: int) -> Tensor | None:
         association = self.networks.association
-        return None if association is None else self.loss.lambda_dis * association.health.weight(iteration)
+        return None if association is None else association.weight(iteration)
 
     def _update_discriminator(self, x_h: Tensor, fake: Tensor, iteration: int, detailed: bool) -> Record:
-        networks = self.networks
+        networks, association = self.networks, self.networks.association
         loss, right, fake_output = self.discriminator_objective(x_h, fake)
         record = {"loss/discriminator": loss.detach(), "discriminator/accuracy": right}
-        weight = self._dis_weight(iteration)
-        if self.association_config.dis_updates_discriminator and weight is not None:
+        if association is not None and association.updates_discriminator:
             with torch.no_grad(), self._autocast():
                 f_c = networks.critic.embed(fake)
-            loss = loss + weight * networks.l_dis_for_discriminator(f_c.float(), networks.f_d(fake_output))
+            dis = association.l_dis_for_discriminator(f_c.float(), association.f_d(fake_output))
+            loss = loss + association.weight(iteration) * dis
         updater = self.updaters["discriminator"]
         updater.backward(loss, detailed)
         if detailed:
             record["gradient/discriminator"] = gradient_norm(networks.discriminator)
         updater.step()
-        networks.update_average()
+        networks.update_discriminator_average()
         return record
 
-    def _update_association(self, batch: Batch, detailed: bool) -> Record:
-        association = self.networks.association
-        assert association is not None
-        assert self.association_objective is not None
+    def _update_association(self, association: Association, batch: Batch, detailed: bool) -> Record:
         if self._table is None:
             f_c = self.critic_features(batch.x_h)
         else:
             f_c = self._table.features(batch, self.critic_features)
-        f_d, variance, dis_hr, r2 = self.association_targets(batch.x_h, f_c)
-        association.phi.train()
-        if association.sigma is not None:
-            association.sigma.train()
+        hr = self.association_targets(batch.x_h, f_c)
+        association.train()
         updater = self.updaters["association"]
-        for _ in range(self.association_config.updates_per_iteration):
-            l_intact, l_e, f_e = self.association_objective(f_c, f_d)
-            updater.backward(l_intact if l_e is None else association_total_loss(l_intact, l_e))
+        for _ in range(association.updates):
+            losses = self.association_losses(f_c, hr.f_d)
+            updater.backward(losses.total)
             updater.step()
-        record = {
-            "loss/intact": l_intact.detach(),
-            "loss/dis_hr": dis_hr,
-            "association/r2": r2,
-            **association.health.recorded(),
-            "association/r2_fit": 1.0 - l_intact.detach() / variance,
-            "association/std_f_e": f_e.detach().std(dim=0).mean(),
-        }
-        if l_e is not None:
-            record["loss/e"] = l_e.detach()
+        record = association.record(hr, losses)
         if detailed:
-            record["gradient/association"] = gradient_norm(self.association_objective)
+            record["gradient/association"] = gradient_norm(association)
         return record
 
     def _update_generator(self, batch: Batch, fake: Tensor, iteration: int, detailed: bool) -> Record:
@@ -198,8 +153,7 @@ class SharedStep:
         }
         if terms.adversarial is not None:
             record["loss/gan"] = terms.adversarial.detach()
-        if weight is not None:
-            assert terms.distillation is not None
+        if weight is not None and terms.distillation is not None:
             record |= {"loss/dis_sr": terms.distillation.detach(), "association/weight": weight}
         record["loss/generator"] = terms.loss.detach()
         if detailed:
@@ -217,13 +171,12 @@ class SharedStep:
 
     def _weighted(self, terms: GeneratorTerms, weight: Tensor | None) -> dict[str, Tensor]:
         """The terms as they enter G's loss."""
-        weighted = {"mse": terms.content, "id": self.loss.lambda_c * terms.identity}
+        weighted = {"mse": terms.content, "id": self._weights.lambda_c * terms.identity}
         if terms.adversarial is not None:
-            weighted["gan"] = self.loss.lambda_g * terms.adversarial
-        if weight is not None:
-            assert self.networks.association is not None
-            assert terms.distillation is not None
-            weighted["dis"] = weight * self.networks.association.health.acting(terms.distillation)
+            weighted["gan"] = self._weights.lambda_g * terms.adversarial
+        association = self.networks.association
+        if association is not None and weight is not None and terms.distillation is not None:
+            weighted["dis"] = weight * association.health.acting(terms.distillation)
         return weighted
 
     def state(self) -> dict[str, Any]:

@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 from intact_fast.config.options import Config
 from intact_fast.data.batches import Batch
-from intact_fast.models import frozen_view
 from intact_fast.training.distributed.process import Process
 from intact_fast.training.step.networks import Networks
-from intact_fast.training.step.optimisers import Optimisers
 from intact_fast.training.step.shared import SharedStep
-from training_cases import CPU, SINGLE_PROCESS, batch_of, networks_of, small
+from training_cases import CPU, SINGLE_PROCESS, batch_of, gradient_descent, networks_of, small
 
 ITERATIONS, BATCH = 4, 8
 
@@ -29,11 +27,7 @@ def without_batch_statistics(networks: Networks) -> Networks:
         for name, child in list(module.named_children()):
             if isinstance(child, nn.BatchNorm2d | nn.BatchNorm1d) and not _within(networks.critic, child):
                 setattr(module, name, nn.Identity())
-    assert networks.association is not None
-    networks._views = {
-        "discriminator": frozen_view(networks.discriminator),
-        "phi": frozen_view(networks.association.phi),
-    }
+    networks.make_frozen_views()
     return networks
 
 
@@ -52,10 +46,8 @@ def train(config: Config, process: Process) -> tuple[dict[str, Tensor], list[flo
         networks = networks_of(config, process.device, sync_bn=process.world_size > 1)
     else:
         networks = without_batch_statistics(networks_of(config))
-    assert networks.association is not None
-    trained = (networks.generator, networks.discriminator, networks.association)
     # Adam would turn the rounding of a vanishing gradient into a whole step
-    optimisers = Optimisers(*(torch.optim.SGD(module.parameters(), lr=0.02) for module in trained))
+    optimisers = gradient_descent(networks)
     step = SharedStep(networks, optimisers, config, process)
     size = BATCH // process.world_size
     losses = []

@@ -17,12 +17,13 @@ from intact_fast.errors import UserError
 from intact_fast.models import build_osnet
 from intact_fast.models.fused import Fusable
 from intact_fast.training.distributed.process import Process
-from intact_fast.training.intact import IntactTask, fused_operators, replays
 from intact_fast.training.step.feature_table import FeatureTable
 from intact_fast.training.step.graphed import GraphedStep
+from intact_fast.training.step.iteration import Record
 from intact_fast.training.step.optimisers import build_optimisers
-from intact_fast.training.step.shared import Record, SharedStep
-from training_cases import SINGLE_PROCESS, CPU, batch_of, networks_of, small
+from intact_fast.training.step.plan import Choice, StepPlan, plan_step
+from intact_fast.training.step.shared import SharedStep
+from training_cases import CPU, SINGLE_PROCESS, batch_of, networks_of, small, task_of
 
 
 class Rerun:
@@ -50,6 +51,12 @@ class Rerun:
         return replay
 
 
+def plan_of(device: str, processes: int, changes: dict[str, Any]) -> StepPlan:
+    config = Config()
+    config = replace(config, training=replace(config.training, **changes))
+    return plan_step(config, Process(0, processes, torch.device(device), None))
+
+
 def batch_with_views(number: int) -> Batch:
     view = np.arange(6) * 2 + 12 * number
     return replace(batch_of(number), view=torch.from_numpy(view), view_on_host=view)
@@ -65,10 +72,10 @@ def test_replayed_iterations_equal_plain_ones(tiny_config: Config) -> None:
         table = FeatureTable(48, 512, CPU)
         step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS, table=table)
         recorder = Rerun(table)
-        form = GraphedStep(step, recorder) if graphed else step
+        run = GraphedStep(step, recorder) if graphed else step
         rows = []
         for i, number in enumerate(order):
-            record = form(batch_with_views(number), i, i == 10)
+            record = run(batch_with_views(number), i, i == 10)
             rows.append({name: value.clone() for name, value in record.items()})
         losses.append(rows)
         states.append(networks.state_dict())
@@ -89,12 +96,12 @@ def test_loading_a_state_forgets_what_was_recorded(tiny_config: Config) -> None:
     table = FeatureTable(6, 512, CPU)
     recorder = Rerun(table)
     step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS)
-    form = GraphedStep(step, recorder)
+    graphed = GraphedStep(step, recorder)
     for i in range(5):
-        form(batch_of(i), i, False)
+        graphed(batch_of(i), i, False)
     assert recorder.recorded == 1
-    form.load_state(form.state())
-    form(batch_of(5), 5, False)
+    graphed.load_state(graphed.state())
+    graphed(batch_of(5), 5, False)
     assert recorder.recorded == 2
 
 
@@ -102,10 +109,10 @@ def test_another_batch_size_is_refused(tiny_config: Config) -> None:
     config = small(tiny_config)
     networks = networks_of(config)
     step = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS)
-    form = GraphedStep(step, Rerun(FeatureTable(6, 512, CPU)))
-    form(batch_of(0), 0, False)
+    graphed = GraphedStep(step, Rerun(FeatureTable(6, 512, CPU)))
+    graphed(batch_of(0), 0, False)
     with pytest.raises(AssertionError, match="captured"):
-        form(batch_of(1, size=4), 1, False)
+        graphed(batch_of(1, size=4), 1, False)
 
 
 @pytest.mark.parametrize(
@@ -113,13 +120,13 @@ def test_another_batch_size_is_refused(tiny_config: Config) -> None:
     [
         ({"cuda_graph": "on"}, r"--training\.cuda-graph on: it needs a GPU"),
         ({"sync_bn": True}, r"--training\.sync-bn: PyTorch has it on GPUs only"),
-        ({"cuda_graph": "on", "step": "naive"}, r"--training\.form naive"),
+        ({"cuda_graph": "on", "step": "naive"}, r"--training\.step naive"),
     ],
 )
 def test_unfit_options_are_named(tiny_config: Config, changes: dict[str, object], message: str) -> None:
     config = replace(tiny_config, training=replace(tiny_config.training, **changes))  # type: ignore[arg-type]
     with pytest.raises(UserError, match=message):
-        IntactTask(config, build_osnet("osnet_x0_25", 5), SINGLE_PROCESS)
+        plan_step(config, SINGLE_PROCESS)
 
 
 @pytest.mark.parametrize(
@@ -135,8 +142,8 @@ def test_unfit_options_are_named(tiny_config: Config, changes: dict[str, object]
 def test_graphs_are_replayed_where_they_can_be(
     device: str, processes: int, changes: dict[str, Any], expected: bool
 ) -> None:
-    training = replace(Config().training, **changes)
-    assert replays(training, Process(0, processes, torch.device(device), None)) == expected
+    plan = plan_of(device, processes, changes)
+    assert plan.graphed.value == expected
 
 
 @pytest.mark.parametrize(
@@ -154,13 +161,12 @@ def test_graphs_are_replayed_where_they_can_be(
 def test_operators_are_fused_where_they_are_faster(
     device: str, processes: int, changes: dict[str, Any], expected: str
 ) -> None:
-    training = replace(Config().training, **changes)
-    assert fused_operators(training, Process(0, processes, torch.device(device), None)) == expected
+    assert plan_of(device, processes, changes).kernels.value == expected
 
 
 def test_operators_are_not_fused_where_python_launches_them(tiny_config: Config) -> None:
     config = replace(tiny_config, training=replace(tiny_config.training, kernels="auto"))
-    networks = IntactTask(config, build_osnet("osnet_x0_25", 5), SINGLE_PROCESS).networks
+    networks = task_of(config).networks
     parts = [*networks.modules(), *networks.frozen_discriminator.modules()]
     chosen = {part.kernels for part in parts if isinstance(part, Fusable)}
     assert chosen == {"torch"}
@@ -171,14 +177,14 @@ def test_a_checkpoint_without_graphs_is_taken_up_with_them(
 ) -> None:
     """Adam's state says whether it can be captured; a checkpoint must not decide that."""
     critic = build_osnet("osnet_x0_25", 5)
-    before = IntactTask(tiny_config, critic, SINGLE_PROCESS)
+    before = task_of(tiny_config, critic)
     before.step(batch_of(0), 0, detailed=False)
-    after = IntactTask(tiny_config, critic, SINGLE_PROCESS)
+    after = task_of(tiny_config, critic)
     # as on a GPU, but that nothing can be captured here
-    monkeypatch.setattr(after, "_graphed", True)
+    monkeypatch.setattr(after, "plan", replace(after.plan, graphed=Choice(True, "CUDA graphs")))
     after.load_state(before.state())
-    groups = [group for o in after._optimisers.named().values() for group in o.param_groups]
+    groups = [group for o in after._optimisers.values() for group in o.param_groups]
     assert groups
     assert all(group["capturable"] for group in groups)
     before.load_state(after.state())
-    assert not any(g["capturable"] for o in before._optimisers.named().values() for g in o.param_groups)
+    assert not any(g["capturable"] for o in before._optimisers.values() for g in o.param_groups)

@@ -12,12 +12,11 @@ import torch
 
 from intact_fast.config.options import Config, OptimiserConfig
 from intact_fast.errors import UserError
-from intact_fast.models import build_osnet
-from intact_fast.training.distributed.process import Process
-from intact_fast.training.intact import IntactTask, autocast_type
+from intact_fast.training.intact import IntactTask
 from intact_fast.training.step import optimisers
 from intact_fast.training.step.optimisers import Updater, build_optimisers
-from training_cases import SINGLE_PROCESS, CPU, batch_of, networks_of, small
+from intact_fast.training.step.plan import plan_step
+from training_cases import CPU, SINGLE_PROCESS, batch_of, networks_of, small, task_of
 
 
 def test_apex_is_refused_where_it_cannot_be(tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +78,7 @@ def test_sixteen_bits_train_and_resume(tiny_config: Config, precision: str) -> N
 
     def task() -> IntactTask:
         torch.manual_seed(0)
-        return IntactTask(config, build_osnet("osnet_x0_25", 5), SINGLE_PROCESS)
+        return task_of(config)
 
     whole, first = task(), task()
     for i in range(4):
@@ -93,7 +92,7 @@ def test_sixteen_bits_train_and_resume(tiny_config: Config, precision: str) -> N
         second.step(batch_of(i), i, detailed=False)
     for name, value in whole.networks.state_dict().items():
         assert torch.equal(second.networks.state_dict()[name], value), name
-    assert autocast_type(precision, CPU) == {"fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    assert whole.plan.precision.value == {"fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     scales = whole.state()["step"]
     assert bool(scales["generator"]) == (precision == "fp16")
     assert scales["association"] == {}
@@ -102,7 +101,7 @@ def test_sixteen_bits_train_and_resume(tiny_config: Config, precision: str) -> N
 def test_average_of_g_serves(tiny_config: Config) -> None:
     config = small(tiny_config)
     config = replace(config, generator=replace(config.generator, ema_decay=0.75))
-    task = IntactTask(config, build_osnet("osnet_x0_25", 5), Process(0, 1, CPU, None))
+    task = task_of(config)
     start = {name: value.clone() for name, value in task.networks.generator.state_dict().items()}
     task.step(batch_of(0), 0, detailed=False)
     served = task.networks.serving_generator
@@ -116,7 +115,7 @@ def test_average_of_g_serves(tiny_config: Config) -> None:
 
 def test_a_run_says_what_is_active(tiny_config: Config) -> None:
     config = replace(tiny_config, generator=replace(tiny_config.generator, ema_decay=0.9))
-    line = IntactTask(config, build_osnet("osnet_x0_25", 5), SINGLE_PROCESS).describe()
+    line = plan_step(config, SINGLE_PROCESS).describe()
     assert line == (
         "step: shared forward passes, float32, not compiled (slower on a CPU), no CUDA graphs "
         "(one process on a GPU alone), no fused operators (faster in CUDA graphs alone), Adam of torch, averaged G"

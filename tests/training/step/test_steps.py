@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from intact_fast.config.options import AssociationConfig, Config, LossConfig
+from intact_fast.training.step.association import Association, build_health
+from intact_fast.training.step.iteration import Record
 from intact_fast.training.step.naive import NaiveStep
-from intact_fast.training.step.networks import AssociationHealth, Networks
+from intact_fast.training.step.networks import Networks
 from intact_fast.training.step.objectives import AssociationTargets, Autocast
 from intact_fast.training.step.optimisers import Optimisers, build_optimisers
-from intact_fast.training.step.shared import Record, SharedStep
-from training_cases import SINGLE_PROCESS, batch_of, networks_of, small
+from intact_fast.training.step.shared import SharedStep
+from training_cases import SINGLE_PROCESS, batch_of, gradient_descent, networks_of, small
 
 VARIANTS: dict[str, dict[str, object]] = {
     "literal": {},
@@ -37,13 +39,6 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 
 
-def gradient_descent(networks: Networks) -> Optimisers:
-    """Adam would turn the rounding of a vanishing gradient into a whole step."""
-    assert networks.association is not None
-    trained = (networks.generator, networks.discriminator, networks.association)
-    return Optimisers(*(torch.optim.SGD(module.parameters(), lr=0.02) for module in trained))
-
-
 def optimisers_of(networks: Networks, config: Config) -> Optimisers:
     """Adam, but where φ predicts f_c: elements of f_c that are 0 for every picture have vanishing gradients."""
     if config.association.direction == "d-to-r":
@@ -55,12 +50,12 @@ def optimisers_of(networks: Networks, config: Config) -> Optimisers:
 def test_shared_equals_naive(tiny_config: Config, variant: str) -> None:
     config = small(tiny_config, **VARIANTS[variant])
     results = []
-    for form in ("shared", "naive"):
+    for kind in ("shared", "naive"):
         networks = networks_of(config)
         optimisers = optimisers_of(networks, config)
         step = (
             SharedStep(networks, optimisers, config, SINGLE_PROCESS)
-            if form == "shared"
+            if kind == "shared"
             else NaiveStep(networks, optimisers, config)
         )
         records = [step(batch_of(i), i, detailed=i == 2) for i in range(4)]
@@ -79,8 +74,14 @@ def test_shared_equals_naive(tiny_config: Config, variant: str) -> None:
     with torch.no_grad():
         torch.testing.assert_close(shared.generator.eval()(x.x_l), naive.generator.eval()(x.x_l), rtol=1e-3, atol=1e-4)
         f_c = shared.critic.embed(x.x_h)
-        f_d = shared.f_d(shared.discriminator(x.x_h))
-        torch.testing.assert_close(shared.l_dis(f_c, f_d), naive.l_dis(f_c, f_d), rtol=1e-3, atol=1e-4)
+        ours, reference = association_of(shared), association_of(naive)
+        f_d = ours.f_d(shared.discriminator(x.x_h))
+        torch.testing.assert_close(ours.l_dis(f_c, f_d), reference.l_dis(f_c, f_d), rtol=1e-3, atol=1e-4)
+
+
+def association_of(networks: Networks) -> Association:
+    assert networks.association is not None
+    return networks.association
 
 
 def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -128,7 +129,7 @@ def test_each_update_moves_only_its_own_networks(tiny_config: Config) -> None:
         return changed
 
     assert moved(lambda: step._update_discriminator(batch.x_h, fake.detach(), 0, True)) == {"D"}
-    assert moved(lambda: step._update_association(batch, True)) == {"φ"}
+    assert moved(lambda: step._update_association(association_of(networks), batch, True)) == {"φ"}
     assert moved(lambda: step._update_generator(batch, fake, 0, True)) == {"G"}
 
 
@@ -139,7 +140,7 @@ def test_a_planted_violation_is_caught(tiny_config: Config) -> None:
     before = snapshot(networks.critic)
     networks.critic.requires_grad_(True)
     optimisers = build_optimisers(networks, config.optimiser)
-    optimisers.generator.add_param_group({"params": list(networks.critic.parameters())})
+    optimisers["generator"].add_param_group({"params": list(networks.critic.parameters())})
     step = SharedStep(networks, optimisers, config, SINGLE_PROCESS)
     step(batch_of(0), 0, detailed=False)
     with pytest.raises(AssertionError, match="changed"):
@@ -170,7 +171,7 @@ def test_lambda_dis_zero_leaves_the_association_out(tiny_config: Config) -> None
     optimisers = build_optimisers(networks, config.optimiser)
     record = SharedStep(networks, optimisers, config, SINGLE_PROCESS)(batch_of(0), 0, detailed=True)
     assert networks.association is None
-    assert optimisers.association is None
+    assert "association" not in optimisers
     assert not any("association" in name or "dis_" in name for name in record)
     naive = NaiveStep(networks_of(config), build_optimisers(networks_of(config), config.optimiser), config)
     assert naive(batch_of(0), 0, detailed=True).keys() == record.keys()
@@ -180,7 +181,9 @@ def test_without_gan_and_association_d_is_left_alone(tiny_config: Config) -> Non
     config = replace(small(tiny_config), loss=LossConfig(lambda_g=0.0, lambda_dis=0.0))
     networks = networks_of(config)
     before = snapshot(networks.discriminator)
-    record = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS)(batch_of(0), 0, True)
+    record = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS)(
+        batch_of(0), 0, True
+    )
     assert_same(before, networks.discriminator)
     assert not any("gan" in name or "discriminator" in name for name in record)
     reference = networks_of(config)
@@ -197,8 +200,9 @@ def test_feature_matching_pulls_f_d_to_its_mean(tiny_config: Config) -> None:
         networks.association.scaler.observe(networks.discriminator(batch_of(i).x_h).feature("pool"))
     f_c, f_d = torch.randn(6, 512), torch.randn(6, 8)
     # standardised, the mean of HR pictures is 0
-    torch.testing.assert_close(networks.l_dis_for_generator(f_c, f_d), f_d.square().mean())
-    torch.testing.assert_close(networks.l_dis_for_discriminator(f_c, f_d), f_d.square().mean())
+    association = association_of(networks)
+    torch.testing.assert_close(association.l_dis_for_generator(f_c, f_d), f_d.square().mean())
+    torch.testing.assert_close(association.l_dis_for_discriminator(f_c, f_d), f_d.square().mean())
 
 
 def test_l_dis_of_hr_pictures_is_what_it_is_of_sr_ones(tiny_config: Config) -> None:
@@ -207,17 +211,18 @@ def test_l_dis_of_hr_pictures_is_what_it_is_of_sr_ones(tiny_config: Config) -> N
         networks = networks_of(small(tiny_config, predictor=predictor, scale="standardised", feature="pool"))
         batch = batch_of(0)
         f_c = networks.critic.embed(batch.x_h).detach()
-        targets = AssociationTargets(networks, Autocast(torch.device("cpu"), None))(batch.x_h, f_c)
-        expected = networks.l_dis_for_generator(f_c, targets.f_d)
+        association = association_of(networks)
+        targets = AssociationTargets(networks, association, Autocast(torch.device("cpu"), None))(batch.x_h, f_c)
+        expected = association.l_dis_for_generator(f_c, targets.f_d)
         torch.testing.assert_close(targets.dis_hr, expected)
 
 
 @pytest.mark.parametrize(("side", "constant"), [("f_d", "f_c"), ("f_c", "f_d")])
 def test_l_dis_can_train_g_through_one_side(tiny_config: Config, side: str, constant: str) -> None:
-    networks = networks_of(small(tiny_config, dis_gradient=side))
+    association = association_of(networks_of(small(tiny_config, dis_gradient=side)))
     sides = {"f_c": torch.randn(6, 512, requires_grad=True), "f_d": torch.randn(6, 10, requires_grad=True)}
-    loss = networks.l_dis_for_generator(sides["f_c"], sides["f_d"])
-    torch.testing.assert_close(loss, networks.l_dis(sides["f_c"], sides["f_d"]))
+    loss = association.l_dis_for_generator(sides["f_c"], sides["f_d"])
+    torch.testing.assert_close(loss, association.l_dis(sides["f_c"], sides["f_d"]))
     loss.backward()
     assert sides[constant].grad is None
     assert sides[side].grad is not None
@@ -240,18 +245,18 @@ def test_average_of_d_moves_slowly(tiny_config: Config) -> None:
 
 
 def test_weight_of_l_dis() -> None:
-    health = AssociationHealth(AssociationConfig(dis_warmup=10, dis_gate="r2", gate_decay=0.5))
+    health = build_health(AssociationConfig(dis_warmup=10, dis_gate="r2", gate_decay=0.5))
     health.observe(torch.tensor(-50.0), torch.tensor(1.0))
     assert health.r2.item() == -0.5, "one bad batch counts as -1 at most"
     assert health.weight(10).item() == 0.0, "a useless association has no say"
     health.observe(torch.tensor(0.9), torch.tensor(1.0))
     assert health.weight(10).item() == pytest.approx(0.2)
     assert health.weight(9).item() == 0.0, "warm-up"
-    assert AssociationHealth(AssociationConfig()).weight(0).item() == 1.0
+    assert build_health(AssociationConfig()).weight(0).item() == 1.0
 
 
 def test_floor_of_l_dis() -> None:
-    health = AssociationHealth(AssociationConfig(dis_floor="hr", gate_decay=0.5))
+    health = build_health(AssociationConfig(dis_floor="hr", gate_decay=0.5))
     for dis_hr in (0.8, 0.4):
         health.observe(torch.tensor(0.0), torch.tensor(dis_hr))
     assert health.floor.item() == pytest.approx(0.6), "the first batch counts in full"
@@ -260,7 +265,7 @@ def test_floor_of_l_dis() -> None:
     torch.testing.assert_close(acting, torch.tensor([0.0, 0.3]))
     (gradient,) = torch.autograd.grad(acting.sum(), dis)
     assert gradient.tolist() == [0.0, 1.0], "no farther down than HR pictures are"
-    plain = AssociationHealth(AssociationConfig())
+    plain = build_health(AssociationConfig())
     plain.observe(torch.tensor(0.0), torch.tensor(0.8))
     assert plain.acting(dis) is dis
     assert plain.state_dict().keys() == {"r2"}, "checkpoints without a floor stay as they are"
@@ -272,8 +277,9 @@ def test_gradients_of_l_dis_reach_g_alone(tiny_config: Config) -> None:
     batch = batch_of(0)
     fake = networks.generator.train()(batch.x_l)
     output = networks.frozen_discriminator(fake)
-    predicted = networks.frozen_phi(networks.critic.embed(fake)).f_d
-    (predicted - networks.f_d(output)).square().mean().backward()
+    association = association_of(networks)
+    predicted = association.predict(networks.critic.embed(fake))
+    (predicted - association.f_d(output)).square().mean().backward()
     assert all(p.grad is not None for p in networks.generator.parameters())
     assert networks.association is not None
     for part in (networks.critic, networks.discriminator, networks.association):
@@ -283,7 +289,10 @@ def test_gradients_of_l_dis_reach_g_alone(tiny_config: Config) -> None:
 def test_l_dis_gradient_matches_finite_differences(tiny_config: Config) -> None:
     """End to end through C, φ and D in double precision."""
     networks = networks_of(small(tiny_config, feature="head"))
-    critic, phi, d = (copy.deepcopy(m).double() for m in (networks.critic, networks.frozen_phi, networks.discriminator))
+    critic, phi, d = (
+        copy.deepcopy(m).double()
+        for m in (networks.critic, association_of(networks).phi.eval(), networks.discriminator)
+    )
 
     def l_dis(x: torch.Tensor) -> torch.Tensor:
         return (phi(critic.embed(x)).f_d - d(x).head).square().mean()
@@ -297,7 +306,7 @@ def test_l_dis_gradient_matches_finite_differences(tiny_config: Config) -> None:
     assert (gradient * direction).sum().item() == pytest.approx(numeric.item(), rel=1e-4)
 
 
-def train_form(config: Config, kernels: str, iterations: int) -> tuple[Networks, list[Record]]:
+def train_with(config: Config, kernels: str, iterations: int) -> tuple[Networks, list[Record]]:
     config = replace(config, training=replace(config.training, kernels=kernels))  # type: ignore[arg-type]
     networks = networks_of(config)
     step = SharedStep(networks, gradient_descent(networks), config, SINGLE_PROCESS)
@@ -309,7 +318,7 @@ def test_fused_operators_give_the_same_training(tiny_config: Config, variant: st
     config = small(tiny_config, **VARIANTS[variant])
     # more iterations would compare how two roundings grow, which depends on the processor
     (plain, plain_records), (fused, fused_records) = (
-        train_form(config, kernels, iterations=3) for kernels in ("torch", "triton")
+        train_with(config, kernels, iterations=3) for kernels in ("torch", "triton")
     )
     for ours, reference in zip(fused_records, plain_records, strict=True):
         assert ours.keys() == reference.keys()
@@ -338,7 +347,7 @@ def assert_same_training(config: Config, networks: Networks, step: SharedStep) -
     reference = networks_of(config)
     plain = SharedStep(reference, build_optimisers(reference, config.optimiser), config, SINGLE_PROCESS)
     for i in range(5):
-        ours, expected = (form(batch_of(i), i, detailed=i == 3) for form in (step, plain))
+        ours, expected = (each(batch_of(i), i, detailed=i == 3) for each in (step, plain))
         for name in expected:
             torch.testing.assert_close(
                 ours[name], expected[name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
@@ -371,7 +380,7 @@ def test_a_planted_stale_graph_is_caught(tiny_config: Config) -> None:
     config = small(tiny_config)
     networks = networks_of(config)
     step = compiled_step(networks, config)
-    networks._views["discriminator"] = copy.deepcopy(networks.frozen_discriminator)
+    networks._frozen_discriminator.network = copy.deepcopy(networks.frozen_discriminator)
     with pytest.raises(AssertionError):
         assert_same_training(config, networks, step)
 
@@ -379,7 +388,7 @@ def test_a_planted_stale_graph_is_caught(tiny_config: Config) -> None:
 def test_fused_operators_are_really_used(tiny_config: Config) -> None:
     """In the forward passes of all four networks and back."""
     with torch.profiler.profile() as profile:
-        train_form(small(tiny_config), "triton", iterations=1)
+        train_with(small(tiny_config), "triton", iterations=1)
     used = {event.key for event in profile.key_averages() if event.key.startswith("intact_fast::")}
     assert used == {
         f"intact_fast::{name}{part}"
