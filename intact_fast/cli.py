@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from intact_fast import train
-from intact_fast.commands import enhance, evaluate, experiments, export, prepare, report, search
-
-COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
-    "train": (
-        lambda arguments: train.main(arguments, "intact-fast train"),
-        "train and evaluate, one process",
-    ),
-    "evaluate": (evaluate.main, "evaluate a critic or a training checkpoint"),
-    "report": (report.main, "write a run's report again, with curves and thresholds"),
-    "enhance": (enhance.main, "super-resolve pictures"),
-    "search": (search.main, "find a person's pictures in a gallery"),
-    "export": (export.main, "write SR and re-id as ONNX or a PyTorch graph"),
-    "experiments": (experiments.main, "run the rows of a table of the paper, or other recipes"),
-    "prepare": (prepare.main, "write the split manifest of a data set"),
+COMMANDS = {
+    "train": "train and evaluate, one process",
+    "evaluate": "evaluate a critic or a training checkpoint",
+    "report": "write a run's report again, with curves and thresholds",
+    "enhance": "super-resolve pictures",
+    "search": "find a person's pictures in a gallery",
+    "export": "write SR and re-id as ONNX or a PyTorch graph",
+    "experiments": "run the rows of a table of the paper, or other recipes",
+    "prepare": "write the split manifest of a data set",
 }
-
+"""What each command does, by its name."""
 
 _BROKEN_PIPE = 128 + 13
 """Exit status of a program that SIGPIPE ended, as shells give it."""
@@ -53,18 +48,24 @@ def _lost_reader() -> bool:
 
 
 def _dispatch(arguments: Sequence[str] | None) -> int:
-    """Find the command; each has its own ``--help``."""
+    """Run the command that is named; each has its own ``--help``."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     name = arguments[0] if arguments else "--help"
     if name in COMMANDS:
-        return COMMANDS[name][0](arguments[1:])
-    lines = ["usage: intact-fast COMMAND [options]", "", "commands:"]
-    lines += [f"  {command:<11} {summary}" for command, (_, summary) in COMMANDS.items()]
+        return _run(name, arguments[1:])
     if name in ("-h", "--help"):
-        print("\n".join(lines))
+        lines = [f"  {command:<11} {summary}" for command, summary in COMMANDS.items()]
+        print("\n".join(["usage: intact-fast COMMAND [options]", "", "commands:", *lines]))
         return 0
     print(f"error: unknown command {name!r}; use one of {', '.join(COMMANDS)}", file=sys.stderr)
     return 2
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    # imported only now: PyTorch and what draws take seconds, which --help need not wait for
+    if name == "train":
+        return importlib.import_module("intact_fast.train").main(arguments, "intact-fast train")
+    return importlib.import_module(f"intact_fast.commands.{name}").main(arguments)
 
 
 if __name__ == "__main__":

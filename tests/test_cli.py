@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -25,11 +26,29 @@ def test_ends_silently_when_its_reader_has_gone(unbuffered: str) -> None:
 
 
 def test_another_broken_pipe_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def command(arguments: Sequence[str]) -> int:
+    def command(arguments: Sequence[str], program: str) -> int:
         raise BrokenPipeError(*arguments)
 
-    monkeypatch.setitem(cli.COMMANDS, "train", (command, ""))
+    monkeypatch.setattr("intact_fast.train.main", command)
     with (tmp_path / "output").open("w") as output:
         monkeypatch.setattr("sys.stdout", output)
         with pytest.raises(BrokenPipeError, match="a worker's"):
             cli.main(["train", "a worker's"])
+
+
+def test_help_waits_for_no_library() -> None:
+    """PyTorch and what draws take seconds to import."""
+    program = (
+        "import sys, intact_fast.cli as cli\n"
+        "assert cli.main(['--help']) == 0\n"
+        "assert not {'torch', 'numpy', 'matplotlib', 'tyro', 'onnx'} & sys.modules.keys()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"  {name} " in done.stdout for name in cli.COMMANDS)
+
+
+def test_every_command_is_there() -> None:
+    for name in cli.COMMANDS:
+        module = "intact_fast.train" if name == "train" else f"intact_fast.commands.{name}"
+        assert callable(importlib.import_module(module).main)

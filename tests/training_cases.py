@@ -13,6 +13,7 @@ from intact_fast.data.plan import Position
 from intact_fast.models import OSNet, build_osnet
 from intact_fast.training.distributed.process import Process
 from intact_fast.training.intact import IntactTask
+from intact_fast.training.step.association import Association
 from intact_fast.training.step.networks import Networks
 from intact_fast.training.step.optimisers import Optimisers, Role
 from intact_fast.training.step.plan import plan_step
@@ -52,6 +53,11 @@ def gradient_descent(networks: Networks) -> Optimisers:
 def task_of(config: Config, critic: OSNet | None = None, process: Process = SINGLE_PROCESS) -> IntactTask:
     critic = build_osnet("osnet_x0_25", 5) if critic is None else critic
     return IntactTask(config, critic, process, plan_step(config, process))
+
+
+def association_of(networks: Networks) -> Association:
+    assert networks.association is not None
+    return networks.association
 
 
 def small(config: Config, **association: object) -> Config:

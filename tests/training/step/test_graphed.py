@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +12,12 @@ import torch
 
 from intact_fast.config.options import Config
 from intact_fast.data.batches import Batch
-from intact_fast.errors import UserError
 from intact_fast.models import build_osnet
-from intact_fast.models.fused import Fusable
-from intact_fast.training.distributed.process import Process
 from intact_fast.training.step.feature_table import FeatureTable
 from intact_fast.training.step.graphed import GraphedStep
 from intact_fast.training.step.iteration import Record
 from intact_fast.training.step.optimisers import build_optimisers
-from intact_fast.training.step.plan import Choice, StepPlan, plan_step
+from intact_fast.training.step.plan import Choice
 from intact_fast.training.step.shared import SharedStep
 from training_cases import CPU, SINGLE_PROCESS, batch_of, networks_of, small, task_of
 
@@ -49,12 +45,6 @@ class Rerun:
             return record
 
         return replay
-
-
-def plan_of(device: str, processes: int, changes: dict[str, Any]) -> StepPlan:
-    config = Config()
-    config = replace(config, training=replace(config.training, **changes))
-    return plan_step(config, Process(0, processes, torch.device(device), None))
 
 
 def batch_with_views(number: int) -> Batch:
@@ -113,63 +103,6 @@ def test_another_batch_size_is_refused(tiny_config: Config) -> None:
     graphed(batch_of(0), 0, False)
     with pytest.raises(AssertionError, match="captured"):
         graphed(batch_of(1, size=4), 1, False)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"cuda_graph": "on"}, r"--training\.cuda-graph on: it needs a GPU"),
-        ({"sync_bn": True}, r"--training\.sync-bn: PyTorch has it on GPUs only"),
-        ({"cuda_graph": "on", "step": "naive"}, r"--training\.step naive"),
-    ],
-)
-def test_unfit_options_are_named(tiny_config: Config, changes: dict[str, object], message: str) -> None:
-    config = replace(tiny_config, training=replace(tiny_config.training, **changes))  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=message):
-        plan_step(config, SINGLE_PROCESS)
-
-
-@pytest.mark.parametrize(
-    ("device", "processes", "changes", "expected"),
-    [
-        ("cuda", 1, {}, True),
-        ("cuda", 1, {"cuda_graph": "off"}, False),
-        ("cuda", 1, {"step": "naive"}, False),
-        ("cuda", 2, {}, False),
-        ("cpu", 1, {}, False),
-    ],
-)
-def test_graphs_are_replayed_where_they_can_be(
-    device: str, processes: int, changes: dict[str, Any], expected: bool
-) -> None:
-    plan = plan_of(device, processes, changes)
-    assert plan.graphed.value == expected
-
-
-@pytest.mark.parametrize(
-    ("device", "processes", "changes", "expected"),
-    [
-        ("cuda", 1, {"compile": "on"}, "auto"),
-        ("cuda", 1, {"compile": "off"}, "triton"),
-        ("cuda", 1, {"compile": "off", "cuda_graph": "off"}, "torch"),
-        ("cuda", 2, {}, "torch"),
-        ("cpu", 1, {}, "torch"),
-        ("cpu", 1, {"kernels": "triton"}, "triton"),
-        ("cuda", 1, {"kernels": "torch"}, "torch"),
-    ],
-)
-def test_operators_are_fused_where_they_are_faster(
-    device: str, processes: int, changes: dict[str, Any], expected: str
-) -> None:
-    assert plan_of(device, processes, changes).kernels.value == expected
-
-
-def test_operators_are_not_fused_where_python_launches_them(tiny_config: Config) -> None:
-    config = replace(tiny_config, training=replace(tiny_config.training, kernels="auto"))
-    networks = task_of(config).networks
-    parts = [*networks.modules(), *networks.frozen_discriminator.modules()]
-    chosen = {part.kernels for part in parts if isinstance(part, Fusable)}
-    assert chosen == {"torch"}
 
 
 def test_a_checkpoint_without_graphs_is_taken_up_with_them(

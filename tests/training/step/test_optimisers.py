@@ -15,8 +15,7 @@ from intact_fast.errors import UserError
 from intact_fast.training.intact import IntactTask
 from intact_fast.training.step import optimisers
 from intact_fast.training.step.optimisers import Updater, build_optimisers
-from intact_fast.training.step.plan import plan_step
-from training_cases import CPU, SINGLE_PROCESS, batch_of, networks_of, small, task_of
+from training_cases import CPU, batch_of, networks_of, small, task_of
 
 
 def test_apex_is_refused_where_it_cannot_be(tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,12 +110,3 @@ def test_average_of_g_serves(tiny_config: Config) -> None:
         if value.is_floating_point():
             now = task.networks.generator.state_dict()[name]
             torch.testing.assert_close(value, 0.75 * start[name] + 0.25 * now)
-
-
-def test_a_run_says_what_is_active(tiny_config: Config) -> None:
-    config = replace(tiny_config, generator=replace(tiny_config.generator, ema_decay=0.9))
-    line = plan_step(config, SINGLE_PROCESS).describe()
-    assert line == (
-        "step: shared forward passes, float32, not compiled (slower on a CPU), no CUDA graphs "
-        "(one process on a GPU alone), no fused operators (faster in CUDA graphs alone), Adam of torch, averaged G"
-    )

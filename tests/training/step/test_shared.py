@@ -1,4 +1,4 @@
-"""The shared form of Algorithm 1 against the naive one, and who is trained by what."""
+"""The shared step against the naive one, and who is trained by what."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from intact_fast.config.options import AssociationConfig, Config, LossConfig
-from intact_fast.training.step.association import Association, build_health
+from intact_fast.config.options import Config, LossConfig
 from intact_fast.training.step.iteration import Record
 from intact_fast.training.step.naive import NaiveStep
 from intact_fast.training.step.networks import Networks
-from intact_fast.training.step.objectives import AssociationTargets, Autocast
 from intact_fast.training.step.optimisers import Optimisers, build_optimisers
 from intact_fast.training.step.shared import SharedStep
-from training_cases import SINGLE_PROCESS, batch_of, gradient_descent, networks_of, small
+from training_cases import SINGLE_PROCESS, association_of, batch_of, gradient_descent, networks_of, small
 
 VARIANTS: dict[str, dict[str, object]] = {
     "literal": {},
@@ -77,11 +75,6 @@ def test_shared_equals_naive(tiny_config: Config, variant: str) -> None:
         ours, reference = association_of(shared), association_of(naive)
         f_d = ours.f_d(shared.discriminator(x.x_h))
         torch.testing.assert_close(ours.l_dis(f_c, f_d), reference.l_dis(f_c, f_d), rtol=1e-3, atol=1e-4)
-
-
-def association_of(networks: Networks) -> Association:
-    assert networks.association is not None
-    return networks.association
 
 
 def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -192,42 +185,6 @@ def test_without_gan_and_association_d_is_left_alone(tiny_config: Config) -> Non
         torch.testing.assert_close(record[name], value, rtol=2e-4, atol=2e-5)
 
 
-def test_feature_matching_pulls_f_d_to_its_mean(tiny_config: Config) -> None:
-    config = small(tiny_config, predictor="mean", scale="standardised", feature="pool")
-    networks = networks_of(config)
-    assert networks.association is not None
-    for i in range(3):
-        networks.association.scaler.observe(networks.discriminator(batch_of(i).x_h).feature("pool"))
-    f_c, f_d = torch.randn(6, 512), torch.randn(6, 8)
-    # standardised, the mean of HR pictures is 0
-    association = association_of(networks)
-    torch.testing.assert_close(association.l_dis_for_generator(f_c, f_d), f_d.square().mean())
-    torch.testing.assert_close(association.l_dis_for_discriminator(f_c, f_d), f_d.square().mean())
-
-
-def test_l_dis_of_hr_pictures_is_what_it_is_of_sr_ones(tiny_config: Config) -> None:
-    """In the control, too: to the mean, where φ's would say nothing beside it."""
-    for predictor in ("phi", "mean"):
-        networks = networks_of(small(tiny_config, predictor=predictor, scale="standardised", feature="pool"))
-        batch = batch_of(0)
-        f_c = networks.critic.embed(batch.x_h).detach()
-        association = association_of(networks)
-        targets = AssociationTargets(networks, association, Autocast(torch.device("cpu"), None))(batch.x_h, f_c)
-        expected = association.l_dis_for_generator(f_c, targets.f_d)
-        torch.testing.assert_close(targets.dis_hr, expected)
-
-
-@pytest.mark.parametrize(("side", "constant"), [("f_d", "f_c"), ("f_c", "f_d")])
-def test_l_dis_can_train_g_through_one_side(tiny_config: Config, side: str, constant: str) -> None:
-    association = association_of(networks_of(small(tiny_config, dis_gradient=side)))
-    sides = {"f_c": torch.randn(6, 512, requires_grad=True), "f_d": torch.randn(6, 10, requires_grad=True)}
-    loss = association.l_dis_for_generator(sides["f_c"], sides["f_d"])
-    torch.testing.assert_close(loss, association.l_dis(sides["f_c"], sides["f_d"]))
-    loss.backward()
-    assert sides[constant].grad is None
-    assert sides[side].grad is not None
-
-
 def test_average_of_d_moves_slowly(tiny_config: Config) -> None:
     config = small(tiny_config, target="ema", ema_decay=0.75)
     networks = networks_of(config)
@@ -242,68 +199,6 @@ def test_average_of_d_moves_slowly(tiny_config: Config) -> None:
     )
     for old, new, average in trios:
         torch.testing.assert_close(average, 0.75 * old + 0.25 * new)
-
-
-def test_weight_of_l_dis() -> None:
-    health = build_health(AssociationConfig(dis_warmup=10, dis_gate="r2", gate_decay=0.5))
-    health.observe(torch.tensor(-50.0), torch.tensor(1.0))
-    assert health.r2.item() == -0.5, "one bad batch counts as -1 at most"
-    assert health.weight(10).item() == 0.0, "a useless association has no say"
-    health.observe(torch.tensor(0.9), torch.tensor(1.0))
-    assert health.weight(10).item() == pytest.approx(0.2)
-    assert health.weight(9).item() == 0.0, "warm-up"
-    assert build_health(AssociationConfig()).weight(0).item() == 1.0
-
-
-def test_floor_of_l_dis() -> None:
-    health = build_health(AssociationConfig(dis_floor="hr", gate_decay=0.5))
-    for dis_hr in (0.8, 0.4):
-        health.observe(torch.tensor(0.0), torch.tensor(dis_hr))
-    assert health.floor.item() == pytest.approx(0.6), "the first batch counts in full"
-    dis = torch.tensor([0.5, 0.9], requires_grad=True)
-    acting = health.acting(dis)
-    torch.testing.assert_close(acting, torch.tensor([0.0, 0.3]))
-    (gradient,) = torch.autograd.grad(acting.sum(), dis)
-    assert gradient.tolist() == [0.0, 1.0], "no farther down than HR pictures are"
-    plain = build_health(AssociationConfig())
-    plain.observe(torch.tensor(0.0), torch.tensor(0.8))
-    assert plain.acting(dis) is dis
-    assert plain.state_dict().keys() == {"r2"}, "checkpoints without a floor stay as they are"
-
-
-def test_gradients_of_l_dis_reach_g_alone(tiny_config: Config) -> None:
-    config = small(tiny_config)
-    networks = networks_of(config)
-    batch = batch_of(0)
-    fake = networks.generator.train()(batch.x_l)
-    output = networks.frozen_discriminator(fake)
-    association = association_of(networks)
-    predicted = association.predict(networks.critic.embed(fake))
-    (predicted - association.f_d(output)).square().mean().backward()
-    assert all(p.grad is not None for p in networks.generator.parameters())
-    assert networks.association is not None
-    for part in (networks.critic, networks.discriminator, networks.association):
-        assert all(p.grad is None for p in part.parameters())
-
-
-def test_l_dis_gradient_matches_finite_differences(tiny_config: Config) -> None:
-    """End to end through C, φ and D in double precision."""
-    networks = networks_of(small(tiny_config, feature="head"))
-    critic, phi, d = (
-        copy.deepcopy(m).double()
-        for m in (networks.critic, association_of(networks).phi.eval(), networks.discriminator)
-    )
-
-    def l_dis(x: torch.Tensor) -> torch.Tensor:
-        return (phi(critic.embed(x)).f_d - d(x).head).square().mean()
-
-    x = batch_of(1, size=3).x_h.double().requires_grad_()
-    (gradient,) = torch.autograd.grad(l_dis(x), x)
-    direction = torch.randn_like(x)
-    eps = 1e-6
-    with torch.no_grad():
-        numeric = (l_dis(x + eps * direction) - l_dis(x - eps * direction)) / (2 * eps)
-    assert (gradient * direction).sum().item() == pytest.approx(numeric.item(), rel=1e-4)
 
 
 def train_with(config: Config, kernels: str, iterations: int) -> tuple[Networks, list[Record]]:
