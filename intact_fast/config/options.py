@@ -18,7 +18,7 @@ OSNetName = Literal["osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25"]
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Pictures, splits and degradation (DESIGN: data and protocols)."""
+    """Pictures, splits and degradation."""
 
     dataset: DatasetName = "synthetic"
     """Which catalogue reads `root`."""

@@ -1,4 +1,4 @@
-"""How well φ predicts f_d of people that it was not trained on, beside plain ridge regression."""
+"""A probe of φ: it measures φ on people that it was not trained on, beside plain ridge regression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a training to the retrieval module that serves what it learned."""
+"""Training checkpoints as retrieval modules: this reads a checkpoint and builds what it serves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: written atomically, the last few and the best kept, loaded without running code."""
+"""Checkpoints are written atomically; the last few and the best are kept. Loading one runs no code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The identity critic C: trained once on HR pictures, or loaded, and frozen from then on (section 3.2)."""
+"""The identity critic C: it is trained once on HR pictures, or loaded, and is frozen from then on (section 3.2)."""
 
 from __future__ import annotations
 

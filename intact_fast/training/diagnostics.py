@@ -1,4 +1,4 @@
-"""What shows during a training whether its loss terms pull together, and whether it has collapsed."""
+"""Diagnostics of a training: they show whether its loss terms pull together, and whether it has collapsed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATIENCE = 3
 
 
 def gradients_at(fake: Tensor, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Norms of each loss term's gradient at G's output, and the cosine between every two: 1 agrees, -1 opposes.
+    """Measure each loss term's gradient at G's output: its norm, and its cosine with every other (1 agrees, -1 opposes).
 
     Args:
         fake: N×3×H×W, what the terms were computed from; its graph stays.
@@ -40,7 +40,7 @@ def gradients_at(fake: Tensor, terms: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 @torch.no_grad()
 def variety(fake: Tensor, x_h: Tensor) -> Tensor:
-    """How much G's pictures differ from each other, relative to the HR pictures: near 0, G gives one picture for all.
+    """Measure how much G's pictures differ from each other, relative to HR pictures; near 0, G gives one for all.
 
     Args:
         fake: N×3×H×W.

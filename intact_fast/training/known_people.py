@@ -1,4 +1,4 @@
-"""Whom a C was trained on, kept in its file, so that it is not tested on them."""
+"""The people that a C was trained on: its file names them, so that it is not tested on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: progress display, metrics.jsonl and TensorBoard."""
+"""The monitor of a run: it shows progress, and writes metrics.jsonl and TensorBoard's events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes of a torchrun group: who am I, and what do all of us agree on."""
+"""The processes of a torchrun group: which one this is, and how they agree, wait for each other and stop."""
 
 from __future__ import annotations
 

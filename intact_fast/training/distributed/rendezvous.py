@@ -1,4 +1,4 @@
-"""A name that all workers of one start know, and none of an earlier start does."""
+"""The rendezvous of one start's workers: they agree on a name that no worker of an earlier start knows."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _PAUSE = 0.05
 def agree_on_name(store: dist.Store, rank: int, world_size: int) -> str:
     """Find a name for this start of the workers.
 
-    After a crash torchrun starts them again over the same store, where they would find the addresses of their dead
-    predecessors; its counts of restarts differ between hosts. So rank 0 proposes a name, collects a token from each of
-    the others, and publishes those tokens: a worker takes a name only where it finds its own token.
+    After a crash torchrun starts the workers again over the same store. There they would find the addresses of their
+    dead predecessors, and torchrun's counts of restarts differ between hosts. So rank 0 proposes a name, collects a
+    token from each of the others, and publishes those tokens. A worker takes a name only where it finds its own token.
 
     Args:
         store: What the workers and their predecessors share.

@@ -1,4 +1,4 @@
-"""The frozen critic's feature of every training picture, computed once (DESIGN section 4)."""
+"""The table of f_c: the frozen critic's feature of every training picture, computed once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Freezing by hand, for the reference form of an iteration; the faster forms look at frozen views instead."""
+"""Freezing by hand, for the naive step; the shared step looks at frozen views instead."""
 
 from __future__ import annotations
 

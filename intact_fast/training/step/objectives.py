@@ -1,4 +1,4 @@
-"""What each update of Algorithm 1 computes before its backward pass: one module per role, each one graph.
+"""The objectives: each computes what an update of Algorithm 1 needs before its backward pass, as one graph.
 
 Every tensor that changes from iteration to iteration is an argument, so that a compiled role is compiled once. Autocast
 is switched inside for the same reason: G, D and C may run in 16 bits, φ, σ and the losses are always float32.

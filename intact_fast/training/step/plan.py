@@ -1,4 +1,4 @@
-"""How an iteration is run: every choice that makes it fast, with its reason, made in one place.
+"""The plan of an iteration: every choice that makes it fast is made here, with its reason.
 
 `plan_step` decides from configuration and machine, and refuses what cannot be. The plan builds the step, and gives the
 line that a run prints.
