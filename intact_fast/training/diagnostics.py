@@ -15,7 +15,7 @@ _PATIENCE = 3
 
 
 def gradients_at(fake: Tensor, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Measure each loss term's gradient at G's output: its norm, and its cosine with every other (1 agrees, -1 opposes).
+    """Measure each loss term's gradient at G's output: its norm, and its cosine with the others (1 agrees, -1 opposes).
 
     Args:
         fake: N×3×H×W, what the terms were computed from; its graph stays.
