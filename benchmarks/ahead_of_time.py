@@ -10,7 +10,6 @@ import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import product
 from pathlib import Path
 
@@ -21,8 +20,9 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from intact_fast.kernels import batch_norm_kernels, linear_bn_kernels
+from intact_fast.kernels import LinearBN, batch_norm_launch, linear_bn_kernels, pixel_shuffle_kernels
 from intact_fast.kernels.launch import Launch, recording
+from intact_fast.kernels.linear_bn_layer import Kept, Wanted
 
 CAPABILITIES = (80, 90, 100)
 DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.int64: "i64"}
@@ -90,19 +90,18 @@ def _vectors(size: int, wanted: bool) -> tuple[Tensor | None, Tensor | None]:
 
 
 def _pixel_shuffle(channels: int, dtype: torch.dtype, full: bool) -> None:
-    module = import_module("intact_fast.kernels.pixel_shuffle_act")
     # so many pixels that the backward pass has several tiles in a chunk
     x = _meta(32, 4 * channels, 128, 64, dtype=dtype, channels_last=True)
     out = _meta(32, channels, 256, 128, dtype=dtype, channels_last=True)
     bias, slope = _vectors(4 * channels, full)
     activation = "prelu" if full else "relu"
-    module.forward_triton(x, bias, slope, out if full else None, activation, 0.2)
-    module.backward_triton(out, x if full else out, not full, bias, slope, activation, 0.2, full)
+    pixel_shuffle_kernels.forward_triton(x, bias, slope, out if full else None, activation, 0.2)
+    pixel_shuffle_kernels.backward_triton(out, x if full else out, not full, bias, slope, activation, 0.2, full)
     if dtype == torch.bfloat16:
         # what G asks for, without and with skip connections
-        module.forward_triton(x, bias, None, None, "relu", 0.2)
-        module.backward_triton(out, out, True, bias, None, "relu", 0.2, True)
-        module.backward_triton(out, x, False, bias, None, "relu", 0.2, True)
+        pixel_shuffle_kernels.forward_triton(x, bias, None, None, "relu", 0.2)
+        pixel_shuffle_kernels.backward_triton(out, out, True, bias, None, "relu", 0.2, True)
+        pixel_shuffle_kernels.backward_triton(out, x, False, bias, None, "relu", 0.2, True)
 
 
 def _batch_norm(channels: int, dtype: torch.dtype, full: bool, scale: int = 1) -> None:
@@ -111,9 +110,9 @@ def _batch_norm(channels: int, dtype: torch.dtype, full: bool, scale: int = 1) -
     mean, variance = _vectors(channels, True)
     other = x if full else None
     for training in (True, False):
-        batch_norm_kernels.forward_triton(x, other, weight, bias, mean, variance, training, 1e-5, "leaky_relu", 0.2)
+        batch_norm_launch.forward_triton(x, other, weight, bias, mean, variance, training, 1e-5, "leaky_relu", 0.2)
         options = (training, 1e-5, "leaky_relu", 0.2, full, full)
-        batch_norm_kernels.backward_triton(x, x, other, mean, variance, weight, bias, *options)
+        batch_norm_launch.backward_triton(x, x, other, mean, variance, weight, bias, *options)
 
 
 def _layers(batch: int, dtype: torch.dtype, full: bool, inputs: int = 512, outputs: int = 512) -> None:
@@ -121,13 +120,14 @@ def _layers(batch: int, dtype: torch.dtype, full: bool, inputs: int = 512, outpu
     z = _meta(batch, outputs, dtype=torch.float32)
     gamma, beta = _vectors(outputs, full)
     mean, variance = _vectors(outputs, True)
+    layer = LinearBN(weight, gamma, beta, mean, variance)
+    kept, wanted = Kept(z, mean, variance), Wanted(full, full, full)
     target = _meta(batch, outputs, dtype=dtype)
     for training, compared in product((True, False), (None, target)):
         relu = compared is None
-        linear_bn_kernels.launch_forward(x, weight, gamma, beta, mean, variance, compared, training, 1e-5, relu)
+        linear_bn_kernels.launch_forward(x, layer, compared, training=training, relu=relu)
         grad = target if compared is None else _meta(dtype=torch.float32)
-        options = (training, 1e-5, relu, full, full, full)
-        linear_bn_kernels.launch_backward(grad, compared, x, weight, gamma, beta, z, mean, variance, *options)
+        linear_bn_kernels.launch_backward(grad, x, layer, kept, compared, training=training, relu=relu, wanted=wanted)
 
 
 def _specialised(

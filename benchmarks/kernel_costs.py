@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from importlib import import_module
 from itertools import product
 from multiprocessing import get_context
 from typing import Any
@@ -27,7 +26,7 @@ from benchmarks.ahead_of_time import (
     distinct_launches,
     name_of,
 )
-from intact_fast.kernels import batch_norm_kernels
+from intact_fast.kernels import batch_norm_launch, pixel_shuffle_kernels
 from intact_fast.kernels.launch import Launch, recording
 
 
@@ -69,7 +68,6 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
     def vector(size: int) -> Tensor:
         return torch.empty(size, device="meta")
 
-    shuffle = import_module("intact_fast.kernels.pixel_shuffle_act")
     narrow, wide, bias = pictures(256, 2), pictures(64), vector(256)
     x, channel = pictures(64), vector(64)
     rows = []
@@ -77,12 +75,12 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
         name = "pixel_shuffle_act" + ("" if skip is None else " + skip")
         saved = wide if skip is None else narrow
         forward = _cost(
-            lambda skip=skip: shuffle.forward_triton(narrow, bias, None, skip, "relu", 0.0),
+            lambda skip=skip: pixel_shuffle_kernels.forward_triton(narrow, bias, None, skip, "relu", 0.0),
             [narrow, bias, skip],
             narrow.numel(),
         )
         backward = _cost(
-            lambda skip=skip, saved=saved: shuffle.backward_triton(
+            lambda skip=skip, saved=saved: pixel_shuffle_kernels.backward_triton(
                 wide, saved, skip is None, bias, None, "relu", 0.0, True
             ),
             [wide, saved],
@@ -92,14 +90,14 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
     for residual, training in product((None, x), (True, False)):
         name = "batch_norm_act" + (" + residual" if residual is not None else "") + ("" if training else ", eval")
         forward = _cost(
-            lambda r=residual, t=training: batch_norm_kernels.forward_triton(
+            lambda r=residual, t=training: batch_norm_launch.forward_triton(
                 x, r, channel, channel, channel, channel, t, 1e-5, "relu", 0.0
             ),
             [x, residual],
             x.numel(),
         )
         backward = _cost(
-            lambda r=residual, t=training: batch_norm_kernels.backward_triton(
+            lambda r=residual, t=training: batch_norm_launch.backward_triton(
                 x, x, r, channel, channel, channel, channel, t, 1e-5, "relu", 0.0, t, r is not None
             ),
             [x, x, residual],

@@ -141,14 +141,23 @@ def _layers(device: torch.device, batch: int) -> list[Subject]:
             sizes = ((batch, k), (n, k), (n,), (n,))
             return [torch.randn(size, device=device).requires_grad_() for size in sizes]
 
+        def run(
+            x: Tensor,
+            weight: Tensor,
+            gamma: Tensor,
+            beta: Tensor,
+            function: Callable[..., Tensor] = kernels.linear_bn_act,
+        ) -> Tensor:
+            return function(x, kernels.LinearBN(weight, gamma, beta), training=True, activation="relu")
+
         traffic = 4 * (batch * width + outputs * width + batch * outputs)
         shape = (batch, width, outputs)
         found.append(
             Subject(
                 "linear_bn_act",
                 shape,
-                kernels.linear_bn_act,
-                kernels.linear_bn_act_reference,
+                run,
+                partial(run, function=kernels.linear_bn_act_reference),
                 layer,
                 traffic,
                 2 * traffic,
