@@ -1,7 +1,8 @@
-"""Compiles every Triton kernel in every tile configuration without a GPU and reads what it needs of one.
+"""The compilation of every Triton kernel in every tile configuration, without a GPU.
 
-The launchers run on tensors of the ``meta`` device and note what they would launch; each distinct launch is compiled
-as Triton's own launcher would specialise it (sizes of 1, and pointers and sizes divisible by 16).
+The launchers run on tensors of the ``meta`` device and note what they would launch. Each distinct launch is compiled
+as Triton's own launcher would specialise it: sizes of 1, and pointers and sizes divisible by 16. The binaries tell
+the registers and the memory that they need.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ BATCHES = (32, 16, 64, 128, 256)
 
 @dataclass(frozen=True)
 class Resources:
-    """What one compiled kernel takes.
+    """The resources of one compiled kernel.
 
     Attributes:
         registers: Per thread.
@@ -49,9 +50,9 @@ class Resources:
 
 
 def distinct_launches() -> list[Launch]:
-    """What the launchers ask for over all tile configurations, forward and backward, once each.
+    """The launches over all tile configurations, forward and backward, once each.
 
-    With every fused part and every gradient asked for, which takes most; in one configuration also without any.
+    Every fused part and every gradient is asked for, which takes most. One configuration is there also without any.
     """
     found: dict[object, Launch] = {}
     with recording() as launches:

@@ -1,8 +1,8 @@
-"""What the Triton kernels take of a GPU, found without one: ``python -m benchmarks.kernel_costs``.
+"""The costs of the Triton kernels, found without a GPU: ``python -m benchmarks.kernel_costs``.
 
-Two tables: registers, spilled bytes and shared memory of every kernel in every tile configuration on sm_80, sm_90 and
-sm_100; and the bytes that each operator moves for an element of its input beside the least that any implementation
-could. The exit status is 1 where a kernel spills registers.
+One table has registers, spilled bytes and shared memory of every kernel in every tile configuration. It covers sm_80,
+sm_90 and sm_100. The other has the bytes that each operator moves for an element of its input, beside the least that
+any implementation could. The exit status is 1 where a kernel spills registers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The fused operators against eager PyTorch and Inductor at the paper's shapes, on one GPU.
 
 Part of ``make gpu``; alone: ``python -m benchmarks.operators``. Every form is captured in a CUDA graph over several
-input sets, so that the figures are the device's own, and the backward pass is what forward and backward take beyond
+input sets, so that the figures are the device's own. The backward pass is what forward and backward take beyond
 forward. The least bytes an operator can move, divided by its time, is compared with a large copy on the same device.
 """
 

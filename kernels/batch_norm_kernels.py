@@ -24,7 +24,7 @@ def _tile_offsets(c, C, BM: tl.constexpr):
 
 @triton.jit
 def _inside(start, end, c, C, BM: tl.constexpr):
-    """Whether the elements [BM, BC] of a tile lie in the rows [start, end) and in the C channels."""
+    """A tile's mask [BM, BC]: true in the rows [start, end) and in the C channels."""
     left = tl.minimum(end - start, BM).to(tl.int32)
     return (tl.arange(0, BM)[:, None] < left) & (c[None, :] < C)
 

@@ -30,14 +30,14 @@ _COMBINED = 8
 
 @dataclass(frozen=True)
 class _Cut:
-    """How the matrix M×C of a picture batch is cut into programs.
+    """The cut of a picture batch, the matrix M×C, into programs.
 
     Attributes:
         positions: M.
         channels: C.
         tile: Rows and channels of a tile.
         rows: Rows of a chunk, of which a program looks through all.
-        chunks: As many as fill the device: every chunk more is one more for the programs that combine them.
+        chunks: As many as fill the device. Every chunk more is one more for the programs that combine them.
     """
 
     positions: int
@@ -149,8 +149,8 @@ def backward_triton(
     not tell the sign.
 
     Returns:
-        Gradients of x and of the residual tensor, and 2×C float32 of bias and weight; the last two empty where not
-        asked for.
+        Gradients of x and of the residual tensor, and 2×C float32 of bias and weight. The last two are empty where
+        they are not asked for.
     """
     cut = _Cut.of(x)
     grad = grad.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""What the operators refuse, each with a message that names the argument."""
+"""The checks of the operators' arguments, each with a message that names the argument."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ training asks for ``auto`` only in compiled iterations that are replayed as CUDA
 
 
 def uses_operator(kernels: Kernels, operator: Operator, *tensors: Tensor | None) -> bool:
-    """Whether the fused operator takes these tensors.
+    """Tell whether the fused operator takes these tensors.
 
     ``triton`` always takes it; on the CPU that runs the operator's CPU implementation. ``torch`` never does.
     ``auto`` takes it where that was measured faster: listed in `FASTER`, on a GPU, of a type and layout that the

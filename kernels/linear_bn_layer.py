@@ -1,4 +1,4 @@
-"""A layer of φ or σ as the fused operators take it, and the statistics that a batch gives of it."""
+"""A layer of φ or σ as the fused operators take it, and its statistics of a batch."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Wanted(NamedTuple):
 
 
 Results = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""Of a forward pass: output or loss, z, mean, 1/deviation, unbiased variance; the last three empty in eval mode."""
+"""A forward pass's output or loss, z, mean, 1/deviation and unbiased variance; the last three empty in eval mode."""
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Of x and of the weight, 2×N of β and γ in the accumulation type, of the target; empty where not asked for."""
+"""Those of x and of the weight, 2×N of β and γ in the accumulation type, the target's; empty where not asked for."""
 
 
 def check_layer(x: Tensor, layer: LinearBN, training: bool) -> None:

@@ -61,7 +61,7 @@ def plain_backward(
         grad: B×N; with a target a scalar.
         x: B×K.
         layer: The layer; its running statistics are not looked at.
-        kept: What the forward pass kept.
+        kept: The tensors that the forward pass kept.
         target: B×N or None.
         training: Whether the batch's statistics normalised.
         relu: Whether ReLU followed.
@@ -91,7 +91,7 @@ def plain_backward(
 
 
 def kept_in_eval_mode(z: Tensor, layer: LinearBN) -> Kept:
-    """What the backward pass of a layer in eval mode needs."""
+    """The tensors that the backward pass of a layer in eval mode needs."""
     assert layer.running_mean is not None
     assert layer.running_var is not None
     return Kept(z, layer.running_mean, layer.running_var)

@@ -21,7 +21,7 @@ _PROGRAMS = 512
 
 @triton.jit
 def _output_offsets(begin, p, c, width, C):
-    """Where the four pixels [BP, 4, BC] of each input pixel lie in the output N×2H×2W×C.
+    """The offsets of each input pixel's four pixels [BP, 4, BC] in the output N×2H×2W×C.
 
     ``begin`` is the tile's first pixel (64 bits) and ``p`` counts from there. The result is a 64-bit offset of the
     tile and 32-bit offsets in it, which keep registers free.
@@ -66,7 +66,7 @@ def _forward_kernel(
 ):
     """``out[2i + a, 2j + b, c] = f((x + bias)[i, j, 4c + 2a + b]) + skip[2i + a, 2j + b, c]``.
 
-    One program computes BP input pixels of 4·BC channels; i and j count rows and columns, a and b are 0 or 1.
+    One program takes BP input pixels of 4·BC channels. The indices i and j count rows and columns; a and b are 0 or 1.
     """
     begin = tl.program_id(0).to(tl.int64) * BP
     p = tl.arange(0, BP)
@@ -155,7 +155,7 @@ def _tile(channels: int) -> dict[str, int]:
 
 
 def has_one_slope(slope: Tensor | None) -> bool:
-    """Whether all channels share one slope."""
+    """Tell whether all channels share one slope."""
     return slope is not None and slope.numel() == 1
 
 

@@ -156,7 +156,7 @@ def check(case: Case, dtype: torch.dtype, device: torch.device) -> None:
     """Assert that the operator is at most twice as far from float64 as PyTorch's own operators at that precision.
 
     Where those happen to be nearer than their type's resolution, one unit in the last place of the largest value is
-    allowed; eight in float32, whose errors are those of sums with cancellation.
+    allowed. In float32, whose errors are those of sums with cancellation, eight are.
     """
     rounded = {
         k: v.detach().to(dtype).float().requires_grad_(v.requires_grad)

@@ -1,4 +1,4 @@
-"""The inter-task association network φ with its latent f_e, and the bridge σ (section 3.2)."""
+"""The inter-task association network φ with its latent f_e, and the bridge σ (section 3.2 of the paper)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AssociationOutput(NamedTuple):
 
 
 class AssociationNetwork(nn.Module):
-    """φ: encoder f_c → f_e and decoder f_e → f_d, three FC layers each (section 4.3).
+    """φ: encoder f_c → f_e and decoder f_e → f_d, three FC layers each (section 4.3 of the paper).
 
     The encoder's last batch normalisation has no affine pair. With one, L_e could be minimised by shrinking f_e and
     σ(f_d) together to 0.
@@ -48,7 +48,7 @@ class AssociationNetwork(nn.Module):
         nn.init.constant_(self.decoder.norms[-1].weight, output_gamma)
 
     def fuses(self, f_c: Tensor) -> bool:
-        """Whether both halves run on the fused operators."""
+        """Tell whether both halves run on the fused operators."""
         return self.encoder.fuses(f_c) and self.decoder.fuses(f_c)
 
     def forward(self, f_c: Tensor) -> AssociationOutput:

@@ -104,7 +104,7 @@ class FCStack(Fusable, nn.Sequential):
         super().__init__(*layers)
 
     def fuses(self, x: Tensor) -> bool:
-        """Whether the fused form runs on this input; never where a normalisation was replaced (SyncBN)."""
+        """Tell whether the fused form runs on this input; never where a normalisation was replaced (SyncBN)."""
         plain = all(type(norm) is nn.BatchNorm1d and norm.momentum is not None for norm in self.norms)
         return plain and uses_operator(self.kernels, "association", x)
 
