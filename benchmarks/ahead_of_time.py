@@ -108,7 +108,7 @@ def _pixel_shuffle(channels: int, dtype: torch.dtype, full: bool) -> None:
 def _batch_norm(channels: int, dtype: torch.dtype, full: bool, scale: int = 1) -> None:
     x = _meta(32, channels, 16 * scale, 8 * scale, dtype=dtype, channels_last=True)
     weight, bias = _vectors(channels, full)
-    mean, variance = _vectors(channels, True)
+    mean, variance = (_meta(channels, dtype=torch.float32) for _ in range(2))
     other = x if full else None
     for training in (True, False):
         batch_norm_launch.forward_triton(x, other, weight, bias, mean, variance, training, 1e-5, "leaky_relu", 0.2)
@@ -120,7 +120,7 @@ def _layers(batch: int, dtype: torch.dtype, full: bool, inputs: int = 512, outpu
     x, weight = _meta(batch, inputs, dtype=dtype), _meta(outputs, inputs, dtype=dtype)
     z = _meta(batch, outputs, dtype=torch.float32)
     gamma, beta = _vectors(outputs, full)
-    mean, variance = _vectors(outputs, True)
+    mean, variance = (_meta(outputs, dtype=torch.float32) for _ in range(2))
     layer = LinearBN(weight, gamma, beta, mean, variance)
     kept, wanted = Kept(z, mean, variance), Wanted(full, full, full)
     target = _meta(batch, outputs, dtype=dtype)
@@ -171,7 +171,8 @@ def _resource_usage(cubin: bytes) -> tuple[int, int]:
         file.flush()
         command = [str(tool), "--dump-resource-usage", file.name]
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    usage = {name: int(re.search(rf"{name}:(\d+)", text.split("Function")[1])[1]) for name in ("REG", "STACK", "LOCAL")}
+    of_kernel = text.split("Function")[1]
+    usage = {name: int(re.findall(rf"{name}:(\d+)", of_kernel)[0]) for name in ("REG", "STACK", "LOCAL")}
     return usage["REG"], usage["STACK"] + usage["LOCAL"]
 
 

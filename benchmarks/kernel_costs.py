@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from typing import Any
@@ -70,19 +71,18 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
 
     narrow, wide, bias = pictures(256, 2), pictures(64), vector(256)
     x, channel = pictures(64), vector(64)
+    vectors = (channel, channel, channel, channel)
     rows = []
     for skip in (None, wide):
         name = "pixel_shuffle_act" + ("" if skip is None else " + skip")
         saved = wide if skip is None else narrow
         forward = _cost(
-            lambda skip=skip: pixel_shuffle_kernels.forward_triton(narrow, bias, None, skip, "relu", 0.0),
+            partial(pixel_shuffle_kernels.forward_triton, narrow, bias, None, skip, "relu", 0.0),
             [narrow, bias, skip],
             narrow.numel(),
         )
         backward = _cost(
-            lambda skip=skip, saved=saved: pixel_shuffle_kernels.backward_triton(
-                wide, saved, skip is None, bias, None, "relu", 0.0, True
-            ),
+            partial(pixel_shuffle_kernels.backward_triton, wide, saved, skip is None, bias, None, "relu", 0.0, True),
             [wide, saved],
             narrow.numel(),
         )
@@ -90,15 +90,15 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
     for residual, training in product((None, x), (True, False)):
         name = "batch_norm_act" + (" + residual" if residual is not None else "") + ("" if training else ", eval")
         forward = _cost(
-            lambda r=residual, t=training: batch_norm_launch.forward_triton(
-                x, r, channel, channel, channel, channel, t, 1e-5, "relu", 0.0
-            ),
+            partial(batch_norm_launch.forward_triton, x, residual, *vectors, training, 1e-5, "relu", 0.0),
             [x, residual],
             x.numel(),
         )
         backward = _cost(
-            lambda r=residual, t=training: batch_norm_launch.backward_triton(
-                x, x, r, channel, channel, channel, channel, t, 1e-5, "relu", 0.0, t, r is not None
+            partial(
+                batch_norm_launch.backward_triton,
+                *(x, x, residual, *vectors),
+                *(training, 1e-5, "relu", 0.0, training, residual is not None),
             ),
             [x, x, residual],
             x.numel(),

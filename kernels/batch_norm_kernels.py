@@ -39,7 +39,7 @@ def _inverse_deviation(scale_ptr, c, C, eps, FROM_VARIANCE: tl.constexpr):
 
 
 @triton.jit
-def _statistics_kernel(
+def statistics_kernel(
     x_ptr,  # M×C
     mean_partial_ptr,  # chunks×C
     m2_partial_ptr,  # chunks×C, sums of squares about the chunk's mean
@@ -79,7 +79,7 @@ def _statistics_kernel(
 
 
 @triton.jit
-def _combine_statistics_kernel(
+def combine_statistics_kernel(
     mean_partial_ptr,  # chunks×C
     m2_partial_ptr,  # chunks×C
     mean_ptr,  # C
@@ -115,7 +115,7 @@ def _combine_statistics_kernel(
 
 
 @triton.jit
-def _apply_kernel(
+def apply_kernel(
     x_ptr,  # M×C
     residual_ptr,  # M×C or None
     mean_ptr,  # C
@@ -166,7 +166,7 @@ def _before_activation(
 
 
 @triton.jit
-def _backward_sums_kernel(
+def backward_sums_kernel(
     grad_ptr,  # M×C
     x_ptr,  # M×C
     saved_ptr,  # M×C, the output, or None
@@ -220,7 +220,7 @@ def _backward_sums_kernel(
 
 
 @triton.jit
-def _combine_sums_kernel(
+def combine_sums_kernel(
     partial_ptr,  # 2×chunks×C
     sums_ptr,  # 2×C
     C,
@@ -238,7 +238,7 @@ def _combine_sums_kernel(
 
 
 @triton.jit
-def _backward_apply_kernel(
+def backward_apply_kernel(
     grad_ptr,  # M×C
     x_ptr,  # M×C
     saved_ptr,  # M×C, the output, or None

@@ -10,12 +10,12 @@ import triton
 from torch import Tensor
 
 from intact_fast.kernels.batch_norm_kernels import (
-    _apply_kernel,
-    _backward_apply_kernel,
-    _backward_sums_kernel,
-    _combine_statistics_kernel,
-    _combine_sums_kernel,
-    _statistics_kernel,
+    apply_kernel,
+    backward_apply_kernel,
+    backward_sums_kernel,
+    combine_statistics_kernel,
+    combine_sums_kernel,
+    statistics_kernel,
 )
 from intact_fast.kernels.launch import empty, launch, power_of_two
 from intact_fast.kernels.pictures import picture_like, positions_of
@@ -102,11 +102,11 @@ def forward_triton(
         mean_partial, m2_partial = (empty(cut.chunks, cut.channels, like=x, dtype=torch.float32) for _ in range(2))
         partials = {"mean_partial_ptr": mean_partial, "m2_partial_ptr": m2_partial}
         sizes = {**cut.sizes, "rows": cut.rows}
-        launch(_statistics_kernel, cut.over_chunks(), {"x_ptr": x, **partials, **sizes}, warps=_WARPS, **cut.tile)
+        launch(statistics_kernel, cut.over_chunks(), {"x_ptr": x, **partials, **sizes}, warps=_WARPS, **cut.tile)
         found = {"mean_ptr": mean, "scale_ptr": scale, "variance_ptr": variance}
-        cut.combine(_combine_statistics_kernel, {**partials, **found, **sizes, "eps": eps})
+        cut.combine(combine_statistics_kernel, {**partials, **found, **sizes, "eps": eps})
     launch(
-        _apply_kernel,
+        apply_kernel,
         cut.over_tiles(),
         {
             "x_ptr": x,
@@ -168,7 +168,7 @@ def backward_triton(
     if training or needs_sums:
         partial = empty(2, cut.chunks, cut.channels, like=x, dtype=torch.float32)
         launch(
-            _backward_sums_kernel,
+            backward_sums_kernel,
             cut.over_chunks(),
             {
                 "grad_ptr": grad,
@@ -184,13 +184,13 @@ def backward_triton(
             **constants,
         )
         sums = empty(2, cut.channels, like=x, dtype=torch.float32)
-        cut.combine(_combine_sums_kernel, {"partial_ptr": partial, "sums_ptr": sums, "C": cut.channels}, 2)
+        cut.combine(combine_sums_kernel, {"partial_ptr": partial, "sums_ptr": sums, "C": cut.channels}, 2)
     kept = grad_y if sums is not None else None
     if kept is not None:
         # the second pass reads what the first one wrote instead of two tensors
         grad, saved, constants = kept, None, {**constants, "ACTIVATION": "none"}
     launch(
-        _backward_apply_kernel,
+        backward_apply_kernel,
         cut.over_tiles(),
         {
             "grad_ptr": grad,
