@@ -1,7 +1,8 @@
-"""Compiles every Triton kernel in every tile configuration without a GPU and reads what it needs of one.
+"""The compilation of every Triton kernel in every tile configuration, without a GPU.
 
-The launchers run on tensors of the ``meta`` device and note what they would launch; each distinct launch is compiled
-as Triton's own launcher would specialise it (sizes of 1, and pointers and sizes divisible by 16).
+The launchers run on tensors of the ``meta`` device and note what they would launch. Each distinct launch is compiled
+as Triton's own launcher would specialise it: sizes of 1, and pointers and sizes divisible by 16. The binaries tell
+the registers and the memory that they need.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import product
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from intact_fast.kernels import batch_norm_kernels, linear_bn_kernels
+from intact_fast.kernels import LinearBN, batch_norm_launch, linear_bn_kernels, pixel_shuffle_kernels
 from intact_fast.kernels.launch import Launch, recording
+from intact_fast.kernels.linear_bn_layer import Kept, Wanted
 
 CAPABILITIES = (80, 90, 100)
 DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.int64: "i64"}
@@ -35,7 +36,7 @@ BATCHES = (32, 16, 64, 128, 256)
 
 @dataclass(frozen=True)
 class Resources:
-    """What one compiled kernel takes.
+    """The resources of one compiled kernel.
 
     Attributes:
         registers: Per thread.
@@ -49,9 +50,9 @@ class Resources:
 
 
 def distinct_launches() -> list[Launch]:
-    """What the launchers ask for over all tile configurations, forward and backward, once each.
+    """The launches over all tile configurations, forward and backward, once each.
 
-    With every fused part and every gradient asked for, which takes most; in one configuration also without any.
+    Every fused part and every gradient is asked for, which takes most. One configuration is there also without any.
     """
     found: dict[object, Launch] = {}
     with recording() as launches:
@@ -90,44 +91,44 @@ def _vectors(size: int, wanted: bool) -> tuple[Tensor | None, Tensor | None]:
 
 
 def _pixel_shuffle(channels: int, dtype: torch.dtype, full: bool) -> None:
-    module = import_module("intact_fast.kernels.pixel_shuffle_act")
     # so many pixels that the backward pass has several tiles in a chunk
     x = _meta(32, 4 * channels, 128, 64, dtype=dtype, channels_last=True)
     out = _meta(32, channels, 256, 128, dtype=dtype, channels_last=True)
     bias, slope = _vectors(4 * channels, full)
     activation = "prelu" if full else "relu"
-    module.forward_triton(x, bias, slope, out if full else None, activation, 0.2)
-    module.backward_triton(out, x if full else out, not full, bias, slope, activation, 0.2, full)
+    pixel_shuffle_kernels.forward_triton(x, bias, slope, out if full else None, activation, 0.2)
+    pixel_shuffle_kernels.backward_triton(out, x if full else out, not full, bias, slope, activation, 0.2, full)
     if dtype == torch.bfloat16:
         # what G asks for, without and with skip connections
-        module.forward_triton(x, bias, None, None, "relu", 0.2)
-        module.backward_triton(out, out, True, bias, None, "relu", 0.2, True)
-        module.backward_triton(out, x, False, bias, None, "relu", 0.2, True)
+        pixel_shuffle_kernels.forward_triton(x, bias, None, None, "relu", 0.2)
+        pixel_shuffle_kernels.backward_triton(out, out, True, bias, None, "relu", 0.2, True)
+        pixel_shuffle_kernels.backward_triton(out, x, False, bias, None, "relu", 0.2, True)
 
 
 def _batch_norm(channels: int, dtype: torch.dtype, full: bool, scale: int = 1) -> None:
     x = _meta(32, channels, 16 * scale, 8 * scale, dtype=dtype, channels_last=True)
     weight, bias = _vectors(channels, full)
-    mean, variance = _vectors(channels, True)
+    mean, variance = (_meta(channels, dtype=torch.float32) for _ in range(2))
     other = x if full else None
     for training in (True, False):
-        batch_norm_kernels.forward_triton(x, other, weight, bias, mean, variance, training, 1e-5, "leaky_relu", 0.2)
+        batch_norm_launch.forward_triton(x, other, weight, bias, mean, variance, training, 1e-5, "leaky_relu", 0.2)
         options = (training, 1e-5, "leaky_relu", 0.2, full, full)
-        batch_norm_kernels.backward_triton(x, x, other, mean, variance, weight, bias, *options)
+        batch_norm_launch.backward_triton(x, x, other, mean, variance, weight, bias, *options)
 
 
 def _layers(batch: int, dtype: torch.dtype, full: bool, inputs: int = 512, outputs: int = 512) -> None:
     x, weight = _meta(batch, inputs, dtype=dtype), _meta(outputs, inputs, dtype=dtype)
     z = _meta(batch, outputs, dtype=torch.float32)
     gamma, beta = _vectors(outputs, full)
-    mean, variance = _vectors(outputs, True)
+    mean, variance = (_meta(outputs, dtype=torch.float32) for _ in range(2))
+    layer = LinearBN(weight, gamma, beta, mean, variance)
+    kept, wanted = Kept(z, mean, variance), Wanted(full, full, full)
     target = _meta(batch, outputs, dtype=dtype)
     for training, compared in product((True, False), (None, target)):
         relu = compared is None
-        linear_bn_kernels.launch_forward(x, weight, gamma, beta, mean, variance, compared, training, 1e-5, relu)
+        linear_bn_kernels.launch_forward(x, layer, compared, training=training, relu=relu)
         grad = target if compared is None else _meta(dtype=torch.float32)
-        options = (training, 1e-5, relu, full, full, full)
-        linear_bn_kernels.launch_backward(grad, compared, x, weight, gamma, beta, z, mean, variance, *options)
+        linear_bn_kernels.launch_backward(grad, x, layer, kept, compared, training=training, relu=relu, wanted=wanted)
 
 
 def _specialised(
@@ -170,7 +171,8 @@ def _resource_usage(cubin: bytes) -> tuple[int, int]:
         file.flush()
         command = [str(tool), "--dump-resource-usage", file.name]
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    usage = {name: int(re.search(rf"{name}:(\d+)", text.split("Function")[1])[1]) for name in ("REG", "STACK", "LOCAL")}
+    of_kernel = text.split("Function")[1]
+    usage = {name: int(re.findall(rf"{name}:(\d+)", of_kernel)[0]) for name in ("REG", "STACK", "LOCAL")}
     return usage["REG"], usage["STACK"] + usage["LOCAL"]
 
 

@@ -21,16 +21,15 @@ ITERATIONS, WARMUP = 200, 20
 def make_step(device: torch.device, kernels: Kernels, compiled: bool = False) -> Callable[[], None]:
     """One step of φ and σ on tensors of the paper's sizes."""
     torch.manual_seed(0)
-    objective: torch.nn.Module = AssociationObjective(AssociationNetwork(F_C, F_D), Bridge(F_D)).to(device)
+    objective = AssociationObjective(AssociationNetwork(F_C, F_D), Bridge(F_D)).to(device)
     select_kernels(objective, kernels)
     fused = torch.optim.Adam(objective.parameters(), lr=1e-3, fused=True, capturable=device.type == "cuda")
     f_c, f_d = torch.randn(BATCH, F_C, device=device), torch.randn(BATCH, F_D, device=device)
-    if compiled:
-        objective = torch.compile(objective, fullgraph=True)
+    losses: Callable[..., Any] = torch.compile(objective, fullgraph=True) if compiled else objective
 
     def step() -> None:
         fused.zero_grad(set_to_none=True)
-        l_intact, l_e, _ = objective(f_c, f_d)
+        l_intact, l_e, _ = losses(f_c, f_d)
         (l_intact + l_e).backward()
         fused.step()
 

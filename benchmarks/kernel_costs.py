@@ -1,8 +1,8 @@
-"""What the Triton kernels take of a GPU, found without one: ``python -m benchmarks.kernel_costs``.
+"""The costs of the Triton kernels, found without a GPU: ``python -m benchmarks.kernel_costs``.
 
-Two tables: registers, spilled bytes and shared memory of every kernel in every tile configuration on sm_80, sm_90 and
-sm_100; and the bytes that each operator moves for an element of its input beside the least that any implementation
-could. The exit status is 1 where a kernel spills registers.
+One table has registers, spilled bytes and shared memory of every kernel in every tile configuration. It covers sm_80,
+sm_90 and sm_100. The other has the bytes that each operator moves for an element of its input, beside the least that
+any implementation could. The exit status is 1 where a kernel spills registers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from importlib import import_module
+from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from typing import Any
@@ -27,7 +27,7 @@ from benchmarks.ahead_of_time import (
     distinct_launches,
     name_of,
 )
-from intact_fast.kernels import batch_norm_kernels
+from intact_fast.kernels import batch_norm_launch, pixel_shuffle_kernels
 from intact_fast.kernels.launch import Launch, recording
 
 
@@ -69,22 +69,20 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
     def vector(size: int) -> Tensor:
         return torch.empty(size, device="meta")
 
-    shuffle = import_module("intact_fast.kernels.pixel_shuffle_act")
     narrow, wide, bias = pictures(256, 2), pictures(64), vector(256)
     x, channel = pictures(64), vector(64)
+    vectors = (channel, channel, channel, channel)
     rows = []
     for skip in (None, wide):
         name = "pixel_shuffle_act" + ("" if skip is None else " + skip")
         saved = wide if skip is None else narrow
         forward = _cost(
-            lambda skip=skip: shuffle.forward_triton(narrow, bias, None, skip, "relu", 0.0),
+            partial(pixel_shuffle_kernels.forward_triton, narrow, bias, None, skip, "relu", 0.0),
             [narrow, bias, skip],
             narrow.numel(),
         )
         backward = _cost(
-            lambda skip=skip, saved=saved: shuffle.backward_triton(
-                wide, saved, skip is None, bias, None, "relu", 0.0, True
-            ),
+            partial(pixel_shuffle_kernels.backward_triton, wide, saved, skip is None, bias, None, "relu", 0.0, True),
             [wide, saved],
             narrow.numel(),
         )
@@ -92,15 +90,15 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
     for residual, training in product((None, x), (True, False)):
         name = "batch_norm_act" + (" + residual" if residual is not None else "") + ("" if training else ", eval")
         forward = _cost(
-            lambda r=residual, t=training: batch_norm_kernels.forward_triton(
-                x, r, channel, channel, channel, channel, t, 1e-5, "relu", 0.0
-            ),
+            partial(batch_norm_launch.forward_triton, x, residual, *vectors, training, 1e-5, "relu", 0.0),
             [x, residual],
             x.numel(),
         )
         backward = _cost(
-            lambda r=residual, t=training: batch_norm_kernels.backward_triton(
-                x, x, r, channel, channel, channel, channel, t, 1e-5, "relu", 0.0, t, r is not None
+            partial(
+                batch_norm_launch.backward_triton,
+                *(x, x, residual, *vectors),
+                *(training, 1e-5, "relu", 0.0, training, residual is not None),
             ),
             [x, x, residual],
             x.numel(),

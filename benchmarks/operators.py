@@ -1,7 +1,7 @@
 """The fused operators against eager PyTorch and Inductor at the paper's shapes, on one GPU.
 
 Part of ``make gpu``; alone: ``python -m benchmarks.operators``. Every form is captured in a CUDA graph over several
-input sets, so that the figures are the device's own, and the backward pass is what forward and backward take beyond
+input sets, so that the figures are the device's own. The backward pass is what forward and backward take beyond
 forward. The least bytes an operator can move, divided by its time, is compared with a large copy on the same device.
 """
 
@@ -80,7 +80,7 @@ def subjects(device: torch.device, batch: int = BATCH, most_rows: int = 1 << 30)
         for skip in (False, True):
             elements = 4 * batch * channels * height * width
 
-            def inputs(c: int = channels, h: int = height, w: int = width, skip: bool = skip) -> list[Tensor]:
+            def shuffle_inputs(c: int = channels, h: int = height, w: int = width, skip: bool = skip) -> list[Tensor]:
                 x, bias = _pictures(device, batch, 4 * c, h, w), torch.randn(4 * c, device=device)
                 extra = [_pictures(device, batch, c, 2 * h, 2 * w)] if skip else []
                 return [x, bias.requires_grad_(), *extra]
@@ -91,7 +91,7 @@ def subjects(device: torch.device, batch: int = BATCH, most_rows: int = 1 << 30)
                     (batch, 4 * channels, height, width),
                     kernels.pixel_shuffle_act,
                     kernels.pixel_shuffle_act_reference,
-                    inputs,
+                    shuffle_inputs,
                     2 * elements * (3 if skip else 2),
                     2 * elements * 3,
                 )
@@ -101,7 +101,7 @@ def subjects(device: torch.device, batch: int = BATCH, most_rows: int = 1 << 30)
         for residual, activation in ((False, "relu"), (True, "relu"), (False, "leaky_relu")):
             elements = batch * channels * height * width
 
-            def inputs(c: int = channels, h: int = height, w: int = width, r: bool = residual) -> list[Tensor]:
+            def norm_inputs(c: int = channels, h: int = height, w: int = width, r: bool = residual) -> list[Tensor]:
                 vectors = [torch.randn(c, device=device).requires_grad_() for _ in range(2)]
                 extra = [_pictures(device, batch, c, h, w)] if r else []
                 return [_pictures(device, batch, c, h, w), *vectors, *extra]
@@ -123,7 +123,7 @@ def subjects(device: torch.device, batch: int = BATCH, most_rows: int = 1 << 30)
                     (batch, channels, height, width),
                     normalised,
                     partial(normalised, function=kernels.batch_norm_act_reference),
-                    inputs,
+                    norm_inputs,
                     # the statistics need x before the first output can be written, so x is read twice
                     2 * elements * (4 if residual else 3),
                     2 * elements * (7 if residual else 5),
@@ -141,14 +141,23 @@ def _layers(device: torch.device, batch: int) -> list[Subject]:
             sizes = ((batch, k), (n, k), (n,), (n,))
             return [torch.randn(size, device=device).requires_grad_() for size in sizes]
 
+        def run(
+            x: Tensor,
+            weight: Tensor,
+            gamma: Tensor,
+            beta: Tensor,
+            function: Callable[..., Tensor] = kernels.linear_bn_act,
+        ) -> Tensor:
+            return function(x, kernels.LinearBN(weight, gamma, beta), training=True, activation="relu")
+
         traffic = 4 * (batch * width + outputs * width + batch * outputs)
         shape = (batch, width, outputs)
         found.append(
             Subject(
                 "linear_bn_act",
                 shape,
-                kernels.linear_bn_act,
-                kernels.linear_bn_act_reference,
+                run,
+                partial(run, function=kernels.linear_bn_act_reference),
                 layer,
                 traffic,
                 2 * traffic,
@@ -185,12 +194,12 @@ def seconds_per_call(calls: list[Callable[[], object]], device: torch.device, re
     torch.cuda.synchronize()
     times = []
     for _ in range(repeats):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
         graph.replay()
         end.record()
         end.synchronize()
-        times.append(begin.elapsed_time(end) / 1e3 / len(calls))
+        times.append(start.elapsed_time(end) / 1e3 / len(calls))
     return statistics.median(times)
 
 
@@ -227,9 +236,9 @@ def measure_subject(
         def both(tensors: list[Tensor], grad: Tensor, function: Callable[..., Tensor] = function) -> object:
             return torch.autograd.grad(function(*tensors), tensors, grad)
 
-        ahead = seconds_per_call([lambda t=t, f=forward: f(t) for t in sets], device, repeats)
+        ahead = seconds_per_call([partial(forward, tensors) for tensors in sets], device, repeats)
         pairs = zip(sets, grads, strict=True)
-        total = seconds_per_call([lambda t=t, g=g, f=both: f(t, g) for t, g in pairs], device, repeats)
+        total = seconds_per_call([partial(both, tensors, grad) for tensors, grad in pairs], device, repeats)
         behind = max(total - ahead, 1e-9)
         row[form] = {
             "forward_us": 1e6 * ahead,

@@ -1,3 +1,5 @@
+// The checks of arrays that come from Python.
+
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -19,7 +21,7 @@ inline std::string described(const py::array& array) {
          py::str(array.attr("shape")).cast<std::string>();
 }
 
-// Takes an argument as a aligned, C-contiguous array of T, which is a copy only where the argument has another layout.
+// Takes an argument as an aligned, C-contiguous array of T, which is a copy only where the argument has another layout.
 //
 // Throws std::invalid_argument (ValueError), naming the argument, unless it is an array of exactly this type and
 // number of dimensions.

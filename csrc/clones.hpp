@@ -1,3 +1,5 @@
+// Function multiversioning for AVX2.
+
 #pragma once
 
 // Marks a function to be compiled for AVX2, too, which is chosen when the module is loaded; the figures are the same.

@@ -1,3 +1,8 @@
+// Rows that repeat an earlier row, by hashing and sorting.
+//
+// Every row is hashed, and the pairs (hash, index) are sorted. Among rows of one hash, each is compared in full with
+// the distinct rows before it. So a collision costs time but changes no result, and the lowest index comes first.
+
 #include "duplicates.hpp"
 
 #include <algorithm>

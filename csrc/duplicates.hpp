@@ -1,3 +1,5 @@
+// Rows that repeat an earlier row; the algorithm is described in duplicates.cpp.
+
 #pragma once
 
 #include <cstdint>

@@ -1,3 +1,15 @@
+// The single-shot CMC in closed form, where a protocol draws galleries with one picture of each identity.
+//
+// Keep one match, at distance d. Another identity is ahead of it if its drawn picture is at a distance ≤ d. Of its n
+// pictures let w be that near: the chance is w/n, independently of all other identities. So the number of identities
+// ahead has a Poisson-binomial distribution. Its first max_rank probabilities come from the recurrence over the chances
+// p (Barlow, Heidtmann: Computing k-out-of-n System Reliability, IEEE Transactions on Reliability, 1984):
+//
+//   P'(k) = (1 - p)·P(k) + p·P(k - 1)
+//
+// The query's CMC is their cumulative sum, averaged over its matches, of which each is as likely to be the one kept.
+// Identities with the chance 1 only shift the ranks; those with the chance 0 are left out.
+
 #include <algorithm>
 #include <numeric>
 #include <vector>

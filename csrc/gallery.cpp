@@ -1,3 +1,9 @@
+// The gallery's pictures by identity, and what each of them is to a query.
+//
+// As in Market-1501's protocol (Zheng, Shen, Tian, Wang, Wang, Tian: Scalable Person Re-identification, ICCV 2015), a
+// query's matches are the pictures of its pid from other cameras. Those of its own camera are junk and take no part.
+// All other pictures are rivals. The pictures are sorted by pid once, so that an identity is one range.
+
 #include "gallery.hpp"
 
 #include <algorithm>

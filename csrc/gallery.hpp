@@ -1,3 +1,5 @@
+// The gallery by identity, with the matches, the junk and the rivals of a query (see gallery.cpp).
+
 #pragma once
 
 #include <cstdint>

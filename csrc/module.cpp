@@ -1,3 +1,7 @@
+// The Python module intact_fast._C: checks every argument, releases the GIL, and calls the algorithms.
+//
+// Each algorithm and its source are described at the head of its own file.
+
 #include <pybind11/pybind11.h>
 
 #include <limits>

@@ -1,3 +1,16 @@
+// CMC, mAP and mINP over the whole gallery, by counting instead of sorting.
+//
+// Of a query's matches in ascending distance, let r(m) be the rivals at most as far as the m-th (m = 1, …, M). Its rank
+// is then r(m) + m, and these scores follow:
+//
+//   CMC(k) = 1 if r(1) + 1 ≤ k, else 0
+//   AP     = 1/M · Σ m / (r(m) + m), as torchreid and fast-reid define it, without interpolation
+//   INP    = M / (r(M) + M): Ye, Shen, Lin, Xiang, Shao, Hoi: Deep Learning for Person Re-identification: A Survey and
+//            Outlook, TPAMI 2021; the same in fast-reid
+//
+// Only r is needed, so no row of distances is ever sorted. Few matches are compared with every rival; among many, each
+// rival is placed by binary search.
+
 #include "multi_shot.hpp"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+// CMC, mAP and mINP over the whole gallery; the definitions are in multi_shot.cpp.
+
 #pragma once
 
 #include <cstdint>

@@ -1,3 +1,8 @@
+// The k nearest columns of every row, by a heap of the k best so far.
+//
+// A candidate that is no better than the worst of them is dropped at once, so a row takes O(columns·log k) at most and
+// no sort of all. The result is the order that k-reciprocal re-ranking starts from (see reciprocal.cpp).
+
 #include "neighbours.hpp"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+// Nearest neighbours in the order that k-reciprocal re-ranking starts from; described in neighbours.cpp.
+
 #pragma once
 
 #include <cstdint>

@@ -1,3 +1,5 @@
+// A parallel loop over tasks. Threads take the next task from a shared counter, so that uneven tasks spread evenly.
+
 #pragma once
 
 #include <omp.h>

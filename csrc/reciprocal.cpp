@@ -1,3 +1,17 @@
+// Re-ranking with k-reciprocal encoding (Zhong, Zheng, Cao, Li: Re-ranking Person Re-identification with k-reciprocal
+// Encoding, CVPR 2017), with the rounding and the inequalities of the authors' published code.
+//
+// 1. Section 3.2: R(p, k) are those of p's k nearest neighbours that have p among theirs. R*(p, k1) adds R(q, k1/2) for
+//    every q in R(p, k1) of which more than 2/3 lie in R(p, k1).
+// 2. Section 3.3: p is encoded as V(p, g) = exp(-d(p, g)) for g in R*, else 0, scaled to the sum 1.
+// 3. Section 3.4, local query expansion: V(p) becomes the mean of V over p's k2 nearest pictures.
+// 4. Section 3.3: the Jaccard distance is 1 - Σ min(V(p), V(g)) / Σ max(V(p), V(g)). As encodings sum to 1, the second
+//    sum is 2 minus the first, which an inverted index finds from the entries that both have.
+// 5. Section 3.5: the result is (1 - λ)·Jaccard + λ·d.
+//
+// d is the squared distance divided by the largest of its row. Encodings are sparse, so that memory grows with the
+// pictures and not with their square.
+
 #include "reciprocal.hpp"
 
 #include <algorithm>

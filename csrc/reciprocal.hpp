@@ -1,3 +1,5 @@
+// k-reciprocal re-ranking; the algorithm and its source are described in reciprocal.cpp.
+
 #pragma once
 
 #include <cstdint>

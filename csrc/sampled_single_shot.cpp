@@ -1,3 +1,11 @@
+// The single-shot CMC as protocols estimate it: over drawn galleries that keep one picture of each identity (as that of
+// CUHK03: Li, Zhao, Xiao, Wang: DeepReID, CVPR 2014).
+//
+// Every picture has a random priority, and an identity keeps its picture of the lowest one: a uniform choice. Of a
+// query's own identity, the choice is among its matches. The match's rank is then 1 plus the number of kept rivals at
+// most as far. The priorities come from SplitMix64 as a function of (seed, repeat, index), so that nothing depends on
+// the order of the work. The estimate converges to exact_single_shot.
+
 #include <algorithm>
 #include <vector>
 

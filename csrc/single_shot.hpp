@@ -1,3 +1,5 @@
+// Single-shot CMC, exact or sampled; described in exact_single_shot.cpp and sampled_single_shot.cpp.
+
 #pragma once
 
 #include <cstdint>

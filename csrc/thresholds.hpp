@@ -1,3 +1,5 @@
+// Binary search for the lower bound, with conditional moves instead of branches.
+
 #pragma once
 
 #include <cstdint>

@@ -9,14 +9,8 @@ from intact_fast.kernels.association_losses import (
 )
 from intact_fast.kernels.batch_norm_act import batch_norm_act, batch_norm_act_reference
 from intact_fast.kernels.choice import FASTER, Kernels, uses_operator
-from intact_fast.kernels.linear_bn_act import (
-    BatchStatistics,
-    LinearBN,
-    linear_bn,
-    linear_bn_act,
-    linear_bn_act_reference,
-    update_layers,
-)
+from intact_fast.kernels.linear_bn_act import linear_bn, linear_bn_act, linear_bn_act_reference
+from intact_fast.kernels.linear_bn_layer import BatchStatistics, LinearBN, update_layers
 from intact_fast.kernels.pixel_shuffle_act import pixel_shuffle_act, pixel_shuffle_act_reference
 
 __all__ = [

@@ -4,103 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from intact_fast.kernels.activations import (
-    ACTIVATIONS,
-    Activation,
-    activate,
-    activate_backward,
-    check_activation,
-)
-from intact_fast.kernels.batch_norm_kernels import (
-    backward_triton,
-    forward_triton,
-    picture_like,
-    positions_of,
-    statistics_like,
-)
-from intact_fast.kernels.choice import check_tensor, check_vector
+from intact_fast.kernels.activations import ACTIVATIONS, Activation, activate, check_activation
+from intact_fast.kernels.batch_norm_launch import backward_triton, forward_triton
+from intact_fast.kernels.batch_norm_plain import backward_cpu, forward_cpu
+from intact_fast.kernels.checks import check_running_statistics, check_tensor, check_vector
 from intact_fast.kernels.launch import empty
+from intact_fast.kernels.pictures import picture_like, positions_of, with_summand
 from intact_fast.kernels.registration import accumulation_type, register
-from intact_fast.kernels.running_statistics import running_variance, update_running_statistics
-
-
-def _as_column(vector: Tensor | None, default: float, x: Tensor) -> Tensor | float:
-    return default if vector is None else vector.to(accumulation_type(x.dtype))[None, :, None, None]
-
-
-def forward_cpu(
-    x: Tensor,
-    residual: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    training: bool,
-    eps: float,
-    activation: str,
-    slope: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute the forward pass in PyTorch, rounding once as the kernels do."""
-    dtype = accumulation_type(x.dtype)
-    wide = x.to(dtype)
-    mean, scale, variance = statistics_like(x, training)
-    if training:
-        biased, average = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
-        mean.copy_(average)
-        scale.copy_(torch.rsqrt(biased + eps))
-        variance.copy_(running_variance(biased, positions_of(x)))
-        used_mean, used_scale = mean, scale
-    else:
-        assert running_mean is not None
-        assert running_var is not None
-        used_mean, used_scale = running_mean, torch.rsqrt(running_var.to(dtype) + eps)
-    factor = _as_column(used_scale, 1.0, x) * _as_column(weight, 1.0, x)
-    y = (wide - _as_column(used_mean, 0.0, x)) * factor + _as_column(bias, 0.0, x)
-    if residual is not None:
-        y = y + residual
-    return picture_like(x).copy_(activate(y, activation, slope)), mean, scale, variance
-
-
-def backward_cpu(
-    grad: Tensor,
-    x: Tensor,
-    saved: Tensor | None,
-    mean: Tensor,
-    scale: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    training: bool,
-    eps: float,
-    activation: str,
-    slope: float,
-    needs_sums: bool,
-    needs_residual: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the backward pass in PyTorch."""
-    dtype = accumulation_type(x.dtype)
-    deviation = _as_column(scale if training else torch.rsqrt(scale.to(dtype) + eps), 1.0, x)
-    normalised = (x.to(dtype) - _as_column(mean, 0.0, x)) * deviation
-    factor = _as_column(weight, 1.0, x)
-    y = normalised * factor + _as_column(bias, 0.0, x) if saved is None else saved
-    grad_y = activate_backward(grad.to(dtype), y, activation, slope)
-    residual = picture_like(x).copy_(grad_y) if needs_residual else x.new_empty(0)
-    if training or needs_sums:
-        sums = torch.stack([grad_y.sum(dim=(0, 2, 3)), (grad_y * normalised).sum(dim=(0, 2, 3))])
-    else:
-        sums = x.new_empty(2, 0, dtype=dtype)
-    if training:
-        of_bias, of_weight = (_as_column(row, 0.0, x) / positions_of(x) for row in sums)
-        grad_y = grad_y - of_bias - normalised * of_weight
-    return picture_like(x).copy_(grad_y * deviation * factor), residual, sums
+from intact_fast.kernels.running_statistics import affine_gradients, empty_statistics, update_running_statistics
 
 
 def _forward_fake(x: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     *_, training, _, _, _ = options
-    return picture_like(x), *statistics_like(x, training)
+    return picture_like(x), *empty_statistics(x, x.shape[1], training)
 
 
 def _backward_fake(grad: Tensor, x: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,8 +66,7 @@ def _backward(ctx: Any, grad: Tensor | None, *unused: Tensor | None) -> tuple[Te
     return (
         grad_x,
         (grad if passes_through else grad_residual) if wants_residual else None,
-        sums[1].to(weight.dtype) if wants_weight else None,
-        sums[0].to(bias.dtype) if wants_bias else None,
+        *affine_gradients(sums, weight, bias, wants_weight, wants_bias),
         *([None] * 6),
     )
 
@@ -225,21 +143,12 @@ def batch_norm_act(
         raise ValueError(f"negative_slope must not be negative: {negative_slope}")
     if training and positions_of(x) < 2:
         raise ValueError(f"x must hold more than 1 value per channel in training, not {tuple(x.shape)}")
-    if (running_mean is None) != (running_var is None) or (not training and running_mean is None):
-        raise ValueError("running_mean and running_var belong together, and eval mode needs them")
-    if residual is not None:
-        check_tensor("residual", residual, dims=4, channels_last=True)
-        if residual.shape != x.shape or residual.device != x.device:
-            raise ValueError(
-                f"residual must be {tuple(x.shape)} on {x.device}, not {tuple(residual.shape)} on {residual.device}"
-            )
-        dtype = torch.promote_types(x.dtype, residual.dtype)
-        x, residual = x.to(dtype), residual.to(dtype)
+    check_running_statistics(running_mean, running_var, training)
+    x, residual = with_summand("residual", x, residual, x.shape)
     out, mean, _, variance = _operator(
         x, residual, weight, bias, running_mean, running_var, training, eps, activation, negative_slope
     )
-    if training and running_mean is not None:
-        assert running_var is not None
+    if training and running_mean is not None and running_var is not None:
         update_running_statistics([running_mean, running_var], [mean, variance], momentum)
     return out
 

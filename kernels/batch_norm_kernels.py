@@ -1,26 +1,19 @@
-"""Triton kernels and launchers of batch normalisation with activation and residual sum.
+"""Triton kernels of batch normalisation with activation and residual sum; `batch_norm_launch` launches them.
 
-Training: one pass for the statistics, one to apply them; backward one pass for the two sums over the batch and one for
-the gradient. Normalised values are recomputed, never saved. A picture batch is the matrix M×C of its positions.
+A picture batch is the matrix M×C of its positions. In training the forward pass goes over it once for the statistics
+and once to apply them. The backward pass goes over it once for two sums over the batch, and once for the gradient.
+Normalised values are recomputed, never saved.
+
+In the formulas ``scale = 1/√(variance + ε)``, ``x̂ = (x − mean)·scale``, and f is the activation.
 """
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from intact_fast.kernels.activations import activated, activation_gradient
-from intact_fast.kernels.launch import empty, launch, power_of_two
 from intact_fast.kernels.loading import load_vector
-from intact_fast.kernels.registration import accumulation_type
-
-_TILE, _WARPS = 4096, 8
-_PROGRAMS = 256
-"""At most, in a pass that looks through all rows: about two for each multiprocessor of an H100."""
-_COMBINED = 8
-"""Channels of which one program combines the chunks' results, all chunks in one tile."""
 
 
 @triton.jit
@@ -31,12 +24,14 @@ def _tile_offsets(c, C, BM: tl.constexpr):
 
 @triton.jit
 def _inside(start, end, c, C, BM: tl.constexpr):
+    """A tile's mask [BM, BC]: true in the rows [start, end) and in the C channels."""
     left = tl.minimum(end - start, BM).to(tl.int32)
     return (tl.arange(0, BM)[:, None] < left) & (c[None, :] < C)
 
 
 @triton.jit
 def _inverse_deviation(scale_ptr, c, C, eps, FROM_VARIANCE: tl.constexpr):
+    """``1/√(variance + ε)`` where ``scale_ptr`` holds variances, else what it holds."""
     scale = tl.load(scale_ptr + c, mask=c < C, other=1.0).to(tl.float32)
     if FROM_VARIANCE:
         scale = 1.0 / tl.sqrt_rn(scale + eps)
@@ -44,7 +39,7 @@ def _inverse_deviation(scale_ptr, c, C, eps, FROM_VARIANCE: tl.constexpr):
 
 
 @triton.jit
-def _statistics_kernel(
+def statistics_kernel(
     x_ptr,  # M×C
     mean_partial_ptr,  # chunks×C
     m2_partial_ptr,  # chunks×C, sums of squares about the chunk's mean
@@ -54,6 +49,10 @@ def _statistics_kernel(
     BM: tl.constexpr,
     BC: tl.constexpr,
 ):
+    """Mean and sum of squares about it of BC channels, over the n rows of one chunk.
+
+    With the shift s, ``mean = s + Σ(x − s)/n`` and ``m2 = Σ(x − s)² − (Σ(x − s))²/n``.
+    """
     chunk = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     begin = chunk * rows
@@ -80,7 +79,7 @@ def _statistics_kernel(
 
 
 @triton.jit
-def _combine_statistics_kernel(
+def combine_statistics_kernel(
     mean_partial_ptr,  # chunks×C
     m2_partial_ptr,  # chunks×C
     mean_ptr,  # C
@@ -94,6 +93,10 @@ def _combine_statistics_kernel(
     BP: tl.constexpr,
     BC: tl.constexpr,
 ):
+    """The statistics of BC channels from those of the chunks k of nₖ rows (Chan, Golub and LeVeque, 1983).
+
+    ``mean = Σ nₖ·meanₖ / M`` and ``variance = Σ (m2ₖ + nₖ·(meanₖ − mean)²) / M``; the unbiased one divides by M − 1.
+    """
     c = tl.program_id(0) * BC + tl.arange(0, BC)
     k = tl.arange(0, BP)
     inside = (k[:, None] < chunks) & (c[None, :] < C)
@@ -112,7 +115,7 @@ def _combine_statistics_kernel(
 
 
 @triton.jit
-def _apply_kernel(
+def apply_kernel(
     x_ptr,  # M×C
     residual_ptr,  # M×C or None
     mean_ptr,  # C
@@ -129,6 +132,7 @@ def _apply_kernel(
     BM: tl.constexpr,
     BC: tl.constexpr,
 ):
+    """``y = f((x − mean)·scale·γ + β + residual)`` for BM×BC elements."""
     start = tl.program_id(0).to(tl.int64) * BM
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     inside = _inside(start, M, c, C, BM)
@@ -148,7 +152,10 @@ def _apply_kernel(
 def _before_activation(
     grad, x, saved_ptr, start, offsets, inside, mean, scale, weight, bias, slope, ACTIVATION: tl.constexpr
 ):
-    """Gradient before the activation; its sign comes from the output where that was saved, else from x again."""
+    """``grad·f'(y)``: the gradient before the activation.
+
+    The sign of y comes from the output where that was saved, else from ``y = x̂·γ + β``.
+    """
     if ACTIVATION != "none":
         if saved_ptr is not None:
             y = tl.load(saved_ptr + start + offsets, mask=inside, other=0.0).to(tl.float32)
@@ -159,7 +166,7 @@ def _before_activation(
 
 
 @triton.jit
-def _backward_sums_kernel(
+def backward_sums_kernel(
     grad_ptr,  # M×C
     x_ptr,  # M×C
     saved_ptr,  # M×C, the output, or None
@@ -180,6 +187,11 @@ def _backward_sums_kernel(
     BM: tl.constexpr,
     BC: tl.constexpr,
 ):
+    """The chunk's part of the gradients of β and γ for BC channels.
+
+    With the gradient before the activation ``g = grad·f'(y)``, ``∂L/∂β = Σg`` and ``∂L/∂γ = Σg·x̂``. The residual
+    tensor's gradient is g.
+    """
     chunk = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     mean = load_vector(mean_ptr, c, C, 0.0)
@@ -208,7 +220,7 @@ def _backward_sums_kernel(
 
 
 @triton.jit
-def _combine_sums_kernel(
+def combine_sums_kernel(
     partial_ptr,  # 2×chunks×C
     sums_ptr,  # 2×C
     C,
@@ -216,6 +228,7 @@ def _combine_sums_kernel(
     BP: tl.constexpr,
     BC: tl.constexpr,
 ):
+    """``Σ partialₖ`` over the chunks k: the first sum or the second, for BC channels."""
     which = tl.program_id(1)
     c = tl.program_id(0) * BC + tl.arange(0, BC)
     k = tl.arange(0, BP)
@@ -225,7 +238,7 @@ def _combine_sums_kernel(
 
 
 @triton.jit
-def _backward_apply_kernel(
+def backward_apply_kernel(
     grad_ptr,  # M×C
     x_ptr,  # M×C
     saved_ptr,  # M×C, the output, or None
@@ -245,6 +258,11 @@ def _backward_apply_kernel(
     BM: tl.constexpr,
     BC: tl.constexpr,
 ):
+    """The gradient of x for BM×BC elements, from the gradient before the activation ``g = grad·f'(y)``.
+
+    In training ``∂L/∂x = (g − Σg/M − x̂·Σ(g·x̂)/M)·scale·γ``. In eval mode, where the statistics are constants,
+    ``∂L/∂x = g·scale·γ``.
+    """
     start = tl.program_id(0).to(tl.int64) * BM
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     inside = _inside(start, M, c, C, BM)
@@ -265,177 +283,3 @@ def _backward_apply_kernel(
         grad -= of_bias[None, :] + (x - mean[None, :]) * (scale * of_weight)[None, :]
     grad *= (scale * weight)[None, :]
     tl.store(grad_x_ptr + start + offsets, grad.to(grad_x_ptr.dtype.element_ty), mask=inside)
-
-
-def _tile(channels: int) -> dict[str, int]:
-    block = power_of_two(channels, 8, 128)
-    return {"BC": block, "BM": min(_TILE // block, 128)}
-
-
-def _chunks(positions: int, channels: int, tile: dict[str, int]) -> tuple[int, int]:
-    """Rows of the matrix per chunk and the number of chunks.
-
-    As many as fill the device: every chunk more is one more for the programs that combine them.
-    """
-    wanted = max(_PROGRAMS // triton.cdiv(channels, tile["BC"]), 1)
-    rows = triton.cdiv(triton.cdiv(positions, tile["BM"]), wanted) * tile["BM"]
-    return rows, triton.cdiv(positions, rows)
-
-
-def _combining(chunks: int) -> dict[str, int]:
-    """The configuration of a kernel that combines chunks."""
-    assert chunks <= 1024
-    return {"BP": power_of_two(chunks, 16, 1024), "BC": _COMBINED, "warps": 8 if chunks > 128 else 4}
-
-
-def positions_of(x: Tensor) -> int:
-    """Rows M of the matrix that N×C×H×W pictures are."""
-    return x.shape[0] * x.shape[2] * x.shape[3]
-
-
-def picture_like(x: Tensor) -> Tensor:
-    """Room for pictures of x's shape and type, channels-last."""
-    return empty(*x.shape, like=x, channels_last=True)
-
-
-def statistics_like(x: Tensor, training: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Room for mean, scale and unbiased variance; empty in eval mode."""
-    size, dtype = x.shape[1] if training else 0, accumulation_type(x.dtype)
-    return tuple(empty(size, like=x, dtype=dtype) for _ in range(3))  # type: ignore[return-value]
-
-
-def forward_triton(
-    x: Tensor,
-    residual: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    training: bool,
-    eps: float,
-    activation: str,
-    slope: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Launch the forward pass; returns the output and, in training, mean, 1/deviation and unbiased variance."""
-    channels, positions, tile = x.shape[1], positions_of(x), _tile(x.shape[1])
-    out = picture_like(x)
-    mean, scale, variance = statistics_like(x, training)
-    blocks = triton.cdiv(channels, tile["BC"])
-    if training:
-        rows, chunks = _chunks(positions, channels, tile)
-        mean_partial = empty(chunks, channels, like=x, dtype=torch.float32)
-        m2_partial = empty(chunks, channels, like=x, dtype=torch.float32)
-        sizes = {"M": positions, "C": channels, "rows": rows}
-        partials = {"mean_partial_ptr": mean_partial, "m2_partial_ptr": m2_partial}
-        launch(_statistics_kernel, (chunks, blocks), {"x_ptr": x, **partials, **sizes}, warps=_WARPS, **tile)
-        vectors = {"mean_ptr": mean, "scale_ptr": scale, "variance_ptr": variance}
-        launch(
-            _combine_statistics_kernel,
-            (triton.cdiv(channels, _COMBINED),),
-            {**partials, **vectors, **sizes, "chunks": chunks, "eps": eps},
-            **_combining(chunks),
-        )
-    launch(
-        _apply_kernel,
-        (triton.cdiv(positions, tile["BM"]), blocks),
-        {
-            "x_ptr": x,
-            "residual_ptr": residual,
-            "mean_ptr": mean if training else running_mean,
-            "scale_ptr": scale if training else running_var,
-            "weight_ptr": weight,
-            "bias_ptr": bias,
-            "out_ptr": out,
-            "slope": slope,
-            "eps": eps,
-            "M": positions,
-            "C": channels,
-        },
-        ACTIVATION=activation,
-        FROM_VARIANCE=not training,
-        warps=_WARPS,
-        **tile,
-    )
-    return out, mean, scale, variance
-
-
-def backward_triton(
-    grad: Tensor,
-    x: Tensor,
-    saved: Tensor | None,
-    mean: Tensor,
-    scale: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    training: bool,
-    eps: float,
-    activation: str,
-    slope: float,
-    needs_sums: bool,
-    needs_residual: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Launch the backward pass.
-
-    ``scale`` is 1/deviation in training, the running variance in eval mode; ``saved`` is the output where x alone does
-    not tell the sign. Returns the gradients of x, of the residual tensor, and 2×C float32: of bias and of weight.
-    """
-    channels, positions, tile = x.shape[1], positions_of(x), _tile(x.shape[1])
-    blocks = triton.cdiv(channels, tile["BC"])
-    grad = grad.contiguous(memory_format=torch.channels_last)
-    grad_x = picture_like(x)
-    grad_y = picture_like(x) if needs_residual else None
-    vectors = {"mean_ptr": mean, "scale_ptr": scale, "weight_ptr": weight, "bias_ptr": bias}
-    scalars = {"slope": slope, "eps": eps, "M": positions, "C": channels}
-    constants = {"ACTIVATION": activation, "FROM_VARIANCE": not training, "warps": _WARPS, **tile}
-    sums = None
-    if training or needs_sums:
-        rows, chunks = _chunks(positions, channels, tile)
-        partial = empty(2, chunks, channels, like=x, dtype=torch.float32)
-        launch(
-            _backward_sums_kernel,
-            (chunks, blocks),
-            {
-                "grad_ptr": grad,
-                "x_ptr": x,
-                "saved_ptr": saved,
-                **vectors,
-                "grad_y_ptr": grad_y,
-                "partial_ptr": partial,
-                **scalars,
-                "rows": rows,
-                "chunks": chunks,
-            },
-            **constants,
-        )
-        sums = empty(2, channels, like=x, dtype=torch.float32)
-        launch(
-            _combine_sums_kernel,
-            (triton.cdiv(channels, _COMBINED), 2),
-            {"partial_ptr": partial, "sums_ptr": sums, "C": channels, "chunks": chunks},
-            **_combining(chunks),
-        )
-    first_pass_kept_it = sums is not None and grad_y is not None
-    if first_pass_kept_it:
-        # the second pass reads what the first one wrote instead of two tensors
-        grad, saved, constants = grad_y, None, {**constants, "ACTIVATION": "none"}
-    launch(
-        _backward_apply_kernel,
-        (triton.cdiv(positions, tile["BM"]), blocks),
-        {
-            "grad_ptr": grad,
-            "x_ptr": x,
-            "saved_ptr": saved,
-            **vectors,
-            "sums_ptr": sums if training else None,
-            "grad_x_ptr": grad_x,
-            "grad_y_ptr": None if first_pass_kept_it else grad_y,
-            **scalars,
-        },
-        **constants,
-    )
-    nothing = x.new_empty(0)
-    return (
-        grad_x,
-        nothing if grad_y is None else grad_y,
-        x.new_empty(2, 0, dtype=torch.float32) if sums is None else sums,
-    )

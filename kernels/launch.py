@@ -1,4 +1,4 @@
-"""Launching Triton kernels, or writing down what would be launched."""
+"""The launching of Triton kernels, or the writing down of what would be launched."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Launch:
 
 @dataclass
 class _Mode:
-    """What launching and allocating do instead of their job, for tests and benchmarks."""
+    """The state that turns launching and allocating into something else, for tests and benchmarks."""
 
     recorded: list[Launch] | None = field(default=None)
     poisoned: bool = False

@@ -2,8 +2,10 @@
 
 `linear_bn_act` ends them in ReLU or nothing, `association_losses` in a squared error. The whole batch stands in one
 tile, so that each program has the statistics of its own outputs at hand. Products are IEEE float32 (TF32 would be
-Triton's default). A batch of 32 is little work for a GPU and all of it waiting: so a program has few outputs, and
-sums their products element by element, in few long steps, and across threads once at the end.
+Triton's default).
+
+A batch of 32 is little work for a GPU, and most of its time is waiting. So a program has few outputs. It sums their
+products element by element in few long steps, and across threads once at the end.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import triton.language as tl
 from torch import Tensor
 
 from intact_fast.kernels.launch import empty, launch, power_of_two
+from intact_fast.kernels.linear_bn_layer import Gradients, Kept, LinearBN, Results, Wanted
 from intact_fast.kernels.loading import load_vector
+from intact_fast.kernels.running_statistics import empty_statistics
 
 TILE_LIMIT = 256
 """Largest batch of one tile; larger ones are computed by PyTorch's own operators."""
@@ -53,6 +57,11 @@ def _forward_kernel(
     BN: tl.constexpr,
     BK: tl.constexpr,
 ):
+    """``z = x·Wᵀ`` and ``y = f((z − mean)·scale·γ + β)`` for BN outputs and the whole batch.
+
+    In training ``mean = Σz / B``, ``variance = Σ(z − mean)² / B`` and ``scale = 1/√(variance + ε)``. In eval mode they
+    come from the running statistics. With a target the program gives its part of ``Σ(y − target)² / (B·N)`` instead.
+    """
     b = tl.arange(0, BB)
     n = tl.program_id(0) * BN + tl.arange(0, BN)
     inside = (b[:, None] < B) & (n[None, :] < N)
@@ -113,6 +122,12 @@ def _backward_kernel(
     BB: tl.constexpr,
     BN: tl.constexpr,
 ):
+    """The gradient of z for BN outputs, with ``ẑ = (z − mean)·scale`` and ``y = ẑ·γ + β`` from the kept z.
+
+    The gradient of y is ``g = grad·f'(y)``, and with a target ``g = grad·2(y − target)/(B·N)``; the target's is −g.
+    Those of β and γ are ``Σg`` and ``Σg·ẑ`` over the batch. In training ``∂L/∂z = (g − Σg/B − ẑ·Σ(g·ẑ)/B)·scale·γ``.
+    In eval mode, where the statistics are constants, ``∂L/∂z = g·scale·γ``.
+    """
     b = tl.arange(0, BB)
     n = tl.program_id(0) * BN + tl.arange(0, BN)
     inside = (b[:, None] < B) & (n[None, :] < N)
@@ -161,7 +176,10 @@ def _products_kernel(
     BK: tl.constexpr,
     BN: tl.constexpr,
 ):
-    """The first ``weight_tiles`` programs compute T×T of the weight's gradient each, the others BB×BK of x's."""
+    """``∂L/∂W = (∂L/∂z)ᵀ·x`` and ``∂L/∂x = ∂L/∂z·W``, side by side in one launch.
+
+    The first ``weight_tiles`` programs compute T×T of the weight's gradient each, the others BB×BK of x's.
+    """
     program = tl.program_id(0)
     if program < weight_tiles:
         if grad_weight_ptr is not None:
@@ -216,41 +234,33 @@ def _tile(batch: int) -> dict[str, int]:
     return {"BB": rows, "BN": _OUTPUTS, "BK": min(_SUMMANDS // (rows * _OUTPUTS), 128), "warps": 8}
 
 
-def launch_forward(
-    x: Tensor,
-    weight: Tensor,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    target: Tensor | None,
-    training: bool,
-    eps: float,
-    relu: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Launch one layer; returns output (or parts of the loss), z, and in training mean, 1/deviation, variance."""
-    (batch, inputs), outputs, tile = x.shape, weight.shape[0], _tile(x.shape[0])
+def _vectors(layer: LinearBN) -> dict[str, Tensor | None]:
+    return {"gamma_ptr": layer.gamma, "beta_ptr": layer.beta}
+
+
+def launch_forward(x: Tensor, layer: LinearBN, target: Tensor | None, *, training: bool, relu: bool) -> Results:
+    """Launch one layer; with a target the first result holds the loss in parts, whose sum it is."""
+    (batch, inputs), outputs, tile = x.shape, len(layer.weight), _tile(len(x))
     programs = triton.cdiv(outputs, tile["BN"])
     out = empty(batch, outputs, like=x) if target is None else empty(programs, like=x, dtype=torch.float32)
     z = empty(batch, outputs, like=x, dtype=torch.float32)
-    mean, scale, variance = (empty(outputs if training else 0, like=x, dtype=torch.float32) for _ in range(3))
+    mean, scale, variance = empty_statistics(x, outputs, training)
     launch(
         _forward_kernel,
         (programs,),
         {
             "x_ptr": x.contiguous(),
-            "weight_ptr": weight.contiguous(),
-            "gamma_ptr": gamma,
-            "beta_ptr": beta,
-            "running_mean_ptr": None if training else running_mean,
-            "running_var_ptr": None if training else running_var,
+            "weight_ptr": layer.weight.contiguous(),
+            **_vectors(layer),
+            "running_mean_ptr": None if training else layer.running_mean,
+            "running_var_ptr": None if training else layer.running_var,
             "target_ptr": None if target is None else target.contiguous(),
             "out_ptr": out,
             "z_ptr": z,
             "mean_ptr": mean if training else None,
             "scale_ptr": scale if training else None,
             "variance_ptr": variance if training else None,
-            "eps": eps,
+            "eps": layer.eps,
             "B": batch,
             "K": inputs,
             "N": outputs,
@@ -263,31 +273,19 @@ def launch_forward(
 
 def launch_backward(
     grad: Tensor,
-    target: Tensor | None,
     x: Tensor,
-    weight: Tensor,
-    gamma: Tensor | None,
-    beta: Tensor | None,
-    z: Tensor,
-    mean: Tensor,
-    scale: Tensor,
+    layer: LinearBN,
+    kept: Kept,
+    target: Tensor | None,
+    *,
     training: bool,
-    eps: float,
     relu: bool,
-    needs_x: bool,
-    needs_weight: bool,
-    needs_target: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Launch one layer's backward pass: through the normalisation, then both products side by side.
-
-    Returns:
-        Gradients of x, of the weight, 2×N float32 of β and γ, and of the target; the first two and the last are
-        empty where not asked for.
-    """
-    (batch, inputs), outputs, tile = x.shape, weight.shape[0], _tile(x.shape[0])
+    wanted: Wanted,
+) -> Gradients:
+    """Launch one layer's backward pass: through the normalisation, then both products side by side."""
+    batch, outputs, tile = len(x), len(layer.weight), _tile(len(x))
     grad_z = empty(batch, outputs, like=x, dtype=torch.float32)
-    grad_weight = empty(outputs, inputs, like=weight) if needs_weight else None
-    grad_target = empty(batch, outputs, like=target) if target is not None and needs_target else None
+    grad_target = empty(batch, outputs, like=target) if target is not None and wanted.target else None
     sums = empty(2, outputs, like=x, dtype=torch.float32)
     launch(
         _backward_kernel,
@@ -295,16 +293,15 @@ def launch_backward(
         {
             "grad_ptr": grad.contiguous(),
             "target_ptr": None if target is None else target.contiguous(),
-            "z_ptr": z,
-            "gamma_ptr": gamma,
-            "beta_ptr": beta,
-            "mean_ptr": mean,
-            "scale_ptr": scale,
+            "z_ptr": kept.z,
+            **_vectors(layer),
+            "mean_ptr": kept.mean,
+            "scale_ptr": kept.scale,
             "grad_z_ptr": grad_z,
             "grad_gamma_ptr": sums[1],
             "grad_beta_ptr": sums[0],
             "grad_target_ptr": grad_target,
-            "eps": eps,
+            "eps": layer.eps,
             "B": batch,
             "N": outputs,
         },
@@ -314,9 +311,17 @@ def launch_backward(
         BN=_COLUMNS,
         warps=power_of_two(tile["BB"] // 16, 4, 8),
     )
-    weight_tiles = triton.cdiv(inputs, _PRODUCT) * triton.cdiv(outputs, _PRODUCT) if needs_weight else 0
-    input_tiles = triton.cdiv(inputs, _OUTPUTS) * triton.cdiv(batch, _ROWS) if needs_x else 0
-    grad_x = empty(batch, inputs, like=x) if needs_x else None
+    grad_x, grad_weight = _launch_products(grad_z, x, layer.weight, wanted)
+    return grad_x, grad_weight, sums, x.new_empty(0) if grad_target is None else grad_target
+
+
+def _launch_products(grad_z: Tensor, x: Tensor, weight: Tensor, wanted: Wanted) -> tuple[Tensor, Tensor]:
+    """Gradients of x and of the weight; no launch where neither is asked for."""
+    (batch, inputs), outputs = x.shape, len(weight)
+    weight_tiles = triton.cdiv(inputs, _PRODUCT) * triton.cdiv(outputs, _PRODUCT) if wanted.weight else 0
+    input_tiles = triton.cdiv(inputs, _OUTPUTS) * triton.cdiv(batch, _ROWS) if wanted.x else 0
+    grad_weight = empty(outputs, inputs, like=weight) if wanted.weight else None
+    grad_x = empty(batch, inputs, like=x) if wanted.x else None
     if weight_tiles + input_tiles > 0:
         launch(
             _products_kernel,
@@ -341,6 +346,4 @@ def launch_backward(
     return (
         x.new_empty(0) if grad_x is None else grad_x,
         weight.new_empty(0) if grad_weight is None else grad_weight,
-        sums,
-        x.new_empty(0) if grad_target is None else grad_target,
     )

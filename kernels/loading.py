@@ -1,4 +1,4 @@
-"""What several kernels load in the same way."""
+"""A load that several kernels share."""
 
 from __future__ import annotations
 

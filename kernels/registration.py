@@ -1,4 +1,4 @@
-"""The one way in which operators become known to PyTorch."""
+"""The registration of operators with PyTorch, the same for all."""
 
 from __future__ import annotations
 

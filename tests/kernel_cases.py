@@ -90,13 +90,17 @@ def layer_inputs(batch: int, width: int, outputs: int, affine: bool) -> Inputs:
     }
 
 
+def layer_of(i: Inputs) -> LinearBN:
+    return LinearBN(i["weight"], i["gamma"], i["beta"], i["running_mean"], i["running_var"])
+
+
 def linear_case(
     batch: int, width: int, outputs: int, activation: str, training: bool = True, affine: bool = True
 ) -> Case:
     options = {"activation": activation, "training": training}
     return Case(
-        lambda i: kernels.linear_bn_act(**i, **options),
-        lambda i: kernels.linear_bn_act_reference(**i, **options),
+        lambda i: kernels.linear_bn_act(i["x"], layer_of(i), **options),
+        lambda i: kernels.linear_bn_act_reference(i["x"], layer_of(i), **options),
         layer_inputs(batch, width, outputs, affine),
     )
 
@@ -105,20 +109,15 @@ def mse_case(batch: int, width: int, outputs: int, training: bool = True, affine
     inputs = layer_inputs(batch, width, outputs, affine)
     inputs["target"] = torch.randn(batch, outputs).requires_grad_()
 
-    def split(i: Inputs) -> tuple[Tensor, LinearBN, Tensor]:
-        x, weight, gamma, beta, mean, var, target = i.values()
-        return x, LinearBN(weight, gamma, beta, mean, var), target
-
     def fused(i: Inputs) -> Tensor:
-        x, layer, target = split(i)
-        loss, statistics = kernels.linear_bn_mse(x, layer, target, training=training)
+        layer = layer_of(i)
+        loss, statistics = kernels.linear_bn_mse(i["x"], layer, i["target"], training=training)
         if training:
             kernels.update_layers([layer], [statistics])
         return loss
 
     def reference(i: Inputs) -> Tensor:
-        x, layer, target = split(i)
-        return kernels.linear_bn_mse_reference(x, layer, target, training=training)
+        return kernels.linear_bn_mse_reference(i["x"], layer_of(i), i["target"], training=training)
 
     return Case(fused, reference, inputs)
 
@@ -157,7 +156,7 @@ def check(case: Case, dtype: torch.dtype, device: torch.device) -> None:
     """Assert that the operator is at most twice as far from float64 as PyTorch's own operators at that precision.
 
     Where those happen to be nearer than their type's resolution, one unit in the last place of the largest value is
-    allowed; eight in float32, whose errors are those of sums with cancellation.
+    allowed. In float32, whose errors are those of sums with cancellation, eight are.
     """
     rounded = {
         k: v.detach().to(dtype).float().requires_grad_(v.requires_grad)

@@ -1,4 +1,4 @@
-"""The inter-task association network φ with its latent f_e, and the bridge σ (section 3.2)."""
+"""The inter-task association network φ with its latent f_e, and the bridge σ (section 3.2 of the paper)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from intact_fast.models.fused import FCStack, update_stacks
 
 
 class AssociationOutput(NamedTuple):
-    """What one pass through φ gives."""
+    """The results of one pass through φ."""
 
     f_d: Tensor
     """N×out_dim, φ(f_c): the predicted discriminator feature."""
@@ -21,10 +21,10 @@ class AssociationOutput(NamedTuple):
 
 
 class AssociationNetwork(nn.Module):
-    """φ: encoder f_c → f_e and decoder f_e → f_d, three FC layers each (section 4.3).
+    """φ: encoder f_c → f_e and decoder f_e → f_d, three FC layers each (section 4.3 of the paper).
 
-    The encoder's last batch normalisation has no affine pair: with one, L_e could be minimised by
-    shrinking f_e and σ(f_d) together to 0.
+    The encoder's last batch normalisation has no affine pair. With one, L_e could be minimised by shrinking f_e and
+    σ(f_d) together to 0.
 
     Args:
         in_dim: Dimension of f_c.
@@ -45,10 +45,10 @@ class AssociationNetwork(nn.Module):
         super().__init__()
         self.encoder = FCStack([in_dim, *hidden, latent], last_affine=False)
         self.decoder = FCStack([latent, *reversed(hidden), out_dim], last_affine=True)
-        nn.init.constant_(self.decoder[-1].weight, output_gamma)
+        nn.init.constant_(self.decoder.norms[-1].weight, output_gamma)
 
     def fuses(self, f_c: Tensor) -> bool:
-        """Whether both halves run on the fused operators."""
+        """Tell whether both halves run on the fused operators."""
         return self.encoder.fuses(f_c) and self.decoder.fuses(f_c)
 
     def forward(self, f_c: Tensor) -> AssociationOutput:
@@ -78,7 +78,7 @@ class Bridge(nn.Module):
 def fused_association_losses(
     phi: AssociationNetwork, sigma: Bridge, f_c: Tensor, f_d: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """L_intact (Eq. 5) and L_e (Eq. 6) on the fused operators, which end in the losses, and f_e.
+    """Compute L_intact (Eq. 5) and L_e (Eq. 6) on the fused operators, which end in the losses, and f_e.
 
     Args:
         phi: φ; it and σ must fuse.
@@ -87,7 +87,7 @@ def fused_association_losses(
         f_d: N×out_dim, a constant.
 
     Returns:
-        Two scalars, and N×latent.
+        L_intact and L_e, scalars; and f_e, N×latent.
     """
     assert phi.training == sigma.training
     f_e, of_encoder = phi.encoder.run_fused(f_c)
@@ -114,7 +114,7 @@ def fused_association_losses(
 
 
 def fused_distillation_loss(phi: AssociationNetwork, f_c: Tensor, f_d: Tensor) -> Tensor:
-    """L_dis (Eq. 8) on the fused operators, with φ in eval mode: N×in_dim and N×out_dim to a scalar."""
+    """Compute L_dis (Eq. 8), a scalar, on the fused operators from N×in_dim and N×out_dim; φ is in eval mode."""
     assert not phi.training
     hidden, _ = phi.decoder.run_fused(phi.encoder.run_fused(f_c)[0], skip_last=True)
     return distillation_loss(hidden, phi.decoder.linear_bns[-1], f_d)
@@ -123,14 +123,18 @@ def fused_distillation_loss(phi: AssociationNetwork, f_c: Tensor, f_d: Tensor) -
 class FeatureScaler(nn.Module):
     """Puts f_d on the scale that φ is trained against.
 
-    Standardising uses running statistics over HR pictures in both modes, so that real and
-    super-resolved pictures are measured by the same ruler; :meth:`observe` updates them.
+    Standardising uses running statistics over HR pictures in both modes. So real and super-resolved pictures are
+    measured by the same ruler. :meth:`observe` updates the statistics.
 
     Args:
         dim: Dimension of f_d.
         standardise: False makes this the identity.
         momentum: Weight of a new batch.
     """
+
+    mean: Tensor
+    variance: Tensor
+    batches: Tensor
 
     def __init__(self, dim: int, standardise: bool, momentum: float = 0.1) -> None:
         super().__init__()

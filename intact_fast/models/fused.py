@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +64,8 @@ def norm_relu(
     ):
         keeps = norm.track_running_stats and norm.running_mean is not None
         if norm.training and keeps:
-            norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+            assert norm.num_batches_tracked is not None
+            norm.num_batches_tracked.add_(1)
         return batch_norm_act(
             x,
             norm.weight,
@@ -102,30 +104,31 @@ class FCStack(Fusable, nn.Sequential):
         super().__init__(*layers)
 
     def fuses(self, x: Tensor) -> bool:
-        """Whether the fused form runs on this input; never where a normalisation was replaced (SyncBN)."""
+        """Tell whether the fused form runs on this input; never where a normalisation was replaced (SyncBN)."""
         plain = all(type(norm) is nn.BatchNorm1d and norm.momentum is not None for norm in self.norms)
         return plain and uses_operator(self.kernels, "association", x)
 
     @property
+    def linears(self) -> list[nn.Linear]:
+        """The fully connected layers in order."""
+        layers: list[Any] = list(self)
+        return layers[::3]
+
+    @property
     def norms(self) -> list[nn.BatchNorm1d]:
         """The normalisations in order."""
-        return list(self)[1::3]  # type: ignore[arg-type]
+        layers: list[Any] = list(self)
+        return layers[1::3]
 
     @property
     def linear_bns(self) -> list[LinearBN]:
-        """The layers as the fused operators take them."""
-        return [
-            LinearBN(
-                linear.weight,
-                norm.weight,
-                norm.bias,
-                norm.running_mean,
-                norm.running_var,
-                norm.momentum,
-                norm.eps,
-            )
-            for linear, norm in zip(list(self)[::3], self.norms, strict=True)
-        ]
+        """The layers as the fused operators take them; `fuses` tells whether they do."""
+        found = []
+        for linear, norm in zip(self.linears, self.norms, strict=True):
+            assert norm.momentum is not None
+            vectors = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+            found.append(LinearBN(linear.weight, *vectors, norm.momentum, norm.eps))
+        return found
 
     def run_fused(self, x: Tensor, skip_last: bool = False) -> tuple[Tensor, list[BatchStatistics]]:
         """Run the fused form and leave the running statistics to `update_stacks`.
@@ -137,10 +140,10 @@ class FCStack(Fusable, nn.Sequential):
         layers = self.linear_bns
         statistics = []
         for layer in layers[:-1]:
-            x, found = linear_bn(x, layer, training=self.training, relu=True)
+            x, found = linear_bn(x, layer, training=self.training, activation="relu")
             statistics.append(found)
         if not skip_last:
-            x, found = linear_bn(x, layers[-1], training=self.training, relu=False)
+            x, found = linear_bn(x, layers[-1], training=self.training, activation="none")
             statistics.append(found)
         return x, statistics
 
@@ -158,4 +161,5 @@ def update_stacks(found: dict[FCStack, list[BatchStatistics]]) -> None:
     """Update the running statistics of all layers of some stacks at once, as their own forward passes would."""
     layers = [layer for stack in found for layer in stack.linear_bns]
     update_layers(layers, [statistics for each in found.values() for statistics in each])
-    torch._foreach_add_([norm.num_batches_tracked for stack in found for norm in stack.norms], 1)
+    counters = [norm.num_batches_tracked for stack in found for norm in stack.norms]
+    torch._foreach_add_([counter for counter in counters if counter is not None], 1)

@@ -1,4 +1,4 @@
-"""Where the operators' tests run: on the CPU implementation, or on the Triton source itself.
+"""The places where the operators' tests run: the CPU implementation, or the Triton source itself.
 
 With ``TRITON_INTERPRET=1`` (set by ``test_interpreted.py`` for a process of its own) CPU tensors go through the
 Triton kernels, run by Triton's interpreter.
@@ -31,7 +31,7 @@ def poisoned() -> Iterator[None]:
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device(request: pytest.FixtureRequest) -> torch.device:
-    """Where tensors lie; the GPU's tests run where there is one."""
+    """The device of the tensors; the GPU's tests run where there is one."""
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs an NVIDIA GPU")
     return torch.device(request.param)

@@ -53,11 +53,11 @@ def test_batch_norm_act_modes(affine, training, residual, dtype, device):
     cases.check(case, dtype, device)
 
 
-@pytest.mark.parametrize("module", ["pixel_shuffle_act", "batch_norm_kernels"])
+@pytest.mark.parametrize("module", ["pixel_shuffle_kernels", "batch_norm_launch"])
 def test_many_tiles_in_few_chunks(module, device, monkeypatch):
     monkeypatch.setattr(import_module(f"intact_fast.kernels.{module}"), "_PROGRAMS", 3)
     torch.manual_seed(0)
-    make = cases.pixel_shuffle_case if module == "pixel_shuffle_act" else cases.batch_norm_case
+    make = cases.pixel_shuffle_case if module == "pixel_shuffle_kernels" else cases.batch_norm_case
     cases.check(make((3, 40, 31, 17), "relu", True), torch.float32, device)
 
 

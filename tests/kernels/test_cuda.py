@@ -1,4 +1,4 @@
-"""What only a GPU can show of the operators."""
+"""The operators on a GPU: what no CPU can show of them."""
 
 from __future__ import annotations
 

@@ -148,14 +148,13 @@ def picture(channels=8, layout=torch.channels_last, dtype=torch.float32):
 
 LAYER = LinearBN(torch.randn(3, 4))
 
+shuffle, norm, mse = kernels.pixel_shuffle_act, kernels.batch_norm_act, kernels.linear_bn_mse
 
-shuffle, norm, linear, mse = (
-    kernels.pixel_shuffle_act,
-    kernels.batch_norm_act,
-    kernels.linear_bn_act,
-    kernels.linear_bn_mse,
-)
-W = LAYER.weight
+
+def linear(x, activation="relu"):
+    return kernels.linear_bn_act(x, LAYER, training=True, activation=activation)
+
+
 MISTAKES = [
     (lambda: shuffle(picture(layout=torch.contiguous_format)), ValueError, "x must be channels-last"),
     (lambda: shuffle(picture(6)), ValueError, "multiple of 4 channels, not 6"),
@@ -175,9 +174,9 @@ MISTAKES = [
     (lambda: norm(picture(), activation="prelu"), ValueError, "activation must be one of"),
     (lambda: norm(picture(), negative_slope=-1.0), ValueError, "must not be negative"),
     (lambda: norm(picture().to("meta"), torch.randn(8)), ValueError, "weight is on cpu"),
-    (lambda: linear(torch.randn(2, 5), W), ValueError, "weight must be N×5"),
-    (lambda: linear(torch.randn(1, 4), W), ValueError, "more than 1 row"),
-    (lambda: linear(torch.randn(2, 4), W, activation="leaky_relu"), ValueError, "activation"),
+    (lambda: linear(torch.randn(2, 5)), ValueError, "weight must be N×5"),
+    (lambda: linear(torch.randn(1, 4)), ValueError, "more than 1 row"),
+    (lambda: linear(torch.randn(2, 4), "leaky_relu"), ValueError, "activation"),
     (lambda: mse(torch.randn(2, 4), LAYER, torch.randn(2, 4), training=True), ValueError, "target must be"),
 ]
 
