@@ -20,8 +20,8 @@ LOCK = ".lock"
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
-_SCALAR = np.float32(0).__reduce__()[0]
-_NUMPY_NUMBERS = [
+_SCALAR: Any = np.float32(0).__reduce__()[0]
+_NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_SCALAR, "numpy.core.multiarray.scalar"),
     (_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,

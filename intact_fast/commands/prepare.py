@@ -82,7 +82,7 @@ def _data(options: PrepareOptions) -> DataConfig:
 
 
 def _figures(options: PrepareOptions, manifest: Manifest) -> dict[str, Any]:
-    splits = {}
+    splits: dict[str, dict[str, Any]] = {}
     for split in SPLITS:
         entries = manifest.split(split)
         if entries:

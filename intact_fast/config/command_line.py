@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -33,8 +34,8 @@ def parse_options(
         default: Values of options that are not given; None takes the class's own.
         description: First paragraph of ``--help``; None takes the class's docstring.
     """
-    arguments = current_arguments(arguments)
-    return tyro.cli(kind, prog=program, description=description, args=arguments, default=default)
+    parse = partial(tyro.cli, kind, prog=program, description=description, args=current_arguments(arguments))
+    return parse() if default is None else parse(default=default)
 
 
 def parse_config(arguments: Sequence[str], program: str, description: str) -> Config:
@@ -93,8 +94,8 @@ def _build(kind: type[T], values: dict[str, Any]) -> T:
     arguments = {}
     for name, value in values.items():
         hint = hints[name]
-        if dataclasses.is_dataclass(hint):
-            value = _build(hint, value)  # type: ignore[arg-type]
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            value = _build(hint, value)
         elif get_origin(hint) is tuple and value is not None:
             value = tuple(value)
         elif value is not None and (hint is Path or Path in get_args(hint)):
@@ -163,7 +164,7 @@ def _resolved(value: Any) -> Any:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    result = {}
+    result: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
             result |= _flat(value, f"{prefix}{name}.")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from nvidia.dali import fn, math, pipeline_def, types
 from nvidia.dali.pipeline import do_not_convert
+from torch.utils.dlpack import from_dlpack
 
 from intact_fast.data.batches import Batch, PictureSpec, assemble
 from intact_fast.data.dali_decoding import DecodedPictures, decode_pictures, decoded_file, file_name
@@ -307,6 +308,6 @@ def dali_batches(
             source.check_pending()
             raise
         # the dynamic executor gives each output memory of its own, so DLPack needs no copy
-        pictures = [torch.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2) for output in outputs]
+        pictures = [from_dlpack(output.as_tensor()).permute(0, 3, 1, 2) for output in outputs]
         x_h, x_l = pictures if spec.with_lr else (pictures[0], None)
         yield assemble(x_h, x_l, source.pending.popleft(), labels, device)

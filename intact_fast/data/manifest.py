@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from intact_fast.config.options import Interpolation
+from intact_fast.config.options import DatasetName, Interpolation
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
 
@@ -58,7 +58,7 @@ class Header:
         distractor_pid: Identity number of gallery distractors, None for none.
     """
 
-    dataset: str
+    dataset: DatasetName
     seed: int
     interpolation: Interpolation
     jpeg_quality: int | None

@@ -130,9 +130,6 @@ def pillow_batches(
     for item in loader:
         if "error" in item:
             raise item["error"]
-        x_h, x_l = (
-            None if pixels is None else normalise(pixels.to(device, non_blocking=True))
-            for pixels in (item["hr"], item["lr"])
-        )
-        assert x_h is not None
+        x_h = normalise(item["hr"].to(device, non_blocking=True))
+        x_l = None if item["lr"] is None else normalise(item["lr"].to(device, non_blocking=True))
         yield assemble(x_h, x_l, item["plan"], labels, device)

@@ -67,12 +67,11 @@ def side_by_side(
     try:
         for worker in workers:
             _give(worker, left.pop())
-        while busy := {w.connection: w for w in workers if w.row is not None}:
+        while busy := {w.connection: (w, w.row) for w in workers if w.row is not None}:
             for connection in wait(list(busy)):
                 assert isinstance(connection, Connection)
-                worker = busy[connection]
-                row, result = worker.row, _take(worker, base)
-                assert row is not None
+                worker, row = busy[connection]
+                result = _take(worker, row, base)
                 if left:
                     _give(worker, left.pop())
                 yield row, result
@@ -106,9 +105,7 @@ def _give(worker: _Worker, row: SeededRow) -> None:
         worker.connection.send(row)
 
 
-def _take(worker: _Worker, base: Config) -> RowResult | UserError:
-    row = worker.row
-    assert row is not None
+def _take(worker: _Worker, row: SeededRow, base: Config) -> RowResult | UserError:
     try:
         outcome = worker.connection.recv()
     except (EOFError, ConnectionError):

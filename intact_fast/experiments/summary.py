@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from intact_fast.config.options import DatasetName
 from intact_fast.experiments.paper_tables import Figures, PaperTable, reported
 from intact_fast.experiments.recipes import RECIPES
 from intact_fast.experiments.results import RowResult
@@ -297,7 +298,7 @@ def _cell(found: tuple[float, float | None] | None, name: str) -> str:
 
 
 def summaries(
-    names: Sequence[str], results: Mapping[str, Sequence[RowResult]], table: PaperTable | None, dataset: str
+    names: Sequence[str], results: Mapping[str, Sequence[RowResult]], table: PaperTable | None, dataset: DatasetName
 ) -> list[Summary]:
     """Rows in the table's order with its labels, then the others.
 

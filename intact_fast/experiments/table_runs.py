@@ -144,6 +144,7 @@ class TableRuns:
         config = self._config(recipe, seed)
         _release()
         run = Run(config, self._process, self._progress)
+        view: View = "lr"
         if RECIPES[recipe].trains == "generator":
             model, view = run.train(), "sr"
         else:
@@ -152,7 +153,7 @@ class TableRuns:
             else:
                 # a run looks at the C that it is given; this is none
                 self._process.on_main(lambda: refuse_known_people(critic, "--critic.checkpoint", manifest))
-            model, view = self._without_generator(config, critic), "lr"
+            model = self._without_generator(config, critic)
         _release()
         started = time.perf_counter()
         evaluation = self._evaluate(model, manifest, config)

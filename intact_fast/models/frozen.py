@@ -22,8 +22,8 @@ def frozen_view(module: ModuleT) -> ModuleT:
         module: The network to look at.
     """
     memo: dict[int, object] = {}
-    for tensor in module.parameters():
-        memo[id(tensor)] = nn.Parameter(tensor.detach(), requires_grad=False)
-    for tensor in module.buffers():
-        memo[id(tensor)] = tensor
+    for parameter in module.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
+    for buffer in module.buffers():
+        memo[id(buffer)] = buffer
     return copy.deepcopy(module, memo).eval()

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -91,7 +92,7 @@ def read_metrics(folder: Path) -> Metrics:
     }
 
 
-def _parse(text: str) -> dict | None:
+def _parse(text: str) -> dict[str, Any] | None:
     """One line's figures; None for a torn one: the last of a run that was killed or is writing just now."""
     try:
         line = json.loads(text)

@@ -57,13 +57,15 @@ class ServingGraph(nn.Module):
         self.critic = folded(model.critic).float().cpu()
         self.generator = folded(model.generator).float().cpu() if side == "query" and model.generator else None
         # embedding needs no classifier, and a file would carry it
-        self.critic.classifier = nn.Identity()
+        self.critic.register_module("classifier", nn.Identity())
         self.normalize = model.normalize
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         self.requires_grad_(False)
         select_kernels(self, "torch")
-        self.to(memory_format=torch.contiguous_format).eval()
+        # torch's types do not know this form
+        self.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.eval()
 
     def forward(self, pictures: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Compute features.

@@ -31,7 +31,7 @@ TensorRange = Literal["unit", "imagenet"]
 _MODES: dict[str, Literal["bilinear", "bicubic"]] = {"bilinear": "bilinear", "bicubic": "bicubic"}
 
 
-def as_sequence(pictures: Pictures) -> Sequence[Picture]:
+def as_sequence(pictures: Pictures) -> Sequence[Picture] | Tensor:
     """Split what `Pictures` allows into single pictures; a batch tensor stays one, as its slices share their size."""
     if isinstance(pictures, str | os.PathLike | Image.Image):
         return [pictures]
@@ -40,7 +40,7 @@ def as_sequence(pictures: Pictures) -> Sequence[Picture]:
     if isinstance(pictures, Tensor):
         if pictures.ndim not in (3, 4):
             raise ValueError(f"a tensor of pictures is C×H×W or N×C×H×W, this one is {tuple(pictures.shape)}")
-        return pictures if pictures.ndim == 4 else pictures[None]  # type: ignore[return-value]
+        return pictures if pictures.ndim == 4 else pictures[None]
     return pictures
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, Self
@@ -30,6 +30,8 @@ from intact_fast.serving.pretrained import read_pretrained, write_pretrained
 
 Mode = Literal["auto", "always", "never"]
 """Which pictures pass through G: those that are natively LR, all, or none."""
+
+_Network = Callable[[Tensor], Tensor]
 
 LR_HEIGHT = 90
 """Between Market-1501's 128 rows and the 64 left of them at r = 2: their geometric mean."""
@@ -102,10 +104,12 @@ class SRReID(nn.Module):
         self.precision = precision
         self.feature_dim = critic.feature_dim
         # in a tuple, so that no network is registered twice
-        self._run = (critic.embed, generator)
+        self._run: tuple[_Network, _Network | None] = (critic.embed, generator)
         if compile:
             self._run = (torch.compile(critic.embed), None if generator is None else torch.compile(generator))
-        self.to(memory_format=torch.channels_last).eval()
+        # torch's types do not know this form
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.eval()
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu", **options: object) -> SRReID:
@@ -120,7 +124,7 @@ class SRReID(nn.Module):
             UserError: The file is missing, broken, or of something else.
         """
         critic, generator, stored = read_pretrained(Path(path))
-        return cls(critic, generator, **(stored | options)).to(device)  # type: ignore[arg-type]
+        return cls(critic, generator, **(stored | options)).to(device)
 
     @classmethod
     def from_torchreid(

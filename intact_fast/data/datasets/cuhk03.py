@@ -89,11 +89,10 @@ def _obtain_pictures(root: Path, boxes: CUHK03Boxes, progress: Progress) -> Path
     name = f"images_{boxes}"
     pictures = _first(root, name)
     mat = _first(root, MAT_NAME)
-    if pictures is None and mat is None:
-        places = ", ".join(str(root / folder) for folder in _FOLDERS)
-        raise UserError(f"--data.root {root}: no CUHK03 here; looked for {MAT_NAME} and {name} in {places}")
     if pictures is None:
-        assert mat is not None
+        if mat is None:
+            places = ", ".join(str(root / folder) for folder in _FOLDERS)
+            raise UserError(f"--data.root {root}: no CUHK03 here; looked for {MAT_NAME} and {name} in {places}")
         pictures = mat.parent / name
     if mat is not None and not (record_path(pictures).is_file() and pictures.is_dir()):
         extract_release(mat, pictures, boxes, progress)
