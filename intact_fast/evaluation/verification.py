@@ -16,6 +16,7 @@ from intact_fast.data.manifest import Entry
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.evaluation.features import View
+from intact_fast.evaluation.ranking import JUNK_PID
 
 RATES = (1e-2, 1e-3, 1e-4)
 """False-match rates that thresholds are given for."""
@@ -24,8 +25,6 @@ SHOWN_RATE = 1e-3
 FEWEST_FALSE = 10
 """Rates at which fewer false matches are expected are left out: too few to estimate a rate from."""
 _BINS = 2048
-# as `evaluate_ranking` has it
-_JUNK_PID = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +98,7 @@ def _measure(evaluation: Evaluation, view: View, rates: tuple[float, ...], great
     queries = np.flatnonzero(evaluation.rankings[view].valid)
     pids, cameras = _identities(evaluation.query_entries)
     gallery_pids, gallery_cameras = _identities(evaluation.gallery_entries)
-    counted = gallery_pids != _JUNK_PID
+    counted = gallery_pids != JUNK_PID
     total = sum(int((counted & (gallery_pids != pid)).sum()) for pid in pids[queries])
     nearest = _Nearest(math.floor(max(*rates, SHOWN_RATE) * total) + 1)
     matches: list[np.ndarray] = []

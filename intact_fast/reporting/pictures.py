@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,14 +26,6 @@ _FRAME, _GAP, _LABEL = 3, 6, 14
 _MIN_HEIGHT = 128
 TRIPTYCHS = 8
 """How many a run shows."""
-
-T = TypeVar("T")
-
-
-def spread(items: Sequence[T], count: int) -> list[T]:
-    """Pick up to ``count`` items evenly over a sequence."""
-    picks = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
-    return [items[i] for i in picks]
 
 
 def save_triptychs(source: PictureSource, rows: Sequence[Entry], path: Path) -> None:

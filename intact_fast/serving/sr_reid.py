@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from intact_fast.config.options import Interpolation
 from intact_fast.data.degradation import normalise, pixels, resize
+from intact_fast.data.read_ahead import read_ahead
 from intact_fast.models.generator import Generator
 from intact_fast.models.osnet import OSNet
 from intact_fast.models.osnet_weights import read_osnet
@@ -291,18 +291,9 @@ class SRReID(nn.Module):
                 prepared = prepare_tensor(part.to(self.device), self.size, self.interpolation, self.tensors)
                 yield prepared, [part.shape[2]] * len(part)
             return
-        chunks = [pictures[i : i + self.batch_size] for i in range(0, len(pictures), self.batch_size)]
-        with ThreadPoolExecutor(self.threads) as pool:
-
-            def submit(chunk: Sequence[Picture]) -> list[Future[tuple[Tensor, int]]]:
-                return [pool.submit(self._resized, picture) for picture in chunk]
-
-            pending = submit(chunks[0]) if chunks else []
-            for following in [*chunks[1:], []]:
-                current, pending = pending, submit(following)
-                if current:
-                    resized, heights = zip(*(future.result() for future in current), strict=True)
-                    yield self._prepared(resized), list(heights)
+        for _, read in read_ahead(pictures, self._resized, self.batch_size, self.threads):
+            resized, heights = zip(*read, strict=True)
+            yield self._prepared(resized), list(heights)
 
     def _prepared(self, resized: Sequence[Tensor]) -> Tensor:
         """A batch of what may be pixels or tensors that are prepared already."""
