@@ -158,8 +158,8 @@ def _check_split(manifest: Manifest, checkpoint: dict[str, Any], options: Evalua
     if own is not None:
         # a user's folder may number its identities anew; elsewhere a person can be in files of two names
         mark = "path" if trained.dataset == "folder" else "pid"
-        known = {getattr(row, mark) for row in own.split("train", "val_query", "val_gallery")}
-        if not known & {getattr(row, mark) for row in manifest.split("query", "gallery")}:
+        known = {getattr(entry, mark) for entry in own.split("train", "val_query", "val_gallery")}
+        if not known & {getattr(entry, mark) for entry in manifest.split("query", "gallery")}:
             return
     raise UserError(
         f"--checkpoint {path}: trained on split {checkpoint['manifest_hash'][:12]} of {trained.dataset}, and split "

@@ -1,4 +1,4 @@
-"""How commands show how far they are."""
+"""A progress bar on stderr, which commands hand to slow pieces of work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training loader hands over."""
+"""Batches of training pictures, as a loader hands them over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from intact_fast.data.plan import BatchPlan, Position
 
 @dataclass(frozen=True)
 class PictureSpec:
-    """How a training picture is prepared.
+    """Preparation of a training picture.
 
     Attributes:
         size: (height, width) of the network inputs in pixels.

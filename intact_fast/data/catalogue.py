@@ -1,4 +1,4 @@
-"""What a data set contains, before anything is decided about splits."""
+"""Catalogues of data sets: every picture with its person and camera, before splits are decided."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """From picture files to pixels with NVIDIA DALI, and pictures kept in memory once they are decoded.
 
-DALI's own cache of decoded pictures knows them by where its own readers found them; files in an order of ours have no
-such name, and it is for GPU decoding only.
+DALI has a cache of decoded pictures, too, but for GPU decoding only. It knows pictures by where DALI's own readers
+found them, and here they are read in another order.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Drawing of stylised pedestrians whose identities differ in fine details.
 
-Every length below is in *native pixels*: pixels of a 128×64 (height × width) picture. Coarse colours come
-from a few pairs that many identities share, and each pattern covers about half of its cloth, so that the
-average colour of a garment says little: what tells two identities apart is stripe pitch, pattern and logo,
-which down-sampling by 2 to 4 removes.
+Every length below is in *native pixels*: pixels of a 128×64 (height × width) picture.
+
+Coarse colours come from a few pairs that many identities share, and each pattern covers about half of its
+cloth. So the average colour of a garment says little. Stripe pitch, pattern and logo tell two identities
+apart, and down-sampling by 2 to 4 removes them.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ SHOES = ("dark", "light", "striped")
 
 @dataclass(frozen=True)
 class Identity:
-    """What stays the same in every picture of one person.
+    """Traits that stay the same in every picture of one person.
 
     Colours are indices into this module's palettes; patterns and glyphs are names from its catalogues;
     pitches are native pixels per period.
@@ -95,7 +96,7 @@ def draw_identity(rng: np.random.Generator) -> Identity:
     """Draw one identity at random.
 
     Args:
-        rng: source of randomness; a fixed number of values is taken from it.
+        rng: Source of randomness; a fixed number of values is taken from it.
 
     Returns:
         The identity, independent of any camera.
@@ -134,11 +135,11 @@ def draw_pedestrian(
     colour cast and contrast.
 
     Args:
-        identity: who is drawn.
+        identity: Who is drawn.
         camera: 0 or 1.
-        rng: source of the nuisances.
-        height: height of the picture in pixels.
-        width: width of the picture in pixels; the person keeps the proportions of a 128×64 picture.
+        rng: Source of the nuisances.
+        height: Height of the picture in pixels.
+        width: Width of the picture in pixels. The person keeps the proportions of a 128×64 picture.
 
     Returns:
         An RGB picture of size (`width`, `height`).
@@ -199,14 +200,14 @@ def _draw_leg(canvas: Canvas, identity: Identity, side: int, stride: float, lift
     canvas.cloth(leg, identity.trouser_pattern, identity.trouser_pitch, colours, (hip, 66.0))
 
 
-def _draw_shoe(canvas: Canvas, kind: str, foot: float, side: int, ankle: float) -> None:
+def _draw_shoe(canvas: Canvas, style: str, foot: float, side: int, ankle: float) -> None:
     left, right = sorted((foot - side * 4.5, foot + side * 7.0))
-    canvas.box(left, ankle - 1.0, right, ankle + 6.0, INK if kind == "dark" else PAPER)
-    if kind == "striped":
+    canvas.box(left, ankle - 1.0, right, ankle + 6.0, INK if style == "dark" else PAPER)
+    if style == "striped":
         for x in np.arange(left + 2.0, right, 4.0):
             canvas.box(x, ankle - 1.0, x + 2.0, ankle + 6.0, INK)
     else:
-        canvas.box(left, ankle + 4.0, right, ankle + 6.0, PAPER if kind == "dark" else INK)
+        canvas.box(left, ankle + 4.0, right, ankle + 6.0, PAPER if style == "dark" else INK)
 
 
 def _draw_torso(canvas: Canvas, identity: Identity) -> None:
@@ -270,12 +271,12 @@ def _draw_head(canvas: Canvas, identity: Identity, nod: float) -> None:
 
 def _draw_occluder(canvas: Canvas, rng: np.random.Generator) -> None:
     """Sometimes a post at the side or a kerb before the feet."""
-    kind = rng.random()
+    chance = rng.random()
     half = canvas.width / 2
-    if kind < 0.1:
+    if chance < 0.1:
         left = rng.choice((-1, 1)) * rng.uniform(12.0, half)
         canvas.box(left - 3.0, -10.0, left + 3.0, canvas.height + 10.0, _grey(rng, 50, 200))
-    elif kind < 0.2:
+    elif chance < 0.2:
         canvas.box(-half - 10.0, rng.uniform(104.0, 124.0), half + 10.0, 140.0, _grey(rng, 50, 200))
 
 

@@ -87,21 +87,21 @@ def mean_colour(colours: tuple[Colour, Colour]) -> Colour:
 
 
 def _pattern(
-    size: tuple[int, int], kind: str, pitch: float, colours: tuple[Colour, Colour], origin: Point
+    size: tuple[int, int], pattern: str, pitch: float, colours: tuple[Colour, Colour], origin: Point
 ) -> Image.Image:
     """Draw a piece of cloth of `size` pixels. Every kind of pattern has about the mean of the two colours."""
-    if kind == "plain":
+    if pattern == "plain":
         return Image.new("RGB", size, mean_colour(colours))
     x = (np.arange(size[0]) + 0.5 - origin[0]) / pitch
     y = (np.arange(size[1]) + 0.5 - origin[1])[:, None] / pitch
-    if kind == "hoops":
+    if pattern == "hoops":
         ink = np.broadcast_to(y % 1.0 < 0.5, size[::-1])
-    elif kind == "pinstripes":
+    elif pattern == "pinstripes":
         ink = np.broadcast_to((x + 0.25) % 1.0 < 0.5, size[::-1])
-    elif kind == "checks":
+    elif pattern == "checks":
         ink = ((x + 0.25) % 1.0 < 0.5) ^ (y % 1.0 < 0.5)
     else:
-        assert kind == "chevrons", kind
+        assert pattern == "chevrons", pattern
         ink = (y + np.abs(x)) % 1.0 < 0.5
     palette = np.array(colours[::-1], np.uint8)
     return Image.fromarray(palette[ink.astype(np.uint8)])

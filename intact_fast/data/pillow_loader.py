@@ -39,8 +39,8 @@ class PlannedBatches(Dataset[dict[str, Any]]):
         """Prepare a batch.
 
         Returns:
-            ``plan``, ``hr`` (B×H×W×3 uint8) and ``lr`` (the same, or None); or ``error``, a UserError, handed
-            over rather than raised because a worker's exception would arrive wrapped in its traceback.
+            ``plan``, ``hr`` (B×H×W×3 uint8) and ``lr`` (the same, or None). Or ``error``, a UserError: raised in a
+            worker, it would arrive wrapped in a traceback.
         """
         shape = (len(plan.index), *self.spec.size, 3)
         hr = np.empty(shape, dtype=np.uint8)

@@ -62,8 +62,8 @@ def write_synthetic(root: Path, spec: SyntheticSpec | None = None) -> Path:
     nothing half-written behind that name.
 
     Args:
-        root: folder that the data set's own folder is put into; made if it is missing.
-        spec: what to draw; the default specification if left out.
+        root: Folder that the data set's own folder is put into; made if it is missing.
+        spec: What to draw; the default specification if left out.
 
     Returns:
         The data set's folder, named after a hash of `spec`.

@@ -1,4 +1,4 @@
-"""Whether another engine ranks as the retrieval module does."""
+"""Comparison of another engine's features and ranking with the retrieval module's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DRAWN_R = 3
 
 @dataclass(frozen=True)
 class Parity:
-    """How far two engines are apart on one set.
+    """Distance of two engines on one set.
 
     Attributes:
         pictures: How many went through both.

@@ -1,4 +1,4 @@
-"""From manifest entries to prepared pictures."""
+"""Pictures of manifest entries, read and prepared for the networks."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class PictureSource:
     def batches_of_variants(
         self, entries: Sequence[Entry], variants: Sequence[bool], name: str | None = None
     ) -> Iterator[tuple[Tensor, ...]]:
-        """As `batches`, for pictures that are wanted in several variants: read once, a batch for each variant.
+        """Give batches as `batches` does, in several variants. Each picture is read once.
 
         Args:
             entries: Which pictures.
@@ -83,7 +83,7 @@ class PictureSource:
                 advance(len(chunk))
 
     def _read(self, entry: Entry, variants: Sequence[bool]) -> list[Tensor]:
-        """One picture in each variant, H×W×3 uint8 of the networks' size."""
+        """Read one picture and give each variant, H×W×3 uint8 of the networks' size."""
         native = read_image(self.path(entry))
         found = []
         for degraded in variants:

@@ -34,7 +34,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
 @dataclass(frozen=True, eq=False)
 class RankingResult:
-    """What one ranking scored, query by query.
+    """Scores of one ranking, query by query.
 
     Which queries are valid depends on pids and cameras alone, so the rows of two methods evaluated on the
     same queries are paired.
@@ -304,10 +304,10 @@ def _check_choice(name: str, value: str, choices: object) -> None:
         raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, not {value!r}")
 
 
-def _identifiers(name: str, values: Identifiers, rows_of: str, expected: int) -> np.ndarray:
+def _identifiers(name: str, values: Identifiers, aligned_with: str, expected: int) -> np.ndarray:
     array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if array.shape != (expected,):
-        raise ValueError(f"{name} must hold one number per row of {rows_of} ({expected}), not {array.shape}")
+        raise ValueError(f"{name} must hold one number per row of {aligned_with} ({expected}), not {array.shape}")
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} must hold integers, not {array.dtype}")
     if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:

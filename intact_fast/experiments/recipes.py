@@ -1,4 +1,4 @@
-"""What each row of the paper's tables trains, and the rows without which no gain can be credited."""
+"""Recipes: the training of each row of the paper's tables, and of the controls that a gain is measured against."""
 
 from __future__ import annotations
 

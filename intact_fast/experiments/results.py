@@ -1,4 +1,4 @@
-"""What a row found with one seed: its file, and what it takes from the training's records."""
+"""Results of a row with one seed: their file, and the figures taken from the training's records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from intact_fast.training.intact import IntactTask
 
 @dataclass(frozen=True)
 class RowResult:
-    """What one row found with one seed.
+    """Results of one row with one seed.
 
     Attributes:
         recipe: Its name.
@@ -80,7 +80,7 @@ def read_result(path: Path, config: Config, unseen: set[str], manifest: str) -> 
 
 
 class History:
-    """What a run recorded of its alternating training.
+    """Records of a run's alternating training.
 
     Args:
         folder: The run's.

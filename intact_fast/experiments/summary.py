@@ -36,9 +36,9 @@ class Interval:
 def bootstrap(per_seed: Sequence[tuple[Sequence[int], Sequence[float]]], draws: int = _DRAWS) -> Interval:
     """95 % interval of a mean over queries, averaged over seeds.
 
-    People are drawn with replacement, each with all of its queries, which succeed and fail together, and the same
-    people for all seeds, whether these share a split or split the same people otherwise. So it tells how much the
-    figure depends on who was asked for, and not how much on the training: that is the spread over seeds.
+    People are drawn with replacement, each with all of its queries, which succeed and fail together. The same people
+    are drawn for all seeds, whether these share a split or split the same people otherwise. So the interval tells how
+    much the figure depends on who was asked for. How much it depends on the training, the spread over seeds tells.
 
     Args:
         per_seed: Of each seed, the identity and a value of each query, 0 to 1 (-1 to 1 for differences).
@@ -85,7 +85,7 @@ class Summary:
         return mean_std(values) if values else None
 
     def interval(self) -> Interval:
-        """Of Rank-1."""
+        """Bootstrap the mean Rank-1."""
         return bootstrap([(r.pid, r.rank1) for r in self.results])
 
     def per_r(self) -> dict[int, float]:
@@ -134,7 +134,7 @@ def markdown(
         rows: Its rows.
         notes: What there is to say of each.
     """
-    parts = [f"# {title}", _main_table(rows, protocol), _upper(rows), _beside_paper(table, dataset, rows)]
+    parts = [f"# {title}", _main_table(rows, protocol), _upper(rows), _comparison_with_paper(table, dataset, rows)]
     parts += [_per_r_table(rows), _gains(rows), _training_table(rows), "\n".join(f"- {n}" for n in notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -198,7 +198,7 @@ def _upper(rows: Sequence[Summary]) -> str:
     return f"HR queries through the same C (upper bound): {', '.join(found)}." if found else ""
 
 
-def _beside_paper(table: PaperTable | None, dataset: str, rows: Sequence[Summary]) -> str:
+def _comparison_with_paper(table: PaperTable | None, dataset: str, rows: Sequence[Summary]) -> str:
     lines = [["", "ours", "the paper's", "difference"]]
     for row in rows:
         for name, theirs in row.paper.items():
@@ -256,7 +256,7 @@ def reached(row: Summary, rows: Sequence[Summary]) -> dict[int, int | None]:
 
 
 def _training_table(rows: Sequence[Summary]) -> str:
-    """What a row costs, how soon it is as good as the baseline in the end, and whether φ learned anything."""
+    """Tabulate the cost of each row, when it reaches the baseline's last figure, and R² of φ."""
     lines = [
         [
             "training",
@@ -289,10 +289,10 @@ def _training_table(rows: Sequence[Summary]) -> str:
     return markdown_lines(lines) if len(lines) > 1 else ""
 
 
-def _cell(found: tuple[float, float | None] | None, name: str) -> str:
-    if found is None:
+def _cell(figure: tuple[float, float | None] | None, name: str) -> str:
+    if figure is None:
         return "–"
-    mean, deviation = found
+    mean, deviation = figure
     digits = 3 if name == "SSIM" else 1
     return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
 

@@ -93,7 +93,7 @@ def read_metrics(folder: Path) -> Metrics:
 
 
 def _parse(text: str) -> dict[str, Any] | None:
-    """One line's figures; None for a torn one: the last of a run that was killed or is writing just now."""
+    """Read one line's figures. None for a torn one, the last of a run that was killed or is writing just now."""
     try:
         line = json.loads(text)
     except ValueError:

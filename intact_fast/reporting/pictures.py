@@ -28,24 +28,24 @@ TRIPTYCHS = 8
 """How many a run shows."""
 
 
-def save_triptychs(source: PictureSource, rows: Sequence[Entry], path: Path) -> None:
+def save_triptychs(source: PictureSource, entries: Sequence[Entry], path: Path) -> None:
     """Write one row of LR | SR | HR per picture, of LR | SR where it is natively LR.
 
     Args:
         source: Reads the pictures and holds G.
-        rows: Which pictures.
+        entries: Which pictures.
         path: PNG to write.
     """
-    x_l = torch.cat(list(source.batches(rows, degraded=True)))
-    x_h = torch.cat(list(source.batches(rows, degraded=False)))
+    x_l = torch.cat(list(source.batches(entries, degraded=True)))
+    x_h = torch.cat(list(source.batches(entries, degraded=False)))
     columns = [_images(x) for x in (x_l, source.model.generate(x_l), x_h)]
     cells = [
         [
-            (image, QUERY, f"{name} r={row.r}" if name == "LR" and row.r else name)
+            (image, QUERY, f"{name} r={entry.r}" if name == "LR" and entry.r else name)
             for name, image in zip(("LR", "SR", "HR"), images, strict=True)
-            if name != "HR" or row.r
+            if name != "HR" or entry.r
         ]
-        for row, images in zip(rows, zip(*columns, strict=True), strict=True)
+        for entry, images in zip(entries, zip(*columns, strict=True), strict=True)
     ]
     _save(_grid(cells), path)
 
@@ -69,16 +69,16 @@ def save_ranked_lists(
     views: list[View] = [view for view in ("lr", "sr") if view in evaluation.query_features]
     distances = {view: _distances(evaluation, view, queries) for view in views}
     for query in queries:
-        row = evaluation.query_entries[query]
-        line: list[Cell] = []
+        entry = evaluation.query_entries[query]
+        row: list[Cell] = []
         for view in views:
-            nearest = _nearest(evaluation, row, distances[view][query], top)
+            nearest = _nearest(evaluation, entry, distances[view][query], top)
             gallery = [evaluation.gallery_entries[i] for i in nearest]
-            line.append((_query_image(source, row, view), QUERY, VIEW_NAMES[view].split()[0]))
+            row.append((_query_image(source, entry, view), QUERY, VIEW_NAMES[view].split()[0]))
             images = _images(torch.cat(list(source.batches(gallery, degraded=False))))
             for rank, (hit, image) in enumerate(zip(gallery, images, strict=True), start=1):
-                line.append((image, RIGHT if hit.pid == row.pid else WRONG, str(rank)))
-        cells.append(line)
+                row.append((image, RIGHT if hit.pid == entry.pid else WRONG, str(rank)))
+        cells.append(row)
     _save(_grid(cells), path)
 
 
@@ -91,15 +91,15 @@ def save_matches(matches: Mapping[Path, Sequence[tuple[Path, str]]], model: SRRe
         path: PNG to write.
     """
     cells = []
-    for query, found in matches.items():
+    for query, hits in matches.items():
         image = read_image(query)
-        line = [(_enlarged(image, model.size), QUERY, "query")]
+        row = [(_enlarged(image, model.size), QUERY, "query")]
         if model.is_low_resolution(image.height):
             (enhanced,) = model.super_resolve([image])
             array = (255 * enhanced).round().byte().permute(1, 2, 0).cpu().numpy()
-            line.append((_enlarged(Image.fromarray(array), model.size), QUERY, "SR"))
-        line += [(_enlarged(read_image(file), model.size), QUERY, label) for file, label in found]
-        cells.append(line)
+            row.append((_enlarged(Image.fromarray(array), model.size), QUERY, "SR"))
+        row += [(_enlarged(read_image(file), model.size), QUERY, label) for file, label in hits]
+        cells.append(row)
     if cells:
         _save(_grid(cells), path)
 
@@ -121,9 +121,9 @@ def _distances(evaluation: Evaluation, view: View, queries: Sequence[int]) -> di
     }
 
 
-def _nearest(evaluation: Evaluation, row: Entry, distances: np.ndarray, top: int) -> list[int]:
+def _nearest(evaluation: Evaluation, query: Entry, distances: np.ndarray, top: int) -> list[int]:
     order = np.argsort(distances, kind="stable").tolist()
-    ranked = (i for i in order if not _is_junk(row, evaluation.gallery_entries[i]))
+    ranked = (i for i in order if not _is_junk(query, evaluation.gallery_entries[i]))
     return [i for i, _ in zip(ranked, range(top), strict=False)]
 
 
@@ -131,8 +131,8 @@ def _is_junk(query: Entry, hit: Entry) -> bool:
     return query.pid == hit.pid and query.camera == hit.camera
 
 
-def _query_image(source: PictureSource, row: Entry, view: View) -> Image.Image:
-    (batch,) = source.batches([row], degraded=True)
+def _query_image(source: PictureSource, entry: Entry, view: View) -> Image.Image:
+    (batch,) = source.batches([entry], degraded=True)
     return _images(source.model.generate(batch) if view == "sr" else batch)[0]
 
 

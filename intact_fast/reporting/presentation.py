@@ -1,4 +1,4 @@
-"""How a run presents what its evaluation found: pictures, report, and the table on the console."""
+"""Presentation of a run's evaluation: pictures, report, and the table on the console."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RANKED_QUERIES = 6
 
 @dataclass(frozen=True, eq=False)
 class Presentation:
-    """What was written.
+    """The files that were written, and what they show.
 
     Attributes:
         evaluation: What it shows.

@@ -123,8 +123,8 @@ def threshold_table(distances: Mapping[View, PairDistances], metric: Metric) -> 
             by_rate.setdefault(threshold.rate, {})[view] = threshold
     some = next(iter(distances.values()))
     intro = (
-        f"{len(some.matches):,} matches (the same person in another camera) and {some.others:,} non-matches, "
-        f"distractors among them; {metric} distance between features, not re-ranked."
+        f"{len(some.matches):,} matches (the same person in another camera) and {some.total_non_matches:,} "
+        f"non-matches, distractors among them; {metric} distance between features, not re-ranked."
     )
     if not by_rate:
         return f"{intro} Too few non-matches to set a threshold by."

@@ -36,7 +36,7 @@ _EXAMPLE_BATCH = 2
 
 
 class ServingGraph(nn.Module):
-    """What is exported: pictures of the networks' size in, features out.
+    """The exported graph: pictures of the networks' size in, features out.
 
     Args:
         model: Its networks are copied, with their normalisations folded into the layers before.
@@ -88,8 +88,8 @@ class ServingGraph(nn.Module):
 def export_graph(model: SRReID, side: ExportSide, export_format: ExportFormat, path: Path) -> None:
     """Write a graph whose batch size is free.
 
-    The file also says what it expects: ``intact_fast`` in ONNX's metadata, or an extra file of that name in
-    PyTorch's archive, holds input size, filter of the resize and the LR height as JSON.
+    The file also says what it expects: input size, filter of the resize and the LR height, as JSON. They stand
+    under ``intact_fast`` in ONNX's metadata, or in an extra file of that name in PyTorch's archive.
 
     Args:
         model: On any device; the graph is of float32.

@@ -29,10 +29,10 @@ _SIMILARITIES = 2**26
 
 @dataclass(frozen=True)
 class Listing:
-    """Pictures of a folder by their names, and how many other files it holds."""
+    """Pictures of a folder, and the number of its other files."""
 
     pictures: list[Path]
-    others: int
+    other_files: int
 
 
 def list_pictures(source: Path) -> Listing:
@@ -83,7 +83,7 @@ def read_in_batches(
 
 @dataclass(frozen=True)
 class Update:
-    """What bringing a gallery up to date did, in pictures."""
+    """Numbers of pictures that bringing a gallery up to date computed, kept and dropped."""
 
     computed: int
     kept: int

@@ -1,4 +1,4 @@
-"""What users hand to the retrieval module: files, Pillow pictures, arrays and tensors, brought to one form."""
+"""Users' pictures (files, Pillow pictures, arrays and tensors), brought to one form for the retrieval module."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _rgb_array(array: NDArray[Any]) -> NDArray[np.uint8]:
 def prepare_tensor(pictures: Tensor, size: tuple[int, int], interpolation: Interpolation, holds: TensorRange) -> Tensor:
     """Resize a batch of pictures on their device and normalise it.
 
-    8-bit pictures are rounded to 8 bits after each of the two passes, as Pillow does: the result differs from
+    8-bit pictures are rounded to 8 bits after each of the two passes, as Pillow does. The result differs from
     Pillow's by at most a level or two at single pixels.
 
     Args:

@@ -173,7 +173,7 @@ class SRReID(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """Device of the networks."""
         return next(self.critic.parameters()).device
 
     def train(self, mode: bool = True) -> Self:
@@ -277,7 +277,7 @@ class SRReID(nn.Module):
         return prepared.index_copy(0, index, self.generate(prepared[index]))
 
     def is_low_resolution(self, height: int, mode: Mode | None = None) -> bool:
-        """Whether a picture of so many rows passes through G."""
+        """Say whether a picture of so many rows passes through G."""
         mode = mode or self.mode
         if self.generator is None or mode == "never":
             return False

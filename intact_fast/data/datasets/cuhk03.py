@@ -54,11 +54,14 @@ def read_cuhk03(
 
     The pictures are extracted once into ``images_detected`` or ``images_labeled``, named as
     torchreid's: beside the file, or where torchreid has put some already. Cameras are the two views of
-    a pair. The classic protocol tests on the 100 identities of one of the release's 20 test sets, number
-    ``split_seed`` mod 20, with view 1 as the LR queries by default; where pictures came without the
-    release, 100 identities seen in both views are drawn by ``split_seed`` instead. The new protocol
-    (Zhong et al., CVPR 2017) takes identities, queries and gallery from its authors' file, every query
-    being LR.
+    a pair.
+
+    The classic protocol tests on the 100 identities of one of the release's 20 test sets, number
+    ``split_seed`` mod 20. View 1 makes the LR queries by default. Where pictures came without the
+    release, 100 identities seen in both views are drawn by ``split_seed`` instead.
+
+    The new protocol (Zhong et al., CVPR 2017) takes identities, queries and gallery from its authors'
+    file. Every query is LR.
 
     Args:
         root: Folder that holds ``cuhk03_release/cuhk-03.mat``, torchreid's ``cuhk03``, or what is in them.

@@ -36,14 +36,14 @@ class SeededRow(NamedTuple):
 
 @dataclass
 class _Worker:
-    """One of the processes, and what it is at."""
+    """One of the processes, with the row that it runs."""
 
     process: SpawnProcess
     connection: Connection
     row: SeededRow | None = None
 
 
-def side_by_side(
+def run_in_parallel(
     base: Config, unseen: Sequence[int], planned: Sequence[SeededRow], jobs: int
 ) -> Generator[tuple[SeededRow, RowResult | UserError], None, None]:
     """Run rows, several at a time, and give each as it is done, or why it cannot be run.
@@ -131,7 +131,7 @@ def _work(connection: Connection, base: Config, unseen: Sequence[int], number: i
         os.environ["LOCAL_RANK"] = str(number % torch.cuda.device_count())
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     with process_group(base.device) as process:
-        runs = TableRuns(base, process, unseen, beside=True)
+        runs = TableRuns(base, process, unseen, concurrent=True)
         while True:
             try:
                 row = connection.recv()
