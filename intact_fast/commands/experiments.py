@@ -160,7 +160,7 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
             process.on_main(lambda: _write(runs.folder, title, options, base, shown))
             return shown
 
-        kept = {row: runs.kept(*row) for row in planned}
+        kept = {row: runs.kept_result(*row) for row in planned}
         for row, result in kept.items():
             if result is not None:
                 results[row.recipe].append(result)

@@ -5,8 +5,8 @@ official split has fixed ones) are down-sampled at rates drawn from {2, 3, 4}. T
 CAVIAR's second camera is low-resolution by itself. Only VPFA's code says which camera that is, and draws another for
 each identity. What the first four write down makes one and the same split.
 
-The readers' own splits are the ones that all of them name: halves of the identities of VIPeR and CAVIAR, 1,367/100 of
-CUHK03, and the official ones of Market-1501 (751/750) and DukeMTMC-reID (702/702).
+The readers' own splits are the ones that all of them name. VIPeR's and CAVIAR's identities are halved, and CUHK03's are
+1,367/100. Market-1501 (751/750) and DukeMTMC-reID (702/702) keep their official splits.
 """
 
 from __future__ import annotations

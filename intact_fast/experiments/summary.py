@@ -99,7 +99,7 @@ class Summary:
                 found.setdefault(int(name), []).append(value)
         return {r: float(np.mean(values)) for r, values in sorted(found.items())}
 
-    def against(self, other: Summary) -> tuple[float, Interval] | None:
+    def gain_over(self, other: Summary) -> tuple[float, Interval] | None:
         """Gain in Rank-1 over another row on the same queries, seed by seed; None without a common seed."""
         theirs = {r.seed: r for r in other.results}
         pairs = [(r, theirs[r.seed]) for r in self.results if r.seed in theirs]
@@ -161,7 +161,7 @@ def as_json(rows: Sequence[Summary], protocol: str) -> dict[str, Any]:
                 name: {"points": points, "interval": [interval.low, interval.high]}
                 for name, (points, interval) in gains(row, rows).items()
             },
-            "reached": {str(seed): iteration for seed, iteration in reached(row, rows).items()},
+            "reached": {str(seed): iteration for seed, iteration in iterations_to_baseline(row, rows).items()},
             "paper": dict(row.paper),
             "health": [r.health for r in row.results],
             "step_ms": [r.step_ms for r in row.results],
@@ -235,7 +235,7 @@ def gains(row: Summary, rows: Sequence[Summary]) -> dict[str, tuple[float, Inter
     if RECIPES[row.recipe].trains != "generator":
         return {}
     references = {other.recipe: other for other in rows if other.recipe in REFERENCES and other is not row}
-    found = {name: row.against(references[name]) for name in REFERENCES if name in references}
+    found = {name: row.gain_over(references[name]) for name in REFERENCES if name in references}
     return {name: gain for name, gain in found.items() if gain is not None}
 
 
@@ -247,7 +247,7 @@ def _gains(rows: Sequence[Summary]) -> str:
     return markdown_lines(lines) if len(lines) > 1 else ""
 
 
-def reached(row: Summary, rows: Sequence[Summary]) -> dict[int, int | None]:
+def iterations_to_baseline(row: Summary, rows: Sequence[Summary]) -> dict[int, int | None]:
     """By seed, the first validated iteration at which a row is as good as ``mse+id+gan`` in the end; None if never."""
     baseline = {
         r.seed: r.curve[-1][1] for other in rows if other.recipe == "mse+id+gan" for r in other.results if r.curve
@@ -282,7 +282,7 @@ def _training_table(rows: Sequence[Summary]) -> str:
                 row.label,
                 f"{np.mean(steps):.0f}" if steps else "–",
                 _cell(mean_std(last), "") if last else "–",
-                ", ".join("never" if n is None else str(n) for n in reached(row, rows).values()) or "–",
+                ", ".join("never" if n is None else str(n) for n in iterations_to_baseline(row, rows).values()) or "–",
                 r2,
             ]
         )

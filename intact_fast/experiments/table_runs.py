@@ -107,7 +107,7 @@ class TableRuns:
         store = CheckpointStore(config.runs / config.name / "checkpoints", 1)
         return RECIPES[recipe].trains == "generator" and store.last_iteration() != config.training.iterations
 
-    def kept(self, recipe: str, seed: int) -> RowResult | None:
+    def kept_result(self, recipe: str, seed: int) -> RowResult | None:
         """A row's result from its file, where the same was measured before.
 
         Raises:
