@@ -133,7 +133,7 @@ def _evaluate(model: SRReID, manifest: Manifest, views: tuple[View, ...], option
 
 
 def _defaults(checkpoint: dict[str, Any], path: Path, arguments: list[str]) -> EvaluateOptions:
-    """The run's own options; its own split, too, unless the command line asks for other data."""
+    """Take the run's own options, and its own split unless the command line asks for other data."""
     config = config_of(checkpoint, path)
     own = manifest_beside(path)
     asked = {a.split("=")[0] for a in arguments if a.startswith("--data.")} - {

@@ -25,7 +25,7 @@ DecodedPictures = dict[int, NDArray[np.uint8]]
 
 
 def file_name(path: Path) -> NDArray[np.uint8]:
-    """A path as DALI takes it."""
+    """Encode a path as DALI takes it, its bytes as uint8."""
     return np.frombuffer(fsencode(path), dtype=np.uint8)
 
 

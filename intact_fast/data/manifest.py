@@ -139,7 +139,7 @@ class Manifest:
 
 
 def _fields_in_file(header: Header) -> dict[str, Any]:
-    """A header under the names that its file has."""
+    """Give a header's values under the names that a file has for them."""
     return {_IN_FILE.get(name, name): value for name, value in asdict(header).items()}
 
 

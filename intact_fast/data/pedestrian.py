@@ -156,7 +156,7 @@ def draw_pedestrian(
 
 
 def _draw_background(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A wall, a ground and a few blocks; another scene in every picture."""
+    """Draw a wall, a ground and a few blocks, another scene in every picture."""
     half = canvas.width / 2
     horizon = rng.uniform(55.0, 100.0)
     wall = _grey(rng, 110, 170)
@@ -172,7 +172,7 @@ def _draw_background(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def _grey(rng: np.random.Generator, low: int, high: int) -> Colour:
-    """A dull colour of random brightness."""
+    """Draw a dull colour of random brightness."""
     shade = rng.uniform(low, high)
     red, green, blue = np.clip(shade + rng.normal(0.0, 8.0, 3), 0, 255)
     return int(red), int(green), int(blue)
@@ -270,7 +270,7 @@ def _draw_head(canvas: Canvas, identity: Identity, nod: float) -> None:
 
 
 def _draw_occluder(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Sometimes a post at the side or a kerb before the feet."""
+    """Draw, in one picture of five, a post at the side or a kerb before the feet."""
     chance = rng.random()
     half = canvas.width / 2
     if chance < 0.1:

@@ -28,7 +28,7 @@ def extract_features(
     processes: Processes = SINGLE_PROCESS,
     name: str | None = None,
 ) -> Tensor:
-    """Features of entries under one view: N×512 float32 on the CPU, the same whatever the number of processes.
+    """Compute features of entries under one view.
 
     Args:
         source: Reads the pictures and holds the networks.
@@ -36,6 +36,9 @@ def extract_features(
         view: How C sees them.
         processes: Processes that share them.
         name: What progress is told; None tells nothing.
+
+    Returns:
+        N×512 float32 on the CPU, the same whatever the number of processes.
     """
     if view != "auto":
         return measure_queries(source, entries, (view,), (), processes, name)[0][view]
@@ -47,7 +50,7 @@ def extract_features(
 
 
 def _of_native_size(source: PictureSource, entries: Sequence[Entry], name: str | None) -> list[Tensor]:
-    """Features as the retrieval module gives them by itself."""
+    """Compute features as the retrieval module gives them in mode ``auto``, by native sizes."""
     listen = no_progress if name is None else source.progress
     features = []
     with listen(name or "", len(entries)) as advance:
@@ -75,7 +78,7 @@ def measure_queries(
     processes: Processes = SINGLE_PROCESS,
     name: str | None = None,
 ) -> tuple[dict[View, Tensor], dict[View, QualityFigures]]:
-    """Features of entries under several views, and picture quality against HR (section 4.5), in one pass.
+    """Compute features under several views, and picture quality against HR (section 4.5), in one pass.
 
     Each picture is read once, degraded once and super-resolved once.
 

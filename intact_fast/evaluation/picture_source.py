@@ -38,7 +38,7 @@ class PictureSource:
     progress: Progress = no_progress
 
     def path(self, entry: Entry) -> Path:
-        """The file of an entry.
+        """Find the file of an entry.
 
         Raises:
             UserError: It is missing.

@@ -48,7 +48,7 @@ SINGLE_PROCESS: Processes = _SingleProcess()
 
 
 def entries_of_process(entries: Sequence[Entry], batch_size: int, processes: Processes) -> list[Entry]:
-    """Every n-th batch of one process, so that any number of processes computes the same batches."""
+    """Give one process every n-th batch, so that any number of processes computes the same batches."""
     starts = range(processes.rank * batch_size, len(entries), processes.world_size * batch_size)
     return [entry for start in starts for entry in entries[start : start + batch_size]]
 

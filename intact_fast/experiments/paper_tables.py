@@ -93,7 +93,7 @@ TABLES: dict[int, PaperTable] = {
 
 
 def reported(dataset: DatasetName, recipe: str) -> Figures:
-    """The paper's figures of a row on a data set, of whichever tables have it; empty where none has.
+    """Collect the paper's figures of a row on a data set from all tables; empty where none has it.
 
     INTACT itself is reported on every data set (Table 1), the rows it is compared with on one each.
     """

@@ -59,7 +59,7 @@ class RowResult:
 
 
 def read_result(path: Path, config: Config, unseen: set[str], manifest: str) -> RowResult | None:
-    """A kept result, where it is of this very configuration and split; one of another version is measured again."""
+    """Read a kept result. None where it is of another configuration, split or version, and is measured again."""
     if not path.is_file():
         return None
     try:
@@ -99,6 +99,6 @@ class History:
         return 1000 * images / float(np.median(speeds)) if speeds else None
 
     def health(self) -> dict[str, float]:
-        """The last figures that tell how association and D were."""
+        """Give the last figures of the health of association and D."""
         wanted = ("association/", "validation/r2", "discriminator/", "cosine/", "loss/dis_")
         return {name: list(values.values())[-1] for name, values in self._metrics.items() if name.startswith(wanted)}

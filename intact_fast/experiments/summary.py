@@ -112,7 +112,7 @@ class Summary:
 
 
 def iterations_to_reach(result: RowResult, rank1: float) -> int | None:
-    """The first validated iteration at which a row's validation Rank-1 (percent) is at least that; None if never."""
+    """Find the first validated iteration with at least that Rank-1 in percent; None if there is none."""
     return next((iteration for iteration, value in result.curve if value >= rank1), None)
 
 
@@ -124,7 +124,7 @@ def markdown(
     rows: Sequence[Summary],
     notes: Sequence[str],
 ) -> str:
-    """The table as a document.
+    """Write the table as a Markdown document.
 
     Args:
         title: Its title.
@@ -231,7 +231,7 @@ def _per_r_table(rows: Sequence[Summary]) -> str:
 
 
 def gains(row: Summary, rows: Sequence[Summary]) -> dict[str, tuple[float, Interval]]:
-    """A row's gain in Rank-1 over each reference that is there; empty where it trains no G."""
+    """Compute a row's gain in Rank-1 over each reference that is there; empty where it trains no G."""
     if RECIPES[row.recipe].trains != "generator":
         return {}
     references = {other.recipe: other for other in rows if other.recipe in REFERENCES and other is not row}
@@ -248,7 +248,7 @@ def _gains(rows: Sequence[Summary]) -> str:
 
 
 def iterations_to_baseline(row: Summary, rows: Sequence[Summary]) -> dict[int, int | None]:
-    """By seed, the first validated iteration at which a row is as good as ``mse+id+gan`` in the end; None if never."""
+    """Find, by seed, the first validated iteration at the last Rank-1 of ``mse+id+gan``; None if there is none."""
     baseline = {
         r.seed: r.curve[-1][1] for other in rows if other.recipe == "mse+id+gan" for r in other.results if r.curve
     }

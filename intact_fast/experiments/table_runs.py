@@ -108,7 +108,7 @@ class TableRuns:
         return RECIPES[recipe].trains == "generator" and store.last_iteration() != config.training.iterations
 
     def kept_result(self, recipe: str, seed: int) -> RowResult | None:
-        """A row's result from its file, where the same was measured before.
+        """Read a row's result from its file, where the same was measured before.
 
         Raises:
             UserError: The rows that are there were begun otherwise.
@@ -168,7 +168,7 @@ class TableRuns:
         return self.folder / config.name / "result.json"
 
     def _config(self, recipe: str, seed: int) -> Config:
-        """A row's own configuration."""
+        """Make a row's own configuration."""
         critic = self._critic_file(seed)
         chosen = RECIPES[recipe]
         config = apply(recipe, self._on_split(self._seeded(seed), seed))
@@ -200,14 +200,14 @@ class TableRuns:
         return replace(config, data=data)
 
     def _on_split(self, config: Config, seed: int) -> Config:
-        """A configuration on the split of a seed, whatever the recipe trains on."""
+        """Put a configuration on the split of a seed, whatever the recipe trains on."""
         return replace(config, data=replace(config.data, manifest=self._manifest_path(seed)))
 
     def _manifest_path(self, seed: int) -> Path:
         return self.folder / "splits" / f"seed{seed}.jsonl"
 
     def _critic_file(self, seed: int) -> Path:
-        """The frozen C that rows share: the user's, or one trained once for each split."""
+        """Name the file of the frozen C that rows share: the user's, or one trained once for each split."""
         given = self._base.critic.checkpoint
         return finished_critic(self._critic_config(seed)) if given is None else given
 
@@ -226,7 +226,7 @@ class TableRuns:
         self._process.on_main(lambda: self._facts.agree_on_critic(name, path))
 
     def _manifest(self, seed: int) -> Manifest:
-        """The split of a seed, which every row of it has; its file is written once.
+        """Obtain the split of a seed, which every row of it has. Its file is written once.
 
         Raises:
             UserError: The folder holds another split of that seed.

@@ -122,7 +122,7 @@ def save_curves(metrics: Metrics, path: Path) -> bool:
 
 
 def _curves(metrics: Metrics, panel: _Panel) -> dict[str, dict[int, float]]:
-    """The panel's finite points by figure, where there are any."""
+    """Select the finite points of a panel by figure; figures without any are left out."""
     logged = metrics.get(panel.task, {})
     curves = {
         name: {i: panel.scale * value for i, value in logged.get(name, {}).items() if math.isfinite(value)}

@@ -68,7 +68,7 @@ def _mark_threshold(ax: Axes, measured: PairDistances) -> None:
 
 
 def _occupied_bins(distances: Mapping[View, PairDistances]) -> slice:
-    """From the first to the last bin that holds anything; the step is how many make one bar."""
+    """Span the bins from the first to the last that holds anything. The step is the bins in one bar."""
     counts = sum(measured.match_counts + measured.non_match_counts for measured in distances.values())
     first, last = np.flatnonzero(counts)[[0, -1]]
     group = -(-(last + 1 - first) // _BARS)

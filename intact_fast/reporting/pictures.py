@@ -110,7 +110,7 @@ def _enlarged(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _distances(evaluation: Evaluation, view: View, queries: Sequence[int]) -> dict[int, np.ndarray]:
-    """The distances that were scored: G float32 per query."""
+    """Compute the distances that were scored: G float32 per query."""
     blocks = reranked_blocks if evaluation.config.rerank else distance_blocks
     features = evaluation.query_features[view], evaluation.gallery_features
     return {

@@ -185,7 +185,7 @@ class SRReID(nn.Module):
         return _normalised(self._resized(picture)[0]).contiguous()
 
     def _resized(self, picture: Picture) -> tuple[Tensor, int]:
-        """A picture in the networks' size and its native height: H×W×3 uint8, a tensor prepared, 3×H×W float32."""
+        """Resize a picture, and give its native height. H×W×3 uint8; of a tensor, 3×H×W float32, prepared."""
         if isinstance(picture, Tensor):
             if picture.ndim != 3:
                 raise ValueError(f"a picture tensor is C×H×W, this one is {tuple(picture.shape)}")
@@ -296,7 +296,7 @@ class SRReID(nn.Module):
             yield self._prepared(resized), list(heights)
 
     def _prepared(self, resized: Sequence[Tensor]) -> Tensor:
-        """A batch of what may be pixels or tensors that are prepared already."""
+        """Make a batch of resized pictures, which may be pixels or prepared tensors."""
         if all(x.dtype == torch.uint8 for x in resized):
             return self.prepare_pixels(resized)
         return _channels_innermost(torch.stack([_normalised(x.to(self.device)) for x in resized]))

@@ -86,7 +86,7 @@ def read_cuhk03(
 
 
 def _obtain_pictures(root: Path, boxes: CUHK03Boxes, progress: Progress) -> Path:
-    """The folder of pictures, filled from the release where there is one and that is still to be done."""
+    """Find the folder of pictures, and fill it from the release where that has not been done."""
     if not root.is_dir():
         raise UserError(f"--data.root {root}: no such folder; give the folder that holds CUHK03")
     name = f"images_{boxes}"
