@@ -10,7 +10,7 @@ from intact_fast.data.batches import Batch
 from intact_fast.training.step.feature_table import FeatureTable
 from intact_fast.training.step.optimisers import build_optimisers
 from intact_fast.training.step.shared import SharedStep
-from training_cases import SINGLE_PROCESS, CPU, batch_of, networks_of, small
+from training_cases import CPU, SINGLE_PROCESS, batch_of, networks_of, small
 
 
 def seen(views: list[int]) -> Batch:

@@ -22,7 +22,7 @@ from intact_fast.training.step.feature_table import FeatureTable
 from intact_fast.training.step.graphed import GraphedStep
 from intact_fast.training.step.optimisers import build_optimisers
 from intact_fast.training.step.shared import Record, SharedStep
-from training_cases import SINGLE_PROCESS, CPU, batch_of, networks_of, small
+from training_cases import CPU, SINGLE_PROCESS, batch_of, networks_of, small
 
 
 class Rerun:

@@ -17,7 +17,7 @@ from intact_fast.training.distributed.process import Process
 from intact_fast.training.intact import IntactTask, autocast_type
 from intact_fast.training.step import optimisers
 from intact_fast.training.step.optimisers import Updater, build_optimisers
-from training_cases import SINGLE_PROCESS, CPU, batch_of, networks_of, small
+from training_cases import CPU, SINGLE_PROCESS, batch_of, networks_of, small
 
 
 def test_apex_is_refused_where_it_cannot_be(tiny_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

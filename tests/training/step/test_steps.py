@@ -180,7 +180,9 @@ def test_without_gan_and_association_d_is_left_alone(tiny_config: Config) -> Non
     config = replace(small(tiny_config), loss=LossConfig(lambda_g=0.0, lambda_dis=0.0))
     networks = networks_of(config)
     before = snapshot(networks.discriminator)
-    record = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS)(batch_of(0), 0, True)
+    record = SharedStep(networks, build_optimisers(networks, config.optimiser), config, SINGLE_PROCESS)(
+        batch_of(0), 0, True
+    )
     assert_same(before, networks.discriminator)
     assert not any("gan" in name or "discriminator" in name for name in record)
     reference = networks_of(config)
