@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake a user can mend, how an entry point tells it, and warnings."""
+"""The exception for mistakes that a user can mend, its one line on stderr, and warnings."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ class UserError(Exception):
     The message is one line that names the option or file and says what to do.
 
     Attributes:
-        one_process: Raised by a single process of a group, so it is_first_rank whatever its rank.
+        one_process: Raised by a single process of a group, so that it is printed whatever the rank.
     """
 
     one_process = False
 
 
 def is_first_rank() -> bool:
-    """Whether this process is the one of its torchrun group that talks to the user."""
+    """Say whether this process is the one of its torchrun group that talks to the user."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def warn(text: str) -> None:
-    """Tell what keeps nothing from going on as one line on stderr, once per torchrun group."""
+    """Print a warning as one line on stderr, once per torchrun group."""
     if is_first_rank():
         print(f"warning: {text}", file=sys.stderr, flush=True)
 

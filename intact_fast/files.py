@@ -20,8 +20,8 @@ LOCK = ".lock"
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
-_SCALAR = np.float32(0).__reduce__()[0]
-_NUMPY_NUMBERS = [
+_SCALAR: Any = np.float32(0).__reduce__()[0]
+_NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_SCALAR, "numpy.core.multiarray.scalar"),
     (_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,
@@ -77,19 +77,19 @@ def exclusive_folder(folder: Path, option: str) -> Iterator[None]:
 
 
 @contextmanager
-def one_at_a_time(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+def one_at_a_time(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Wait until no other process of ours is inside for the same path, and stay there alone.
 
     Where the file system has no locks nobody waits.
 
     Args:
         path: What is made there; the lock is a file beside it.
-        waiting: Called where there is another one.
+        on_wait: Called where there is another one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}{LOCK}").open("w", encoding="utf-8") as file:
         if not _locked(file):
-            waiting()
+            on_wait()
             fcntl.lockf(file, fcntl.LOCK_EX)
         yield
 
@@ -113,7 +113,7 @@ def stamp(path: Path) -> tuple[int, int]:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a file is one that we leave in a folder besides its contents: a lock, or half of an atomic write."""
+    """Say whether a file is no content of its folder: a lock, or half of an atomic write."""
     return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 

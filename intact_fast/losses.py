@@ -1,7 +1,7 @@
 """The paper's Eq. 1-8, one function each.
 
-Every squared norm is the mean over all elements, so a term's scale does not depend on a dimension,
-and every loss is a scalar averaged over the batch.
+Every squared norm is the mean over all elements, so that a term's scale does not depend on a dimension.
+Every loss is a scalar averaged over the batch.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def generator_adversarial_loss(
 ) -> Tensor:
     """Eq. 1 and 2 for G, to be minimised.
 
-    ``saturating`` is Eq. 1 literally, ``E[log(1 - D(G(x_l)))]``; ``non_saturating`` is
-    ``-E[log D(G(x_l))]``, which has the same fixed point and a gradient where D is sure
+    ``saturating`` is Eq. 1 literally, ``E[log(1 - D(G(x_l)))]``. ``non_saturating`` is
+    ``-E[log D(G(x_l))]``. It has the same fixed point, and a gradient where D is sure
     (Goodfellow et al. 2014, section 3).
 
     Args:

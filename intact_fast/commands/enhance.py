@@ -64,7 +64,7 @@ def _run(options: EnhanceOptions) -> int:
     figures = {
         "written": len(pairs) - len(unreadable.reasons),
         "unreadable": sorted(map(str, unreadable.reasons)),
-        "other_files": listing.others,
+        "other_files": listing.other_files,
         "target": str(options.target),
     }
     if options.json:
@@ -72,7 +72,7 @@ def _run(options: EnhanceOptions) -> int:
     else:
         print(
             f"{figures['written']} pictures written to {options.target}; {len(unreadable.reasons)} unreadable, "
-            f"{listing.others} other files left out"
+            f"{listing.other_files} other files left out"
         )
     return warn_unreadable(unreadable)
 

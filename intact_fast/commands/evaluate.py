@@ -18,7 +18,7 @@ from intact_fast.config.options import DataConfig, EvaluationConfig, OSNetName
 from intact_fast.data.manifest import Manifest
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError, fail
-from intact_fast.evaluation.evaluator import evaluate
+from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.features import View
 from intact_fast.reporting.console import make_console
 from intact_fast.reporting.tables import describe_protocol, figures, gain_sentence, rich_table
@@ -77,36 +77,12 @@ def _run(arguments: list[str]) -> None:
     checkpoint = read_training_checkpoint(path) if path is not None else None
     defaults = EvaluateOptions() if checkpoint is None else _defaults(checkpoint, path, arguments)
     options = parse_options(EvaluateOptions, "intact-fast evaluate", arguments, defaults)
-    if (checkpoint is None) == (options.critic is None):
-        raise UserError("evaluate needs --checkpoint FILE or --critic FILE (one of them)")
-    check_data(options.data)
-    check_evaluation(options.evaluation)
-    shown = partial(progress, quiet=options.json)
-    manifest = obtain_manifest(options.data, shown)
-    if checkpoint is not None:
-        _check_split(manifest, checkpoint, options, path)
-        size = (options.data.height, options.data.width)
-        height = lr_height(options.data.root, manifest, options.data.factors)
-        model = model_of_checkpoint(checkpoint, path, size, manifest.header.interpolation, height)
-        views: tuple[View, ...] = options.queries
+    if checkpoint is not None and options.critic is None:
+        result = _evaluate_checkpoint(checkpoint, path, options)
+    elif options.critic is not None and checkpoint is None:
+        result = _evaluate_critic(options.critic, options)
     else:
-        assert options.critic is not None
-        refuse_known_people(options.critic, "--critic", manifest)
-        critic = load_critic(options.critic, options.arch, num_classes=None, option="--critic")
-        model = SRReID(critic, None, (options.data.height, options.data.width), manifest.header.interpolation)
-        views = tuple(view for view in options.queries if view != "sr")
-        if not views:
-            raise UserError("--queries sr: a critic alone has no G; use --checkpoint, or --queries hr lr")
-    model.to(choose_device(options.device))
-    result = evaluate(
-        model,
-        manifest,
-        options.data.root,
-        options.evaluation,
-        options.data.threads,
-        views,
-        progress=shown,
-    )
+        raise UserError("evaluate needs --checkpoint FILE or --critic FILE (one of them)")
     if options.json:
         print(json.dumps(figures(result), indent=1))
         return
@@ -117,8 +93,47 @@ def _run(arguments: list[str]) -> None:
             console.print(line, markup=False)
 
 
+def _evaluate_checkpoint(checkpoint: dict[str, Any], path: Path, options: EvaluateOptions) -> Evaluation:
+    manifest = _manifest(options)
+    _check_split(manifest, checkpoint, options, path)
+    size = (options.data.height, options.data.width)
+    height = lr_height(options.data.root, manifest, options.data.factors)
+    model = model_of_checkpoint(checkpoint, path, size, manifest.header.interpolation, height)
+    return _evaluate(model, manifest, options.queries, options)
+
+
+def _evaluate_critic(path: Path, options: EvaluateOptions) -> Evaluation:
+    manifest = _manifest(options)
+    refuse_known_people(path, "--critic", manifest)
+    critic = load_critic(path, options.arch, num_classes=None, option="--critic")
+    model = SRReID(critic, None, (options.data.height, options.data.width), manifest.header.interpolation)
+    views: tuple[View, ...] = tuple(view for view in options.queries if view != "sr")
+    if not views:
+        raise UserError("--queries sr: a critic alone has no G; use --checkpoint, or --queries hr lr")
+    return _evaluate(model, manifest, views, options)
+
+
+def _manifest(options: EvaluateOptions) -> Manifest:
+    """Check the options and obtain the split."""
+    check_data(options.data)
+    check_evaluation(options.evaluation)
+    return obtain_manifest(options.data, partial(progress, quiet=options.json))
+
+
+def _evaluate(model: SRReID, manifest: Manifest, views: tuple[View, ...], options: EvaluateOptions) -> Evaluation:
+    return evaluate(
+        model.to(choose_device(options.device)),
+        manifest,
+        options.data.root,
+        options.evaluation,
+        options.data.threads,
+        views,
+        progress=partial(progress, quiet=options.json),
+    )
+
+
 def _defaults(checkpoint: dict[str, Any], path: Path, arguments: list[str]) -> EvaluateOptions:
-    """The run's own options; its own split, too, unless the command line asks for other data."""
+    """Take the run's own options, and its own split unless the command line asks for other data."""
     config = config_of(checkpoint, path)
     own = manifest_beside(path)
     asked = {a.split("=")[0] for a in arguments if a.startswith("--data.")} - {
@@ -143,8 +158,8 @@ def _check_split(manifest: Manifest, checkpoint: dict[str, Any], options: Evalua
     if own is not None:
         # a user's folder may number its identities anew; elsewhere a person can be in files of two names
         mark = "path" if trained.dataset == "folder" else "pid"
-        known = {getattr(row, mark) for row in own.split("train", "val_query", "val_gallery")}
-        if not known & {getattr(row, mark) for row in manifest.split("query", "gallery")}:
+        known = {getattr(entry, mark) for entry in own.split("train", "val_query", "val_gallery")}
+        if not known & {getattr(entry, mark) for entry in manifest.split("query", "gallery")}:
             return
     raise UserError(
         f"--checkpoint {path}: trained on split {checkpoint['manifest_hash'][:12]} of {trained.dataset}, and split "

@@ -21,9 +21,9 @@ from intact_fast.config.command_line import parse_config
 from intact_fast.config.options import Config, DataConfig, DatasetName
 from intact_fast.errors import UserError, fail, is_first_rank, warn
 from intact_fast.experiments.paper_tables import TABLES
+from intact_fast.experiments.parallel_rows import SeededRow, run_in_parallel
 from intact_fast.experiments.recipes import CONTROLS, RECIPES, SAME_AS, apply, find_recipe
 from intact_fast.experiments.results import RowResult
-from intact_fast.experiments.side_by_side import SeededRow, side_by_side
 from intact_fast.experiments.summary import Summary, as_json, markdown, summaries
 from intact_fast.experiments.table_runs import TableRuns, log_file
 from intact_fast.files import exclusive_folder, write_atomically
@@ -40,8 +40,8 @@ class ExperimentOptions:
     """Run the rows of a table, or resume them, and set them beside the paper's.
 
     C is trained once for each split and shared by the rows. The same command goes on after an interruption, and a row
-    that is finished is not run again; one that cannot be run does not keep the others (under torchrun it does). All
-    options of `intact-fast train` besides these set what the rows have in common; `--name` names the folder of the
+    that is finished is not run again. A row that cannot be run does not keep the others (under torchrun it does). All
+    options of `intact-fast train` besides these set what the rows have in common. `--name` names the folder of the
     table (`experiments` by default). `--list` describes the recipes.
     """
 
@@ -56,7 +56,7 @@ class ExperimentOptions:
     seeds: int = 1
     """How many seeds, from `--seed` on; of another split each where identities are split at random."""
     jobs: int = 1
-    """TableRuns to run at the same time, each in a process of its own; several GPUs are taken in turn."""
+    """Rows to run at the same time, each in a process of its own; several GPUs are taken in turn."""
     unseen: tuple[int, ...] = (6, 8)
     """Rates r to measure as well with all queries at that r, where the split does not have them."""
     list: bool = False
@@ -145,12 +145,12 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
     title = f"{table.title} (Table {options.table})" if table else "Recipes"
     title += f": {base.data.dataset}"
     results: dict[str, list[RowResult]] = {name: [] for name in names}
-    aside = redirect_stdout(sys.stderr) if options.json else nullcontext()
+    standard_output = redirect_stdout(sys.stderr) if options.json else nullcontext()
     # seed by seed, so that a table that is broken off holds whole seeds
     seeds = range(base.seed, base.seed + options.seeds)
     planned = [SeededRow(name, seed) for seed in seeds for name in names]
     failed: list[str] = []
-    with aside, process_group(base.device) as process, terminate_as_interrupt(), ExitStack() as stack:
+    with standard_output, process_group(base.device) as process, terminate_as_interrupt(), ExitStack() as stack:
         runs = TableRuns(base, process, options.unseen, partial(progress, quiet=not process.is_main))
         option = f"--name {base.name}"
         process.on_main(lambda: stack.enter_context(exclusive_folder(runs.folder, option)))
@@ -160,7 +160,7 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
             process.on_main(lambda: _write(runs.folder, title, options, base, shown))
             return shown
 
-        kept = {row: runs.kept(*row) for row in planned}
+        kept = {row: runs.kept_result(*row) for row in planned}
         for row, result in kept.items():
             if result is not None:
                 results[row.recipe].append(result)
@@ -168,7 +168,7 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
         shown = write() if any(results.values()) else []
         left = [row for row, result in kept.items() if result is None]
         runs.agree_on_processes(left)
-        obtained = _one_by_one(runs, left) if options.jobs == 1 else _at_once(options, runs, base, left)
+        obtained = _one_by_one(runs, left) if options.jobs == 1 else _in_parallel(options, runs, base, left)
         # closed before the folder is given free, whatever happens here, so that its processes end first
         stack.enter_context(closing(obtained))
         for row, outcome in obtained:
@@ -201,8 +201,8 @@ def _one_by_one(runs: TableRuns, planned: Sequence[SeededRow]) -> _Outcomes:
         yield row, runs.attempt(*row)
 
 
-def _at_once(options: ExperimentOptions, runs: TableRuns, base: Config, planned: Sequence[SeededRow]) -> _Outcomes:
-    """As they are done, which is told as it happens."""
+def _in_parallel(options: ExperimentOptions, runs: TableRuns, base: Config, planned: Sequence[SeededRow]) -> _Outcomes:
+    """Run rows in several processes, and print each row as it is done."""
     if not planned:
         return
     for seed in sorted({row.seed for row in planned}):
@@ -210,10 +210,10 @@ def _at_once(options: ExperimentOptions, runs: TableRuns, base: Config, planned:
     console = make_console()
     logs = log_file(runs.folder, "").parent
     console.print(f"{len(planned)} rows, up to {options.jobs} at a time; {logs} has what they say.")
-    with closing(side_by_side(base, options.unseen, planned, options.jobs)) as found:
+    with closing(run_in_parallel(base, options.unseen, planned, options.jobs)) as found:
         for done, (row, outcome) in enumerate(found, start=1):
-            said = "failed" if isinstance(outcome, UserError) else f"Rank-1 {outcome.figures['Rank-1']:.1f}"
-            console.print(f"{row.folder_name(base)}: {said} ({done} of {len(planned)} rows)")
+            outcome_text = "failed" if isinstance(outcome, UserError) else f"Rank-1 {outcome.figures['Rank-1']:.1f}"
+            console.print(f"{row.folder_name(base)}: {outcome_text} ({done} of {len(planned)} rows)")
             yield row, outcome
 
 
@@ -221,16 +221,16 @@ def _file_name(options: ExperimentOptions) -> str:
     return "recipes.md" if options.table is None else f"table{options.table}.md"
 
 
-def _write(folder: Path, title: str, options: ExperimentOptions, base: Config, shown: Sequence[Summary]) -> None:
+def _write(folder: Path, title: str, options: ExperimentOptions, base: Config, rows: Sequence[Summary]) -> None:
     protocol = describe_protocol(base.evaluation)
     table = None if options.table is None else TABLES[options.table]
     notes = [
         f"`{row.recipe}`: {RECIPES[row.recipe].description}; seeds {', '.join(str(r.seed) for r in row.results)}"
-        for row in shown
+        for row in rows
     ]
     path = folder / _file_name(options)
     with write_atomically(path) as temporary:
-        text = markdown(title, table, base.data.dataset, protocol, shown, notes)
+        text = markdown(title, table, base.data.dataset, protocol, rows, notes)
         temporary.write_text(text, encoding="utf-8")
     with write_atomically(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(as_json(shown, protocol), indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(as_json(rows, protocol), indent=1) + "\n", encoding="utf-8")

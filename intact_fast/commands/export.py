@@ -103,13 +103,12 @@ def _format(options: ExportOptions) -> str:
 
 
 def _model(options: ExportOptions) -> SRReID:
-    if (options.model is None) == (options.checkpoint is None):
-        raise UserError("--model, --checkpoint: give one of them")
-    if options.checkpoint is not None:
+    if options.checkpoint is not None and options.model is None:
         model = served_by(options.checkpoint)
-    else:
-        assert options.model is not None
+    elif options.model is not None and options.checkpoint is None:
         model = SRReID.from_pretrained(options.model)
+    else:
+        raise UserError("--model, --checkpoint: give one of them")
     if options.side == "query" and model.generator is None:
         raise UserError(f"--model {options.model}: holds no generator; add --side gallery")
     if options.normalize is not None:

@@ -1,4 +1,4 @@
-"""What the commands around the retrieval module share: its options, and how they end."""
+"""Options, parsing and exit status that the commands around the retrieval module share."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ OptionsT = TypeVar("OptionsT")
 
 
 def run_command(
-    kind: type[OptionsT],
+    options_class: type[OptionsT],
     program: str,
     arguments: Sequence[str],
     run: Callable[[OptionsT], int],
@@ -69,7 +69,7 @@ def run_command(
 ) -> int:
     """Parse and run a command; returns its exit status, 2 after a user error, 130 after Ctrl-C."""
     try:
-        return run(parse_options(kind, program, arguments, default))
+        return run(parse_options(options_class, program, arguments, default))
     except UserError as error:
         return fail(error, "--debug" in arguments)
     except KeyboardInterrupt:

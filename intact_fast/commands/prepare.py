@@ -68,7 +68,7 @@ def _run(options: PrepareOptions) -> int:
 
 
 def _data(options: PrepareOptions) -> DataConfig:
-    """The data's options, with the data set from whichever place names it."""
+    """Complete the options of the data by the data set, from whichever place names it."""
     data = options.data
     if data.manifest is not None and options.dataset is None:
         return replace(data, dataset=Manifest.load(data.manifest).header.dataset)
@@ -82,7 +82,7 @@ def _data(options: PrepareOptions) -> DataConfig:
 
 
 def _figures(options: PrepareOptions, manifest: Manifest) -> dict[str, Any]:
-    splits = {}
+    splits: dict[str, dict[str, Any]] = {}
     for split in SPLITS:
         entries = manifest.split(split)
         if entries:
@@ -100,7 +100,7 @@ def _figures(options: PrepareOptions, manifest: Manifest) -> dict[str, Any]:
 
 
 def _histogram(entries: Sequence[Entry]) -> dict[str, int]:
-    """Number of LR entries of each r, ``native`` for those that are LR by themselves."""
+    """Count the LR entries of each r, ``native`` for those that are LR by themselves."""
     counts = Counter("native" if entry.r is None else str(entry.r) for entry in entries if entry.is_lr)
     return dict(sorted(counts.items()))
 

@@ -1,4 +1,4 @@
-"""How commands show how far they are."""
+"""A progress bar on stderr, which commands hand to slow pieces of work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from rich.progress import Progress
 
 @contextmanager
 def progress(name: str, total: int, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr where that is a terminal; gives what to call with a number of pictures done."""
+    """Show a bar on stderr where that is a terminal.
+
+    Args:
+        name: Text beside the bar.
+        total: Number of pictures.
+        quiet: Show nothing.
+
+    Yields:
+        A function that is called with a number of pictures done.
+    """
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task(name, total=total)

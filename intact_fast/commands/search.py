@@ -70,12 +70,12 @@ def _run(options: SearchOptions) -> int:
             path: [(options.gallery / name, f"{score:.2f}") for name, score in found] for path, found in matches.items()
         }
         save_matches(shown, model, options.picture)
-    _print(options, matches, update.computed, len(gallery.names), queries.others + pictures.others)
+    _print(options, matches, update.computed, len(gallery.names), queries.other_files + pictures.other_files)
     return warn_unreadable(unreadable)
 
 
 def _identity(options: SearchOptions, model: SRReID) -> str:
-    """What features of the same picture depend on."""
+    """Name everything that the features of a picture depend on besides the picture."""
     with options.model.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return f"{digest} mode={model.mode} lr_height={model.lr_height} precision={model.precision}"
@@ -86,18 +86,20 @@ def _print(
     matches: dict[Path, list[tuple[str, float]]],
     computed: int,
     size: int,
-    others: int,
+    other_files: int,
 ) -> None:
     if options.json:
         lists = {
             str(path): [{"path": str(options.gallery / name), "similarity": score} for name, score in found]
             for path, found in matches.items()
         }
-        figures = {"gallery": size, "computed": computed, "other_files": others, "matches": lists}
+        figures = {"gallery": size, "computed": computed, "other_files": other_files, "matches": lists}
         print(json.dumps(figures, indent=1))
         return
     for path, found in matches.items():
         print(path)
         for rank, (name, score) in enumerate(found, start=1):
             print(f"{rank:>4}  {score:.3f}  {options.gallery / name}")
-    print(f"{len(matches)} queries, {size} gallery pictures ({computed} of them new), {others} other files left out")
+    print(
+        f"{len(matches)} queries, {size} gallery pictures ({computed} of them new), {other_files} other files left out"
+    )

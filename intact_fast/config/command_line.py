@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -22,19 +23,23 @@ T = TypeVar("T")
 
 
 def parse_options(
-    kind: type[T], program: str, arguments: Sequence[str], default: T | None = None, description: str | None = None
+    options_class: type[T],
+    program: str,
+    arguments: Sequence[str],
+    default: T | None = None,
+    description: str | None = None,
 ) -> T:
     """Parse a command line into a dataclass of options; former names of options are known, too.
 
     Args:
-        kind: The dataclass.
+        options_class: The dataclass.
         program: Name shown by ``--help``.
         arguments: Without the program's name.
         default: Values of options that are not given; None takes the class's own.
         description: First paragraph of ``--help``; None takes the class's docstring.
     """
-    arguments = current_arguments(arguments)
-    return tyro.cli(kind, prog=program, description=description, args=arguments, default=default)
+    parse = partial(tyro.cli, options_class, prog=program, description=description, args=current_arguments(arguments))
+    return parse() if default is None else parse(default=default)
 
 
 def parse_config(arguments: Sequence[str], program: str, description: str) -> Config:
@@ -88,13 +93,13 @@ def from_yaml(text: str, source: str) -> Config:
         raise UserError(f"{source}: not a configuration of this version ({error})") from error
 
 
-def _build(kind: type[T], values: dict[str, Any]) -> T:
-    hints = get_type_hints(kind)
+def _build(options_class: type[T], values: dict[str, Any]) -> T:
+    hints = get_type_hints(options_class)
     arguments = {}
     for name, value in values.items():
         hint = hints[name]
-        if dataclasses.is_dataclass(hint):
-            value = _build(hint, value)  # type: ignore[arg-type]
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            value = _build(hint, value)
         elif get_origin(hint) is tuple and value is not None:
             value = tuple(value)
         elif value is not None and (hint is Path or Path in get_args(hint)):
@@ -102,11 +107,11 @@ def _build(kind: type[T], values: dict[str, Any]) -> T:
         elif get_origin(hint) is Literal:
             value = _choice(name, value, get_args(hint))
         arguments[name] = value
-    return kind(**arguments)
+    return options_class(**arguments)
 
 
 def _choice(name: str, value: object, choices: tuple[object, ...]) -> object:
-    """One of the choices; YAML reads ``on`` and ``off`` as booleans, which some of them once were."""
+    """Check a value against its choices. YAML reads ``on`` and ``off`` as booleans, which are turned back."""
     if isinstance(value, bool) and "on" in choices:
         value = "on" if value else "off"
     if value not in choices:
@@ -115,7 +120,7 @@ def _choice(name: str, value: object, choices: tuple[object, ...]) -> object:
 
 
 # options that change neither what is computed nor what a checkpoint means
-_FREE = {
+_WITHOUT_EFFECT = {
     "name",
     "runs",
     "debug",
@@ -143,12 +148,16 @@ def differences(old: Config, new: Config) -> list[str]:
     A file may be named by another path, and one below the folder of runs may have moved with it.
     """
     before, after = (_flat(_resolved(dataclasses.asdict(config))) for config in (old, new))
-    names = [name for name in before if name not in _FREE and not _same(before[name], old.runs, after[name], new.runs)]
+    names = [
+        name
+        for name in before
+        if name not in _WITHOUT_EFFECT and not _same(before[name], old.runs, after[name], new.runs)
+    ]
     return [name for name in names if not name.startswith("evaluation.")]
 
 
 def _same(before: Any, runs_before: Path, after: Any, runs_after: Path) -> bool:
-    """Whether two values agree, or are paths of what stayed where it is below its folder of runs."""
+    """Say whether two values agree, or name the same place below their folders of runs."""
     if before == after or not (isinstance(before, Path) and isinstance(after, Path)):
         return before == after
     old, new = runs_before.resolve(), runs_after.resolve()
@@ -163,7 +172,7 @@ def _resolved(value: Any) -> Any:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    result = {}
+    result: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
             result |= _flat(value, f"{prefix}{name}.")

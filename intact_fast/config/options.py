@@ -18,7 +18,7 @@ OSNetName = Literal["osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25"]
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Pictures, splits and degradation."""
+    """Pictures, splits and degradation (section 4.1)."""
 
     dataset: DatasetName = "synthetic"
     """Which catalogue reads `root`."""
@@ -227,7 +227,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How ranked lists are made and scored (section 4.2)."""
+    """Ranking and scoring (section 4.2)."""
 
     protocol: Literal["single-shot", "sampled", "multi-shot"] = "single-shot"
     """`single-shot` is the exact expectation, `sampled` averages random galleries."""

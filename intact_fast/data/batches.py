@@ -1,4 +1,4 @@
-"""What a training loader hands over."""
+"""Batches of training pictures, as a loader hands them over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from intact_fast.data.plan import BatchPlan, Position
 
 @dataclass(frozen=True)
 class PictureSpec:
-    """How a training picture is prepared.
+    """Preparation of a training picture.
 
     Attributes:
         size: (height, width) of the network inputs in pixels.
@@ -60,8 +60,8 @@ class Batch:
 
 def assemble(x_h: Tensor, x_l: Tensor | None, plan: BatchPlan, labels: Sequence[int], device: torch.device) -> Batch:
     """Join pictures that are already on ``device`` with the rest of their plan."""
-    label = np.array([labels[i] for i in plan.index], dtype=np.int64)
+    label_on_host = np.array([labels[i] for i in plan.index], dtype=np.int64)
     view_on_host = 2 * plan.index + plan.flip
-    numbers = torch.from_numpy(np.stack([label, plan.r, plan.index, view_on_host]))
+    numbers = torch.from_numpy(np.stack([label_on_host, plan.r, plan.index, view_on_host]))
     label, r, index, view = numbers.to(device, non_blocking=True).unbind()
     return Batch(x_h, x_l, label, r, index, plan.next_position, view, view_on_host)

@@ -1,4 +1,4 @@
-"""What a data set contains, before anything is decided about splits."""
+"""Catalogues of data sets: every picture with its person and camera, before splits are decided."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from intact_fast.config.options import DatasetName
 from intact_fast.errors import UserError
 
 Subset = Literal["all", "train", "test", "query", "gallery"]
@@ -63,7 +64,7 @@ class Catalogue:
         official: Sizes that a complete copy has.
     """
 
-    dataset: str
+    dataset: DatasetName
     pictures: tuple[Picture, ...]
     default_lr_camera: int | None
     distractor_pid: int | None = None

@@ -1,7 +1,7 @@
 """From picture files to pixels with NVIDIA DALI, and pictures kept in memory once they are decoded.
 
-DALI's own cache of decoded pictures knows them by where its own readers found them; files in an order of ours have no
-such name, and it is for GPU decoding only.
+DALI has a cache of decoded pictures, too, but for GPU decoding only. It knows pictures by where DALI's own readers
+found them, and here they are read in another order.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DecodedPictures = dict[int, NDArray[np.uint8]]
 
 
 def file_name(path: Path) -> NDArray[np.uint8]:
-    """A path as DALI takes it."""
+    """Encode a path as DALI takes it, its bytes as uint8."""
     return np.frombuffer(fsencode(path), dtype=np.uint8)
 
 

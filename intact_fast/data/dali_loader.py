@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from nvidia.dali import fn, math, pipeline_def, types
 from nvidia.dali.pipeline import do_not_convert
+from torch.utils.dlpack import from_dlpack
 
 from intact_fast.data.batches import Batch, PictureSpec, assemble
 from intact_fast.data.dali_decoding import DecodedPictures, decode_pictures, decoded_file, file_name
@@ -179,15 +180,15 @@ def _resize(images: Any, before: Any, after: Any, interpolation: str) -> Any:
     return resized
 
 
-def _cached_or_decoded(given: dict[str, Any], gpu_decode: bool) -> tuple[Any, Any]:
+def _cached_or_decoded(inputs: dict[str, Any], gpu_decode: bool) -> tuple[Any, Any]:
     """Take pictures from memory where they are there, else read and decode them."""
-    if given["is_cached"]:
+    if inputs["is_cached"]:
         # a decoder says how its pictures lie in memory, and both branches must agree
-        images = fn.reshape(given["cached"], layout="HWC")
+        images = fn.reshape(inputs["cached"], layout="HWC")
         native = fn.cast(images.shape()[:2], dtype=types.FLOAT)
         images = images.gpu() if gpu_decode else images
     else:
-        images, native = decoded_file(given["name"], gpu_decode)
+        images, native = decoded_file(inputs["name"], gpu_decode)
     return images, native
 
 
@@ -204,18 +205,18 @@ def picture_pipeline(source: PlanSource, spec: PictureSpec, gpu_decode: bool, gp
     Returns:
         HR pictures and, with ``spec.with_lr``, LR pictures: H×W×3 float32.
     """
-    kinds = [_INPUTS[name] for name in source.inputs]
+    types_and_dimensions = [_INPUTS[name] for name in source.inputs]
     fed = fn.external_source(
         source,
-        num_outputs=len(kinds),
-        dtype=[dtype for dtype, _ in kinds],
-        ndim=[ndim for _, ndim in kinds],
+        num_outputs=len(types_and_dimensions),
+        dtype=[dtype for dtype, _ in types_and_dimensions],
+        ndim=[ndim for _, ndim in types_and_dimensions],
     )
-    given = {name: fed[i] for i, name in enumerate(source.inputs)}
-    if "cached" in given:
-        images, native = _cached_or_decoded(given, gpu_decode)
+    inputs = {name: fed[i] for i, name in enumerate(source.inputs)}
+    if "cached" in inputs:
+        images, native = _cached_or_decoded(inputs, gpu_decode)
     else:
-        images, native = decoded_file(given["name"], gpu_decode)
+        images, native = decoded_file(inputs["name"], gpu_decode)
     size = _constant(spec.size)
 
     def finished(picture: Any, before: Any) -> Any:
@@ -223,7 +224,7 @@ def picture_pipeline(source: PlanSource, spec: PictureSpec, gpu_decode: bool, gp
         if spec.pad > 0:
             picture = fn.slice(
                 picture,
-                start=given["shift"] - spec.pad,
+                start=inputs["shift"] - spec.pad,
                 shape=list(spec.size),
                 axes=[0, 1],
                 out_of_bounds_policy="pad",
@@ -233,7 +234,7 @@ def picture_pipeline(source: PlanSource, spec: PictureSpec, gpu_decode: bool, gp
             picture = picture.gpu()
         return fn.crop_mirror_normalize(
             picture,
-            mirror=given["flip"],
+            mirror=inputs["flip"],
             mean=[255 * value for value in IMAGENET_MEAN],
             std=[255 * value for value in IMAGENET_STD],
             output_layout="HWC",
@@ -242,7 +243,7 @@ def picture_pipeline(source: PlanSource, spec: PictureSpec, gpu_decode: bool, gp
     hr = finished(images, native)
     if not spec.with_lr:
         return hr
-    small_size = math.max(math.floor(native / given["r"]), 1.0)
+    small_size = math.max(math.floor(native / inputs["r"]), 1.0)
     small = _resize(images, native, small_size, spec.interpolation)
     if spec.jpeg_quality is not None:
         small = fn.jpeg_compression_distortion(small, quality=spec.jpeg_quality)
@@ -307,6 +308,6 @@ def dali_batches(
             source.check_pending()
             raise
         # the dynamic executor gives each output memory of its own, so DLPack needs no copy
-        pictures = [torch.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2) for output in outputs]
+        pictures = [from_dlpack(output.as_tensor()).permute(0, 3, 1, 2) for output in outputs]
         x_h, x_l = pictures if spec.with_lr else (pictures[0], None)
         yield assemble(x_h, x_l, source.pending.popleft(), labels, device)

@@ -120,10 +120,10 @@ def normalise(pictures: Tensor) -> Tensor:
 
 @cache
 def _statistics(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each element of a picture's row of 3·width.
+    """Give mean and deviation for each element of a picture's row of 3·width.
 
-    One for each element, because broadcasting over three innermost values is half again as slow; kept, because bringing
-    them to a GPU waits for all that it has to do.
+    There is one for each element, because broadcasting over three innermost values is half again as slow. They are
+    kept, because bringing them to a GPU waits for all that it has to do.
     """
     mean, std = (torch.tensor(v, dtype=torch.float32).repeat(width).to(device) for v in (IMAGENET_MEAN, IMAGENET_STD))
     return mean, std

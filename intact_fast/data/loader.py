@@ -86,20 +86,32 @@ def build_loader(
     gpu_decode = backend == "dali" and _choose_gpu_decode(config, device)
     schedule = Schedule(len(paths), batch_size, rank, world_size, seed, config.factors, config.flip, pad)
     spec = PictureSpec((config.height, config.width), config.interpolation, config.jpeg_quality, pad, with_lr)
-    common = {"paths": paths, "labels": labels, "spec": spec, "device": device, "prefetch": config.prefetch}
     if config.cache_mib > 0 and backend != "dali":
         raise UserError(f"--data.cache-mib {config.cache_mib}: only --data.backend dali keeps decoded pictures")
     if backend == "pillow":
-        return TrainLoader(backend, schedule, partial(pillow_batches, workers=config.threads, **common))
+        read = partial(
+            pillow_batches,
+            paths=paths,
+            labels=labels,
+            spec=spec,
+            device=device,
+            workers=config.threads,
+            prefetch=config.prefetch,
+        )
+        return TrainLoader(backend, schedule, read)
     from intact_fast.data.dali_loader import dali_batches
 
     read = partial(
         dali_batches,
+        paths=paths,
+        labels=labels,
+        spec=spec,
+        device=device,
         batch_size=batch_size,
         gpu_decode=gpu_decode,
         threads=config.threads,
+        prefetch=config.prefetch,
         cache_mib=config.cache_mib,
-        **common,
     )
     return TrainLoader(backend, schedule, read)
 

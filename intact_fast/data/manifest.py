@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from intact_fast.config.options import Interpolation
+from intact_fast.config.options import DatasetName, Interpolation
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
 
@@ -47,7 +47,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Header:
-    """How the entries were made.
+    """Origin of the entries.
 
     Attributes:
         dataset: Name of the data set.
@@ -58,7 +58,7 @@ class Header:
         distractor_pid: Identity number of gallery distractors, None for none.
     """
 
-    dataset: str
+    dataset: DatasetName
     seed: int
     interpolation: Interpolation
     jpeg_quality: int | None
@@ -77,13 +77,13 @@ class Manifest:
     def hash(self) -> str:
         """SHA-256 over header and entries; the identity of a split."""
         digest = hashlib.sha256()
-        for line in (_written(self.header), *map(asdict, self.entries)):
+        for line in (_fields_in_file(self.header), *map(asdict, self.entries)):
             digest.update(json.dumps(line, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
 
     @cached_property
     def data(self) -> str:
-        """Which data this is a split of: the data set, and of a user's folder which pictures of whom it has.
+        """Name of the data that this splits: the data set, and a digest of the pictures of a user's folder.
 
         A folder with a picture more is other data: nothing says then whether its people have the same numbers.
         """
@@ -93,7 +93,7 @@ class Manifest:
         return f"folder {hashlib.sha256(json.dumps(pictures).encode()).hexdigest()}"
 
     def split(self, *names: Split) -> list[Entry]:
-        """Rows of the named splits, in the manifest's order."""
+        """Entries of the named splits, in the manifest's order."""
         return [entry for entry in self.entries if entry.split in names]
 
     @cached_property
@@ -108,7 +108,7 @@ class Manifest:
 
     def save(self, path: Path) -> None:
         """Write the manifest atomically."""
-        first = {"format": FORMAT, "hash": self.hash, **_written(self.header)}
+        first = {"format": FORMAT, "hash": self.hash, **_fields_in_file(self.header)}
         lines = [json.dumps(line) for line in (first, *map(asdict, self.entries))]
         with write_atomically(path) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -138,8 +138,8 @@ class Manifest:
         return manifest
 
 
-def _written(header: Header) -> dict[str, Any]:
-    """A header under the names that its file has."""
+def _fields_in_file(header: Header) -> dict[str, Any]:
+    """Give a header's values under the names that a file has for them."""
     return {_IN_FILE.get(name, name): value for name, value in asdict(header).items()}
 
 

@@ -1,9 +1,10 @@
 """Drawing of stylised pedestrians whose identities differ in fine details.
 
-Every length below is in *native pixels*: pixels of a 128×64 (height × width) picture. Coarse colours come
-from a few pairs that many identities share, and each pattern covers about half of its cloth, so that the
-average colour of a garment says little: what tells two identities apart is stripe pitch, pattern and logo,
-which down-sampling by 2 to 4 removes.
+Every length below is in *native pixels*: pixels of a 128×64 (height × width) picture.
+
+Coarse colours come from a few pairs that many identities share, and each pattern covers about half of its
+cloth. So the average colour of a garment says little. Stripe pitch, pattern and logo tell two identities
+apart, and down-sampling by 2 to 4 removes them.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
-Colour = tuple[int, int, int]
-Point = tuple[float, float]
+from intact_fast.data.pedestrian_canvas import INK, PAPER, Canvas, Colour, draw_glyph, mean_colour
 
-SUPERSAMPLING = 3
-REFERENCE_HEIGHT = 128
+T = TypeVar("T")
 
 SHIRT_COLOURS: tuple[tuple[Colour, Colour], ...] = (
     ((42, 58, 128), (120, 140, 206)),
@@ -43,8 +43,6 @@ ACCENT_COLOURS: tuple[tuple[Colour, Colour], ...] = (
 )
 SKIN_COLOURS: tuple[Colour, ...] = ((230, 190, 160), (136, 92, 66))
 HAIR_COLOURS: tuple[Colour, ...] = ((30, 24, 22), (150, 106, 56))
-INK: Colour = (24, 22, 26)
-PAPER: Colour = (240, 238, 230)
 
 SHIRT_PATTERNS = ("plain", "hoops", "pinstripes", "checks", "chevrons")
 TROUSER_PATTERNS = ("plain", "plain", "hoops", "pinstripes", "checks")
@@ -69,7 +67,7 @@ SHOES = ("dark", "light", "striped")
 
 @dataclass(frozen=True)
 class Identity:
-    """What stays the same in every picture of one person.
+    """Traits that stay the same in every picture of one person.
 
     Colours are indices into this module's palettes; patterns and glyphs are names from its catalogues;
     pitches are native pixels per period.
@@ -98,13 +96,13 @@ def draw_identity(rng: np.random.Generator) -> Identity:
     """Draw one identity at random.
 
     Args:
-        rng: source of randomness; a fixed number of values is taken from it.
+        rng: Source of randomness; a fixed number of values is taken from it.
 
     Returns:
         The identity, independent of any camera.
     """
 
-    def one_of(options: Sequence):
+    def one_of(options: Sequence[T]) -> T:
         return options[int(rng.integers(len(options)))]
 
     return Identity(
@@ -137,16 +135,16 @@ def draw_pedestrian(
     colour cast and contrast.
 
     Args:
-        identity: who is drawn.
+        identity: Who is drawn.
         camera: 0 or 1.
-        rng: source of the nuisances.
-        height: height of the picture in pixels.
-        width: width of the picture in pixels; the person keeps the proportions of a 128×64 picture.
+        rng: Source of the nuisances.
+        height: Height of the picture in pixels.
+        width: Width of the picture in pixels. The person keeps the proportions of a 128×64 picture.
 
     Returns:
         An RGB picture of size (`width`, `height`).
     """
-    canvas = _Canvas(height, width)
+    canvas = Canvas(height, width)
     _draw_background(canvas, rng)
     canvas.place(zoom=rng.uniform(0.93, 1.03), right=rng.uniform(-3.0, 3.0), down=rng.uniform(-2.0, 2.0))
     _draw_person(canvas, identity, rng)
@@ -157,89 +155,8 @@ def draw_pedestrian(
     return _photograph(picture, camera, rng)
 
 
-class _Canvas:
-    """A supersampled picture with the person's coordinates: x from its axis, y from its top."""
-
-    def __init__(self, height: int, width: int) -> None:
-        self.image = Image.new("RGB", (width * SUPERSAMPLING, height * SUPERSAMPLING))
-        self.draw = ImageDraw.Draw(self.image)
-        self.height = float(REFERENCE_HEIGHT)
-        self.width = REFERENCE_HEIGHT * width / height
-        self._unit = self.image.height / REFERENCE_HEIGHT
-        self.place(1.0, 0.0, 0.0)
-
-    def place(self, zoom: float, right: float, down: float) -> None:
-        """Scale and move everything that is drawn from now on."""
-        self.scale = self._unit * zoom
-        self._left = self._unit * right + self.image.width / 2
-        self._top = self._unit * down + (1.0 - zoom) * self.image.height / 2
-
-    def pixels(self, points: Sequence[Point]) -> list[Point]:
-        return [(self._left + self.scale * x, self._top + self.scale * y) for x, y in points]
-
-    def polygon(self, points: Sequence[Point], colour: Colour) -> None:
-        self.draw.polygon(self.pixels(points), fill=colour)
-
-    def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
-        self.draw.rectangle(self.pixels([(left, top), (right, bottom)]), fill=colour)
-
-    def ellipse(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
-        self.draw.ellipse(self.pixels([(left, top), (right, bottom)]), fill=colour)
-
-    def limb(self, start: Point, end: Point, thickness: float, colour: Colour) -> None:
-        """A straight line with round ends."""
-        self.draw.line(self.pixels([start, end]), fill=colour, width=round(thickness * self.scale))
-        for x, y in (start, end):
-            half = thickness / 2
-            self.ellipse(x - half, y - half, x + half, y + half, colour)
-
-    def cloth(
-        self,
-        points: Sequence[Point],
-        pattern: str,
-        pitch: float,
-        colours: tuple[Colour, Colour],
-        origin: Point,
-    ) -> None:
-        """Fill a polygon with a pattern that is anchored at `origin`."""
-        pixels = self.pixels(points)
-        left, top = (math.floor(min(values)) for values in zip(*pixels, strict=True))
-        right, bottom = (math.ceil(max(values)) + 1 for values in zip(*pixels, strict=True))
-        ((x, y),) = self.pixels([origin])
-        layer = _pattern((right - left, bottom - top), pattern, pitch * self.scale, colours, (x - left, y - top))
-        mask = Image.new("1", layer.size)
-        ImageDraw.Draw(mask).polygon([(px - left, py - top) for px, py in pixels], fill=1)
-        self.image.paste(layer, (left, top), mask)
-
-
-def _mean(colours: tuple[Colour, Colour]) -> Colour:
-    first, second = colours
-    return tuple((a + b) // 2 for a, b in zip(first, second, strict=True))
-
-
-def _pattern(
-    size: tuple[int, int], kind: str, pitch: float, colours: tuple[Colour, Colour], origin: Point
-) -> Image.Image:
-    """A piece of cloth of `size` pixels; every kind has about the mean of the two colours."""
-    if kind == "plain":
-        return Image.new("RGB", size, _mean(colours))
-    x = (np.arange(size[0]) + 0.5 - origin[0]) / pitch
-    y = (np.arange(size[1]) + 0.5 - origin[1])[:, None] / pitch
-    if kind == "hoops":
-        ink = np.broadcast_to(y % 1.0 < 0.5, size[::-1])
-    elif kind == "pinstripes":
-        ink = np.broadcast_to((x + 0.25) % 1.0 < 0.5, size[::-1])
-    elif kind == "checks":
-        ink = ((x + 0.25) % 1.0 < 0.5) ^ (y % 1.0 < 0.5)
-    else:
-        assert kind == "chevrons", kind
-        ink = (y + np.abs(x)) % 1.0 < 0.5
-    palette = np.array(colours[::-1], np.uint8)
-    return Image.fromarray(palette[ink.astype(np.uint8)])
-
-
-def _draw_background(canvas: _Canvas, rng: np.random.Generator) -> None:
-    """A wall, a ground and a few blocks; another scene in every picture."""
+def _draw_background(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draw a wall, a ground and a few blocks, another scene in every picture."""
     half = canvas.width / 2
     horizon = rng.uniform(55.0, 100.0)
     wall = _grey(rng, 110, 170)
@@ -255,13 +172,13 @@ def _draw_background(canvas: _Canvas, rng: np.random.Generator) -> None:
 
 
 def _grey(rng: np.random.Generator, low: int, high: int) -> Colour:
-    """A dull colour of random brightness."""
+    """Draw a dull colour of random brightness."""
     shade = rng.uniform(low, high)
     red, green, blue = np.clip(shade + rng.normal(0.0, 8.0, 3), 0, 255)
     return int(red), int(green), int(blue)
 
 
-def _draw_person(canvas: _Canvas, identity: Identity, rng: np.random.Generator) -> None:
+def _draw_person(canvas: Canvas, identity: Identity, rng: np.random.Generator) -> None:
     stride = rng.uniform(0.0, 6.0) * (1 if rng.random() < 0.5 else -1)
     lift = rng.uniform(0.0, 3.0)
     _draw_leg(canvas, identity, -1, stride, max(0.0, stride) / 6 * lift)
@@ -272,7 +189,7 @@ def _draw_person(canvas: _Canvas, identity: Identity, rng: np.random.Generator) 
     _draw_head(canvas, identity, nod=rng.uniform(-1.0, 1.0))
 
 
-def _draw_leg(canvas: _Canvas, identity: Identity, side: int, stride: float, lift: float) -> None:
+def _draw_leg(canvas: Canvas, identity: Identity, side: int, stride: float, lift: float) -> None:
     colours = TROUSER_COLOURS[identity.trouser_colour]
     spread = 1.0 + abs(stride)
     foot = side * (5.5 + spread * 0.8)
@@ -283,33 +200,33 @@ def _draw_leg(canvas: _Canvas, identity: Identity, side: int, stride: float, lif
     canvas.cloth(leg, identity.trouser_pattern, identity.trouser_pitch, colours, (hip, 66.0))
 
 
-def _draw_shoe(canvas: _Canvas, kind: str, foot: float, side: int, ankle: float) -> None:
+def _draw_shoe(canvas: Canvas, style: str, foot: float, side: int, ankle: float) -> None:
     left, right = sorted((foot - side * 4.5, foot + side * 7.0))
-    canvas.box(left, ankle - 1.0, right, ankle + 6.0, INK if kind == "dark" else PAPER)
-    if kind == "striped":
+    canvas.box(left, ankle - 1.0, right, ankle + 6.0, INK if style == "dark" else PAPER)
+    if style == "striped":
         for x in np.arange(left + 2.0, right, 4.0):
             canvas.box(x, ankle - 1.0, x + 2.0, ankle + 6.0, INK)
     else:
-        canvas.box(left, ankle + 4.0, right, ankle + 6.0, PAPER if kind == "dark" else INK)
+        canvas.box(left, ankle + 4.0, right, ankle + 6.0, PAPER if style == "dark" else INK)
 
 
-def _draw_torso(canvas: _Canvas, identity: Identity) -> None:
+def _draw_torso(canvas: Canvas, identity: Identity) -> None:
     colours = SHIRT_COLOURS[identity.shirt_colour]
     torso = [(-14.0, 28.0), (-9.0, 24.0), (9.0, 24.0), (14.0, 28.0), (12.5, 68.0), (-12.5, 68.0)]
     canvas.cloth(torso, identity.shirt_pattern, identity.shirt_pitch, colours, (0.0, 24.0))
     if identity.logo != "none":
         canvas.box(-9.5, 31.0, 9.5, 50.0, PAPER)
-        _draw_glyph(canvas, identity.logo, (0.0, 40.5), 7.5)
+        draw_glyph(canvas, identity.logo, (0.0, 40.5), 7.5)
 
 
-def _draw_arm(canvas: _Canvas, identity: Identity, side: int, rng: np.random.Generator) -> None:
+def _draw_arm(canvas: Canvas, identity: Identity, side: int, rng: np.random.Generator) -> None:
     angle = rng.uniform(0.05, 0.3)
     bend = angle - rng.uniform(0.0, 0.5)
     shoulder = (side * 13.5, 30.5)
     elbow = (shoulder[0] + side * 18.0 * math.sin(angle), shoulder[1] + 18.0 * math.cos(angle))
     hand = (elbow[0] + side * 17.0 * math.sin(bend), elbow[1] + 17.0 * math.cos(bend))
     dark, light = SHIRT_COLOURS[identity.shirt_colour]
-    sleeve, skin = _mean((dark, light)), SKIN_COLOURS[identity.skin]
+    sleeve, skin = mean_colour((dark, light)), SKIN_COLOURS[identity.skin]
     canvas.limb(elbow, hand, 5.0, skin)
     canvas.limb(shoulder, elbow, 6.5, sleeve)
     start, end = shoulder, elbow
@@ -332,10 +249,10 @@ def _draw_arm(canvas: _Canvas, identity: Identity, side: int, rng: np.random.Gen
         x, y = hand
         dark, light = ACCENT_COLOURS[identity.bag_colour]
         canvas.box(x - 7.5, y + 1.0, x + 7.5, y + 17.0, light)
-        _draw_glyph(canvas, identity.bag_glyph, (x, y + 9.0), 5.5, dark, light)
+        draw_glyph(canvas, identity.bag_glyph, (x, y + 9.0), 5.5, dark, light)
 
 
-def _draw_head(canvas: _Canvas, identity: Identity, nod: float) -> None:
+def _draw_head(canvas: Canvas, identity: Identity, nod: float) -> None:
     skin, hair = SKIN_COLOURS[identity.skin], HAIR_COLOURS[identity.hair]
     canvas.box(-3.0, 19.0, 3.0, 26.0, skin)
     canvas.ellipse(nod - 6.5, 6.0, nod + 6.5, 23.0, hair)
@@ -352,62 +269,14 @@ def _draw_head(canvas: _Canvas, identity: Identity, nod: float) -> None:
             canvas.box(nod - 6.0, y, nod + 6.0, y + 2.0, light)
 
 
-def _draw_glyph(
-    canvas: _Canvas, name: str, centre: Point, radius: float, ink: Colour = INK, paper: Colour = PAPER
-) -> None:
-    """Draw one symmetric sign (a flip leaves it as it is) of ink on paper, 2 `radius` wide."""
-
-    def at(*points: Point) -> list[Point]:
-        return [(centre[0] + radius * x, centre[1] + radius * y) for x, y in points]
-
-    def box(left: float, top: float, right: float, bottom: float, colour: Colour = ink) -> None:
-        canvas.polygon(at((left, top), (right, top), (right, bottom), (left, bottom)), colour)
-
-    def disc(x: float, y: float, size: float, colour: Colour = ink) -> None:
-        (left, top), (right, bottom) = at((x - size, y - size), (x + size, y + size))
-        canvas.ellipse(left, top, right, bottom, colour)
-
-    if name == "ring":
-        disc(0, 0, 1)
-        disc(0, 0, 0.55, paper)
-    elif name == "plus":
-        box(-0.25, -1, 0.25, 1)
-        box(-1, -0.25, 1, 0.25)
-    elif name == "cross":
-        canvas.polygon(at((-1, -1), (-0.5, -1), (1, 1), (0.5, 1)), ink)
-        canvas.polygon(at((1, -1), (0.5, -1), (-1, 1), (-0.5, 1)), ink)
-    elif name == "triangle":
-        canvas.polygon(at((0, -1), (1, 1), (-1, 1)), ink)
-    elif name == "wedge":
-        canvas.polygon(at((-1, -1), (1, -1), (0, 1)), ink)
-    elif name == "frame":
-        box(-1, -1, 1, 1)
-        box(-0.6, -0.6, 0.6, 0.6, paper)
-    elif name == "letter_h":
-        box(-1, -1, -0.55, 1)
-        box(0.55, -1, 1, 1)
-        box(-1, -0.2, 1, 0.2)
-    elif name == "rows":
-        for top in (-1, -0.2, 0.6):
-            box(-1, top, 1, top + 0.4)
-    elif name == "columns":
-        for left in (-1, -0.2, 0.6):
-            box(left, -1, left + 0.4, 1)
-    else:
-        assert name == "smile", name
-        box(-0.7, -0.9, -0.3, -0.3)
-        box(0.3, -0.9, 0.7, -0.3)
-        canvas.polygon(at((-1, 0.1), (1, 0.1), (0.5, 0.9), (-0.5, 0.9)), ink)
-
-
-def _draw_occluder(canvas: _Canvas, rng: np.random.Generator) -> None:
-    """Sometimes a post at the side or a kerb before the feet."""
-    kind = rng.random()
+def _draw_occluder(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draw, in one picture of five, a post at the side or a kerb before the feet."""
+    chance = rng.random()
     half = canvas.width / 2
-    if kind < 0.1:
+    if chance < 0.1:
         left = rng.choice((-1, 1)) * rng.uniform(12.0, half)
         canvas.box(left - 3.0, -10.0, left + 3.0, canvas.height + 10.0, _grey(rng, 50, 200))
-    elif kind < 0.2:
+    elif chance < 0.2:
         canvas.box(-half - 10.0, rng.uniform(104.0, 124.0), half + 10.0, 140.0, _grey(rng, 50, 200))
 
 

@@ -39,8 +39,8 @@ class PlannedBatches(Dataset[dict[str, Any]]):
         """Prepare a batch.
 
         Returns:
-            ``plan``, ``hr`` (B×H×W×3 uint8) and ``lr`` (the same, or None); or ``error``, a UserError, handed
-            over rather than raised because a worker's exception would arrive wrapped in its traceback.
+            ``plan``, ``hr`` (B×H×W×3 uint8) and ``lr`` (the same, or None). Or ``error``, a UserError: raised in a
+            worker, it would arrive wrapped in a traceback.
         """
         shape = (len(plan.index), *self.spec.size, 3)
         hr = np.empty(shape, dtype=np.uint8)
@@ -130,9 +130,6 @@ def pillow_batches(
     for item in loader:
         if "error" in item:
             raise item["error"]
-        x_h, x_l = (
-            None if pixels is None else normalise(pixels.to(device, non_blocking=True))
-            for pixels in (item["hr"], item["lr"])
-        )
-        assert x_h is not None
+        x_h = normalise(item["hr"].to(device, non_blocking=True))
+        x_l = None if item["lr"] is None else normalise(item["lr"].to(device, non_blocking=True))
         yield assemble(x_h, x_l, item["plan"], labels, device)

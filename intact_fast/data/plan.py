@@ -1,4 +1,4 @@
-"""Which picture comes when, and how it is augmented: a pure function of seed, epoch and position."""
+"""The order and augmentation of training pictures: a pure function of seed, epoch and position."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def epoch_plan(num_images: int, *, seed: int, epoch: int, factors: Sequence[int]
 class Schedule:
     """The batches of one process.
 
-    Global batch k of an epoch is positions [k·B, (k+1)·B) of its plan, with B = batch_size·world_size, and a
-    rank takes its contiguous part: n processes see together what one process with n times the batch sees.
+    Global batch k of an epoch is positions [k·B, (k+1)·B) of its plan, with B = batch_size·world_size. A rank
+    takes its contiguous part: n processes see together what one process with n times the batch sees.
     The last partial global batch of an epoch is dropped.
 
     Attributes:

@@ -1,11 +1,12 @@
 """Published variants of the multi-low-resolution (MLR) protocol, as data for ``intact-fast prepare --preset``.
 
-They agree on the construction that Jiao et al. introduced: the pictures of one camera (all queries where the
-official split has fixed ones) are down-sampled at rates drawn from {2, 3, 4}, the others stay as they are, and
+They agree on the construction that Jiao et al. introduced. The pictures of one camera (all queries where the
+official split has fixed ones) are down-sampled at rates drawn from {2, 3, 4}. The others stay as they are, and
 CAVIAR's second camera is low-resolution by itself. Only VPFA's code says which camera that is, and draws another for
-each identity; what the first four write down makes one and the same split. The readers' own splits are the ones that
-all of them name: halves of VIPeR's and CAVIAR's identities, 1,367/100 of CUHK03, the official 751/750 of Market-1501
-and 702/702 of DukeMTMC-reID.
+each identity. What the first four write down makes one and the same split.
+
+The readers' own splits are the ones that all of them name. VIPeR's and CAVIAR's identities are halved, and CUHK03's are
+1,367/100. Market-1501 (751/750) and DukeMTMC-reID (702/702) keep their official splits.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PresetName = Literal["paper", "sing", "cad", "dil", "vpfa"]
 
 @dataclass(frozen=True)
 class SplitPreset:
-    """How one publication makes its LR queries.
+    """One publication's way to make LR queries.
 
     Attributes:
         description: What it does, in a sentence.

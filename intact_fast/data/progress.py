@@ -1,4 +1,4 @@
-"""How reading a data set tells how far it is, without knowing who listens."""
+"""The form in which slow work reports its progress, without knowing who listens."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 @contextmanager
 def no_progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Nobody listens."""
+    """Report to nobody."""
     yield lambda count: None

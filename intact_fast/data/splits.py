@@ -1,4 +1,4 @@
-"""From a catalogue to a split manifest: who trains, who validates, who is query, at which r."""
+"""Split manifests built from catalogues: who trains, who validates, who is query, at which r."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def read_catalogue(config: DataConfig, progress: Progress = no_progress) -> Cata
 
 
 def ignore_warning(warning: str) -> None:
-    """Nobody listens."""
+    """Report a warning to nobody."""
 
 
 def splits_at_random(config: DataConfig) -> bool:
-    """Whether ``config.split_seed`` decides who is tested, so that another seed is another split.
+    """Say whether ``config.split_seed`` decides who is tested, so that another seed is another split.
 
     Raises:
         UserError: The data is missing or wrong.
@@ -82,16 +82,16 @@ def obtain_manifest(
         return manifest
     catalogue = read_catalogue(config, progress)
     manifest = build_manifest(catalogue, config)
-    for warning in [*catalogue.deviations(), *_on_both_sides(manifest)]:
+    for warning in [*catalogue.deviations(), *_identities_on_both_sides(manifest)]:
         warn(warning)
     return manifest
 
 
-def _on_both_sides(manifest: Manifest) -> list[str]:
+def _identities_on_both_sides(manifest: Manifest) -> list[str]:
     """Say where a user's own roles let people train who are tested; other data sets number both sides apart."""
     if manifest.header.dataset != "folder":
         return []
-    shared = manifest.labels.keys() & {row.pid for row in manifest.split("query", "gallery")}
+    shared = manifest.labels.keys() & {entry.pid for entry in manifest.split("query", "gallery")}
     if not shared:
         return []
     return [
@@ -104,11 +104,11 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
     """Decide every split of a catalogue; a pure function of its arguments.
 
     * Identities without a fixed role are halved at random (VIPeR's protocol).
-    * Test pictures of the LR camera are queries, those of other cameras the gallery; fixed queries
-      and galleries stay what they are, and a named LR camera then selects among the queries. Where it is
-      ``random``, each identity has its own.
-    * ``val_fraction`` of the training identities is held out: their pictures of the LR camera (one
-      of each camera but one where every query is LR) against their other pictures.
+    * Test pictures of the LR camera are queries, those of other cameras the gallery. Fixed queries and
+      galleries stay what they are. A named LR camera then selects among the queries. Where it is ``random``,
+      each identity has its own.
+    * ``val_fraction`` of the training identities is held out. Their pictures of the LR camera are queries (one
+      of each camera but one where every query is LR), their other pictures the gallery.
     * Each LR row draws its own r, unless it is natively LR; then its camera's pictures do not train.
 
     Raises:
@@ -126,14 +126,14 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
         "val_query": np.random.default_rng([config.split_seed, _VALIDATION_FACTORS]),
     }
 
-    rows = []
+    entries = []
     for picture in catalogue.pictures:
         split = _split_of(picture, train_pids, test_pids, val_pids, val_query, camera_of(picture.pid))
         if split is None or (split == "train" and catalogue.natively_lr and picture.camera == lr_camera):
             continue
         is_lr = split in factors
         r = int(factors[split].choice(config.factors)) if is_lr and not catalogue.natively_lr else None
-        rows.append(Entry(picture.path, picture.pid, picture.camera, split, is_lr, r))
+        entries.append(Entry(picture.path, picture.pid, picture.camera, split, is_lr, r))
     header = Header(
         catalogue.dataset,
         config.split_seed,
@@ -142,7 +142,7 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
         lr_camera,
         catalogue.distractor_pid,
     )
-    manifest = Manifest(header, tuple(rows))
+    manifest = Manifest(header, tuple(entries))
     require_identities(manifest.split("train"), "training")
     require_identities(manifest.split("gallery"), "gallery")
     if not manifest.split("query"):

@@ -62,8 +62,8 @@ def write_synthetic(root: Path, spec: SyntheticSpec | None = None) -> Path:
     nothing half-written behind that name.
 
     Args:
-        root: folder that the data set's own folder is put into; made if it is missing.
-        spec: what to draw; the default specification if left out.
+        root: Folder that the data set's own folder is put into; made if it is missing.
+        spec: What to draw; the default specification if left out.
 
     Returns:
         The data set's folder, named after a hash of `spec`.
@@ -94,7 +94,7 @@ def write_synthetic(root: Path, spec: SyntheticSpec | None = None) -> Path:
 
 
 def identity_of(spec: SyntheticSpec, pid: int) -> Identity:
-    """The person behind a pid: a function of (seed, pid) alone."""
+    """Draw the person of a pid: a function of (seed, pid) alone."""
     # A seed sequence ignores trailing zeros: the third value, at least 1 for pictures, keeps the two apart.
     return draw_identity(np.random.default_rng([spec.seed, pid, 0]))
 

@@ -52,7 +52,7 @@ def check_features(name: str, features: Features) -> Tensor:
 
 
 def _by_pieces(function: Callable[[Tensor], Tensor], features: Tensor, dtype: torch.dtype) -> Tensor:
-    """One number per row, without temporaries of the features' own size.
+    """Compute one number per row, without temporaries of the features' own size.
 
     Results collected in a list would lie between the freed temporaries, and the heap would grow all the same.
     """
@@ -73,8 +73,8 @@ def distance_blocks(
     ``euclidean`` is the distance itself, not its square. ``cosine`` is 1 minus the dot product of the
     normalised vectors; a zero vector is at distance 1 from everything.
 
-    The matrix product runs in float64, and what it cannot tell from zero (D·eps times the squared norms)
-    is exactly 0: identical vectors are at distance 0. Identical gallery rows get bitwise identical
+    The matrix product runs in float64. What it cannot tell from zero (D·eps times the squared norms) is exactly
+    0, so that identical vectors are at distance 0. Identical gallery rows get bitwise identical
     distances, so that ties in the features stay ties.
 
     Args:

@@ -206,7 +206,7 @@ def features_of_critic(
 
 
 def _test_entries(manifest: Manifest, validation: bool = False) -> tuple[list[Entry], list[Entry]]:
-    """Queries and gallery."""
+    """Take queries and gallery from a split."""
     queries = manifest.split("val_query" if validation else "query")
     gallery = manifest.split("val_gallery" if validation else "gallery")
     if not queries or not gallery:
@@ -215,7 +215,7 @@ def _test_entries(manifest: Manifest, validation: bool = False) -> tuple[list[En
 
 
 def _natively_low(queries: list[Entry]) -> bool:
-    """Whether there is no HR picture of any of them."""
+    """Say whether none of the queries has an HR picture."""
     return all(entry.is_lr and entry.r is None for entry in queries)
 
 

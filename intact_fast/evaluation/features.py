@@ -1,4 +1,4 @@
-"""From manifest entries to features and picture quality, through the retrieval module."""
+"""Features and picture quality of manifest entries, through the retrieval module."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from intact_fast.data.progress import no_progress
 from intact_fast.errors import UserError
 from intact_fast.evaluation.image_quality import psnr_ssim, to_uint8
 from intact_fast.evaluation.picture_source import PictureSource
-from intact_fast.evaluation.sharding import SINGLE_PROCESS, Processes, interleaved, own_entries
+from intact_fast.evaluation.sharding import SINGLE_PROCESS, Processes, entries_of_process, interleaved
 
 View = Literal["hr", "lr", "sr", "auto"]
 """How a picture is shown to C: as it is, degraded, degraded and super-resolved, or as it is and super-resolved where it
@@ -28,7 +28,7 @@ def extract_features(
     processes: Processes = SINGLE_PROCESS,
     name: str | None = None,
 ) -> Tensor:
-    """Features of entries under one view: N×512 float32 on the CPU, the same whatever the number of processes.
+    """Compute features of entries under one view.
 
     Args:
         source: Reads the pictures and holds the networks.
@@ -36,18 +36,21 @@ def extract_features(
         view: How C sees them.
         processes: Processes that share them.
         name: What progress is told; None tells nothing.
+
+    Returns:
+        N×512 float32 on the CPU, the same whatever the number of processes.
     """
     if view != "auto":
         return measure_queries(source, entries, (view,), (), processes, name)[0][view]
 
-    def own() -> list[Tensor]:
-        return _of_native_size(source, own_entries(entries, source.batch_size, processes), name)
+    def compute_share() -> list[Tensor]:
+        return _of_native_size(source, entries_of_process(entries, source.batch_size, processes), name)
 
-    return torch.cat(interleaved(processes.share(own)))
+    return torch.cat(interleaved(processes.share(compute_share)))
 
 
 def _of_native_size(source: PictureSource, entries: Sequence[Entry], name: str | None) -> list[Tensor]:
-    """Features as the retrieval module gives them by itself."""
+    """Compute features as the retrieval module gives them in mode ``auto``, by native sizes."""
     listen = no_progress if name is None else source.progress
     features = []
     with listen(name or "", len(entries)) as advance:
@@ -75,7 +78,7 @@ def measure_queries(
     processes: Processes = SINGLE_PROCESS,
     name: str | None = None,
 ) -> tuple[dict[View, Tensor], dict[View, QualityFigures]]:
-    """Features of entries under several views, and picture quality against HR (section 4.5), in one pass.
+    """Compute features under several views, and picture quality against HR (section 4.5), in one pass.
 
     Each picture is read once, degraded once and super-resolved once.
 
@@ -98,8 +101,8 @@ def measure_queries(
     if not variants:
         return {}, {}
 
-    def own() -> list[tuple[dict[View, Tensor], Tensor]]:
-        here = own_entries(entries, source.batch_size, processes)
+    def compute_share() -> list[tuple[dict[View, Tensor], Tensor]]:
+        here = entries_of_process(entries, source.batch_size, processes)
         found, start = [], 0
         for batches in source.batches_of_variants(here, variants, name):
             chunk = here[start : start + len(batches[0])]
@@ -117,7 +120,7 @@ def measure_queries(
             found.append((features, _compared(pictures, qualities, chunk)))
         return found
 
-    features, compared = zip(*interleaved(processes.share(own)), strict=True)
+    features, compared = zip(*interleaved(processes.share(compute_share)), strict=True)
     figures = torch.cat(compared, dim=2)
     return (
         {view: torch.cat([batch[view] for batch in features]) for view in views},

@@ -43,8 +43,8 @@ def psnr_ssim(estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     SSIM is that of Wang et al. (2004): an 11×11 Gaussian window of σ = 1.5, here on reflection-padded
     pictures, averaged over pixels and channels.
 
-    A picture equal to its target has an infinite PSNR and is returned as such, uncapped: one of them makes
-    a plain mean infinite, and a table must say how many it left out.
+    A picture equal to its target has an infinite PSNR, which is returned as such. One of them makes a plain
+    mean infinite, so that a table must say how many it left out.
 
     Args:
         estimate: N×3×H×W uint8 RGB, H and W at least 11.
@@ -75,4 +75,6 @@ def psnr_ssim(estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         estimate, target = estimate.to(dtype), target.to(dtype)
         psnr = peak_signal_noise_ratio(estimate, target, data_range=255.0, reduction="none", dim=(1, 2, 3))
         ssim = structural_similarity_index_measure(estimate, target, data_range=255.0, reduction="none")
+    # only where they are asked for do its parts come as well
+    assert isinstance(ssim, Tensor)
     return psnr.float(), ssim.float()

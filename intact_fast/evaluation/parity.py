@@ -1,4 +1,4 @@
-"""Whether another engine ranks as the retrieval module does."""
+"""Comparison of another engine's features and ranking with the retrieval module's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DRAWN_R = 3
 
 @dataclass(frozen=True)
 class Parity:
-    """How far two engines are apart on one set.
+    """Distance of two engines on one set.
 
     Attributes:
         pictures: How many went through both.
@@ -54,7 +54,7 @@ class PictureSet:
 def manifest_sets(
     model: SRReID, manifest: Manifest, root: Path, threads: int, progress: Progress = no_progress
 ) -> tuple[PictureSet, PictureSet]:
-    """The queries, degraded, and the gallery of a split.
+    """Take the queries of a split, degraded, and its gallery.
 
     Args:
         model: Whose input size to prepare for.
@@ -73,7 +73,7 @@ def manifest_sets(
 
 
 def drawn_sets(model: SRReID) -> tuple[PictureSet, PictureSet]:
-    """A small set drawn on the spot: each of some pedestrians as an LR query and in the gallery."""
+    """Draw a small set: each of some pedestrians as an LR query and in the gallery."""
     spec = SyntheticSpec()
     pids = np.arange(1, 1 + _DRAWN)
 

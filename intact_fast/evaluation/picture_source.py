@@ -1,10 +1,10 @@
-"""From manifest entries to prepared pictures."""
+"""Pictures of manifest entries, read and prepared for the networks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from intact_fast.data.degradation import downsample, pixels, read_image, resize
 from intact_fast.data.manifest import Entry, Header
 from intact_fast.data.progress import Progress, no_progress
+from intact_fast.data.read_ahead import read_ahead
 from intact_fast.errors import UserError
 from intact_fast.serving.sr_reid import SRReID
 
@@ -37,7 +38,7 @@ class PictureSource:
     progress: Progress = no_progress
 
     def path(self, entry: Entry) -> Path:
-        """The file of an entry.
+        """Find the file of an entry.
 
         Raises:
             UserError: It is missing.
@@ -63,7 +64,7 @@ class PictureSource:
     def batches_of_variants(
         self, entries: Sequence[Entry], variants: Sequence[bool], name: str | None = None
     ) -> Iterator[tuple[Tensor, ...]]:
-        """As `batches`, for pictures that are wanted in several variants: read once, a batch for each variant.
+        """Give batches as `batches` does, in several variants. Each picture is read once.
 
         Args:
             entries: Which pictures.
@@ -73,23 +74,16 @@ class PictureSource:
         Raises:
             UserError: As `batches`.
         """
-        chunks = [entries[i : i + self.batch_size] for i in range(0, len(entries), self.batch_size)]
         listen = no_progress if name is None else self.progress
-        with ThreadPoolExecutor(max(self.threads, 1)) as pool, listen(name or "", len(entries)) as advance:
-
-            def submit(chunk: Sequence[Entry]) -> list[Future[list[Tensor]]]:
-                return [pool.submit(self._read, entry, variants) for entry in chunk]
-
-            pending = submit(chunks[0]) if chunks else []
-            for following in [*chunks[1:], []]:
-                current, pending = pending, submit(following)
-                if current:
-                    by_form = zip(*(future.result() for future in current), strict=True)
-                    yield tuple(self.model.prepare_pixels(resized) for resized in by_form)
-                    advance(len(current))
+        read = partial(self._read, variants=variants)
+        with listen(name or "", len(entries)) as advance:
+            for chunk, pictures in read_ahead(entries, read, self.batch_size, self.threads):
+                by_variant = zip(*pictures, strict=True)
+                yield tuple(self.model.prepare_pixels(resized) for resized in by_variant)
+                advance(len(chunk))
 
     def _read(self, entry: Entry, variants: Sequence[bool]) -> list[Tensor]:
-        """One picture in each variant, H×W×3 uint8 of the networks' size."""
+        """Read one picture and give each variant, H×W×3 uint8 of the networks' size."""
         native = read_image(self.path(entry))
         found = []
         for degraded in variants:

@@ -9,10 +9,11 @@ one thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Literal, get_args
+from typing import Literal, TypedDict, TypeVar, Unpack, get_args, get_type_hints
 
 import numpy as np
 from torch import Tensor
@@ -25,10 +26,15 @@ Protocol = Literal["single-shot", "sampled", "multi-shot"]
 Distractors = Literal["auto", "drop", "keep"]
 Identifiers = Sequence[int] | np.ndarray | Tensor
 
+JUNK_PID = -1
+"""The pid that marks junk where nothing else is said, Market-1501's."""
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
+
 
 @dataclass(frozen=True, eq=False)
 class RankingResult:
-    """What one ranking scored, query by query.
+    """Scores of one ranking, query by query.
 
     Which queries are valid depends on pids and cameras alone, so the rows of two methods evaluated on the
     same queries are paired.
@@ -67,6 +73,45 @@ class RankingResult:
         return float(self.inp_per_query.mean())
 
 
+class ScoringOptions(TypedDict, total=False):
+    """Keywords that tell `evaluate_ranking`, which explains them, and `evaluate_distances` how to score."""
+
+    protocol: Protocol
+    max_rank: int
+    repeats: int
+    seed: int
+    distractors: Distractors
+    distractor_pid: int | None
+    junk_pid: int | None
+    threads: int
+
+
+_DEFAULTS: ScoringOptions = {
+    "protocol": "single-shot",
+    "max_rank": 50,
+    "repeats": 10,
+    "seed": 0,
+    "distractors": "auto",
+    "distractor_pid": None,
+    "junk_pid": JUNK_PID,
+    "threads": 0,
+}
+
+
+def _shows_scoring_options(function: FunctionT) -> FunctionT:
+    """Let ``help`` show each option with its type and its default, instead of ``**options`` alone."""
+    signature = inspect.signature(function)
+    parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    defaults: Mapping[str, object] = _DEFAULTS
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation)
+        for name, annotation in get_type_hints(ScoringOptions).items()
+    ]
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return function
+
+
+@_shows_scoring_options
 def evaluate_ranking(
     query_features: Features,
     gallery_features: Features,
@@ -75,16 +120,9 @@ def evaluate_ranking(
     query_camids: Identifiers,
     gallery_camids: Identifiers,
     *,
-    protocol: Protocol = "single-shot",
     metric: Metric = "euclidean",
     reranking: Reranking | None = None,
-    max_rank: int = 50,
-    repeats: int = 10,
-    seed: int = 0,
-    distractors: Distractors = "auto",
-    distractor_pid: int | None = None,
-    junk_pid: int | None = -1,
-    threads: int = 0,
+    **options: Unpack[ScoringOptions],
 ) -> RankingResult:
     """Ranks the gallery for every query and scores the ranking.
 
@@ -114,10 +152,11 @@ def evaluate_ranking(
         gallery_pids: G integers.
         query_camids: Q integers.
         gallery_camids: G integers.
-        protocol: How the CMC is defined.
         metric: ``euclidean`` or ``cosine``.
         reranking: Re-rank by k-reciprocal encoding first. Queries that are not valid, and junk, still are
             neighbours there, as in the published method.
+        **options: The rest, by keyword, each with a default.
+        protocol: How the CMC is defined.
         max_rank: Length of the CMC, even where the gallery has fewer identities.
         repeats: Galleries drawn in ``sampled``.
         seed: Seed of those draws.
@@ -141,35 +180,21 @@ def evaluate_ranking(
         _identifiers("gallery_pids", gallery_pids, "gallery_features", len(gallery)),
         _identifiers("query_camids", query_camids, "query_features", len(query)),
         _identifiers("gallery_camids", gallery_camids, "gallery_features", len(gallery)),
-        protocol=protocol,
-        max_rank=max_rank,
-        repeats=repeats,
-        seed=seed,
-        distractors=distractors,
-        distractor_pid=distractor_pid,
-        junk_pid=junk_pid,
-        threads=threads,
+        options,
     )
     if reranking is None:
         return scoring.score(distance_blocks(query, gallery, metric))
-    return scoring.score(reranked_blocks(query, gallery, metric, reranking, threads=threads))
+    return scoring.score(reranked_blocks(query, gallery, metric, reranking, threads=scoring.threads))
 
 
+@_shows_scoring_options
 def evaluate_distances(
     distances: Features,
     query_pids: Identifiers,
     gallery_pids: Identifiers,
     query_camids: Identifiers,
     gallery_camids: Identifiers,
-    *,
-    protocol: Protocol = "single-shot",
-    max_rank: int = 50,
-    repeats: int = 10,
-    seed: int = 0,
-    distractors: Distractors = "auto",
-    distractor_pid: int | None = None,
-    junk_pid: int | None = -1,
-    threads: int = 0,
+    **options: Unpack[ScoringOptions],
 ) -> RankingResult:
     """Scores distances that are already there, as torchreid's ``evaluate_rank`` does.
 
@@ -180,14 +205,8 @@ def evaluate_distances(
         gallery_pids: G integers.
         query_camids: Q integers.
         gallery_camids: G integers.
-        protocol: As in `evaluate_ranking`, like all further arguments.
-        max_rank: Length of the CMC.
-        repeats: Galleries drawn in ``sampled``.
-        seed: Seed of those draws.
-        distractors: What becomes of the ``distractor_pid`` pictures.
-        distractor_pid: The pid that marks distractors.
-        junk_pid: The pid that marks junk.
-        threads: CPU threads; 0 leaves it to OpenMP.
+        **options: ``protocol``, ``max_rank``, ``repeats``, ``seed``, ``distractors``, ``distractor_pid``, ``junk_pid``
+            and ``threads``, as `evaluate_ranking` explains them.
 
     Returns:
         The scores of every valid query and their means.
@@ -211,14 +230,7 @@ def evaluate_distances(
         _identifiers("gallery_pids", gallery_pids, "distances.T", columns),
         _identifiers("query_camids", query_camids, "distances", rows),
         _identifiers("gallery_camids", gallery_camids, "distances.T", columns),
-        protocol=protocol,
-        max_rank=max_rank,
-        repeats=repeats,
-        seed=seed,
-        distractors=distractors,
-        distractor_pid=distractor_pid,
-        junk_pid=junk_pid,
-        threads=threads,
+        options,
     )
     return scoring.score([(slice(0, rows), matrix.astype(np.float32, copy=False))])
 
@@ -232,32 +244,14 @@ class _Scoring:
         gallery_pids: np.ndarray,
         query_camids: np.ndarray,
         gallery_camids: np.ndarray,
-        *,
-        protocol: Protocol,
-        max_rank: int,
-        repeats: int,
-        seed: int,
-        distractors: Distractors,
-        distractor_pid: int | None,
-        junk_pid: int | None,
-        threads: int,
+        options: ScoringOptions,
     ) -> None:
-        _check_choice("protocol", protocol, Protocol)
-        _check_choice("distractors", distractors, Distractors)
-        for name, value, low, high in (
-            ("max_rank", max_rank, 1, 1_000_000),
-            ("repeats", repeats, 1, 1_000_000),
-            ("seed", seed, 0, 2**64 - 1),
-            ("threads", threads, 0, 2**16),
-        ):
-            if not isinstance(value, Integral) or not low <= value <= high:
-                raise ValueError(f"{name} must be an integer between {low} and {high}, not {value!r}")
-        for name, pid in (("distractor_pid", distractor_pid), ("junk_pid", junk_pid)):
-            if not isinstance(pid, Integral | None):
-                raise ValueError(f"{name} must be an integer or None, not {pid!r}")
-        self.protocol, self.max_rank, self.threads = protocol, max_rank, threads
-        self.repeats, self.seed = repeats, seed
+        chosen: ScoringOptions = {**_DEFAULTS, **options}
+        _check_options(chosen)
+        self.protocol, self.max_rank, self.threads = chosen["protocol"], chosen["max_rank"], chosen["threads"]
+        self.repeats, self.seed = chosen["repeats"], chosen["seed"]
         self.query_pids, self.query_camids = query_pids, query_camids
+        distractors, distractor_pid, junk_pid = chosen["distractors"], chosen["distractor_pid"], chosen["junk_pid"]
 
         junk = np.isin(gallery_pids, [] if junk_pid is None else [junk_pid])
         distractor = np.isin(gallery_pids, [] if distractor_pid is None else [distractor_pid]) & ~junk
@@ -286,15 +280,34 @@ class _Scoring:
         return RankingResult(cmc[self.valid], ap[self.valid], inp[self.valid], self.valid)
 
 
+def _check_options(options: ScoringOptions) -> None:
+    unknown = options.keys() - _DEFAULTS.keys()
+    if unknown:
+        raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
+    _check_choice("protocol", options["protocol"], Protocol)
+    _check_choice("distractors", options["distractors"], Distractors)
+    for name, value, low, high in (
+        ("max_rank", options["max_rank"], 1, 1_000_000),
+        ("repeats", options["repeats"], 1, 1_000_000),
+        ("seed", options["seed"], 0, 2**64 - 1),
+        ("threads", options["threads"], 0, 2**16),
+    ):
+        if not isinstance(value, Integral) or not low <= value <= high:
+            raise ValueError(f"{name} must be an integer between {low} and {high}, not {value!r}")
+    for name, pid in (("distractor_pid", options["distractor_pid"]), ("junk_pid", options["junk_pid"])):
+        if not isinstance(pid, Integral | None):
+            raise ValueError(f"{name} must be an integer or None, not {pid!r}")
+
+
 def _check_choice(name: str, value: str, choices: object) -> None:
     if value not in get_args(choices):
         raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, not {value!r}")
 
 
-def _identifiers(name: str, values: Identifiers, rows_of: str, expected: int) -> np.ndarray:
+def _identifiers(name: str, values: Identifiers, aligned_with: str, expected: int) -> np.ndarray:
     array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if array.shape != (expected,):
-        raise ValueError(f"{name} must hold one number per row of {rows_of} ({expected}), not {array.shape}")
+        raise ValueError(f"{name} must hold one number per row of {aligned_with} ({expected}), not {array.shape}")
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} must hold integers, not {array.dtype}")
     if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:

@@ -20,7 +20,7 @@ class Processes(Protocol):
 
     @property
     def world_size(self) -> int:
-        """How many there are."""
+        """Number of processes."""
         ...
 
     def share(self, function: Callable[[], T]) -> list[T]:
@@ -47,8 +47,8 @@ SINGLE_PROCESS: Processes = _SingleProcess()
 """One process that evaluates everything."""
 
 
-def own_entries(entries: Sequence[Entry], batch_size: int, processes: Processes) -> list[Entry]:
-    """Every n-th batch of one process, so that any number of processes computes the same batches."""
+def entries_of_process(entries: Sequence[Entry], batch_size: int, processes: Processes) -> list[Entry]:
+    """Give one process every n-th batch, so that any number of processes computes the same batches."""
     starts = range(processes.rank * batch_size, len(entries), processes.world_size * batch_size)
     return [entry for start in starts for entry in entries[start : start + batch_size]]
 

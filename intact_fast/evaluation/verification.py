@@ -1,7 +1,7 @@
-"""Is it the same person? Distances of matching and other pairs, and thresholds that tell them apart.
+"""Verification: distances of matching and other pairs, and thresholds that tell them apart.
 
-Distances are those between features, also where the ranking was re-ranked: a re-ranked distance depends on the
-whole gallery, so that no threshold of it means anything for another one.
+Distances are those between features, also where the ranking was re-ranked. A re-ranked distance depends on the whole
+gallery, so that no threshold of it means anything for another gallery.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from intact_fast.data.manifest import Entry
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.evaluation.features import View
+from intact_fast.evaluation.ranking import JUNK_PID
 
 RATES = (1e-2, 1e-3, 1e-4)
 """False-match rates that thresholds are given for."""
-SHOWN_RATE = 1e-3
-"""The one whose threshold the histogram shows."""
+HISTOGRAM_RATE = 1e-3
+"""False-match rate whose threshold the histogram shows."""
 FEWEST_FALSE = 10
 """Rates at which fewer false matches are expected are left out: too few to estimate a rate from."""
 _BINS = 2048
-# as `evaluate_ranking` has it
-_JUNK_PID = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,21 +36,21 @@ class PairDistances:
 
     Attributes:
         matches: M float32, ascending.
-        nearest_others: The smallest distances of non-matches, float32, ascending: as many as the thresholds need.
-        others: Number of non-matches.
+        nearest_non_matches: The smallest distances of non-matches, float32, ascending: as many as the thresholds need.
+        total_non_matches: Number of all non-matches.
         edges: B+1 float64: bins of equal width from 0 to the greatest distance that is possible, the same for all
             views of an evaluation.
         match_counts: B int64, matches per bin.
-        other_counts: B int64, non-matches per bin.
+        non_match_counts: B int64, non-matches per bin.
         rates: False-match rates that thresholds are wanted for.
     """
 
     matches: np.ndarray
-    nearest_others: np.ndarray
-    others: int
+    nearest_non_matches: np.ndarray
+    total_non_matches: int
     edges: np.ndarray
     match_counts: np.ndarray
-    other_counts: np.ndarray
+    non_match_counts: np.ndarray
     rates: tuple[float, ...] = RATES
 
 
@@ -99,34 +98,35 @@ def _measure(evaluation: Evaluation, view: View, rates: tuple[float, ...], great
     queries = np.flatnonzero(evaluation.rankings[view].valid)
     pids, cameras = _identities(evaluation.query_entries)
     gallery_pids, gallery_cameras = _identities(evaluation.gallery_entries)
-    counted = gallery_pids != _JUNK_PID
+    counted = gallery_pids != JUNK_PID
     total = sum(int((counted & (gallery_pids != pid)).sum()) for pid in pids[queries])
-    nearest = _Nearest(math.floor(max(*rates, SHOWN_RATE) * total) + 1)
+    nearest = _Nearest(math.floor(max(*rates, HISTOGRAM_RATE) * total) + 1)
     matches: list[np.ndarray] = []
-    match_counts, other_counts = np.zeros(_BINS, np.int64), np.zeros(_BINS, np.int64)
+    match_counts, non_match_counts = np.zeros(_BINS, np.int64), np.zeros(_BINS, np.int64)
     features = evaluation.query_features[view][queries]
     for rows, block in distance_blocks(features, evaluation.gallery_features, evaluation.config.metric):
         of_block = queries[rows, None]
         same = pids[of_block] == gallery_pids
-        found = block[same & (cameras[of_block] != gallery_cameras)]
-        others = block[~same & counted]
-        matches.append(found)
-        match_counts += np.histogram(found, _BINS, (0, greatest))[0]
-        other_counts += np.histogram(others, _BINS, (0, greatest))[0]
-        nearest.add(others)
+        of_matches = block[same & (cameras[of_block] != gallery_cameras)]
+        of_others = block[~same & counted]
+        matches.append(of_matches)
+        match_counts += np.histogram(of_matches, _BINS, (0, greatest))[0]
+        non_match_counts += np.histogram(of_others, _BINS, (0, greatest))[0]
+        nearest.add(of_others)
     return PairDistances(
         np.sort(np.concatenate(matches)),
         np.sort(nearest.values),
         total,
         np.linspace(0, greatest, _BINS + 1),
         match_counts,
-        other_counts,
+        non_match_counts,
         rates,
     )
 
 
-def _identities(rows: Sequence[Entry]) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([row.pid for row in rows]), np.array([row.camera for row in rows])
+def _identities(entries: Sequence[Entry]) -> tuple[np.ndarray, np.ndarray]:
+    """Pid and camera of each entry."""
+    return np.array([entry.pid for entry in entries]), np.array([entry.camera for entry in entries])
 
 
 class _Nearest:
@@ -153,13 +153,13 @@ def thresholds(distances: PairDistances, rates: Sequence[float] | None = None) -
         distances: From `pair_distances`, measured for these rates.
         rates: False-match rates, none above those; None takes those themselves.
     """
-    found = []
+    result = []
     for rate in distances.rates if rates is None else rates:
-        if rate * distances.others < FEWEST_FALSE:
+        if rate * distances.total_non_matches < FEWEST_FALSE:
             continue
         # the first non-match that must not be accepted, and none at its distance is
-        limit = distances.nearest_others[math.floor(rate * distances.others)]
-        false = int(np.searchsorted(distances.nearest_others, limit))
+        limit = distances.nearest_non_matches[math.floor(rate * distances.total_non_matches)]
+        false = int(np.searchsorted(distances.nearest_non_matches, limit))
         true = int(np.searchsorted(distances.matches, limit))
-        found.append(Threshold(rate, float(limit), false / distances.others, true / len(distances.matches)))
-    return found
+        result.append(Threshold(rate, float(limit), false / distances.total_non_matches, true / len(distances.matches)))
+    return result

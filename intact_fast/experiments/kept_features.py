@@ -28,7 +28,7 @@ _OURS = "1"
 
 @dataclass(frozen=True)
 class Origin:
-    """What features of C depend on.
+    """Everything that features of C depend on.
 
     Attributes:
         critic: Digest of its parameters and buffers.
@@ -62,15 +62,15 @@ def digest_of_critic(model: SRReID) -> str:
     return digest.hexdigest()
 
 
-def digest_of_files(root: Path, rows: Sequence[Entry]) -> str:
+def digest_of_files(root: Path, entries: Sequence[Entry]) -> str:
     """Digest of the sizes and times of pictures, as hexadecimal digits; one that is missing changes it."""
     digest = hashlib.sha256(str(root.resolve()).encode())
-    for row in rows:
+    for entry in entries:
         try:
-            found = str(stamp(root / row.path))
+            described = str(stamp(root / entry.path))
         except OSError:
-            found = "missing"
-        digest.update(found.encode())
+            described = "missing"
+        digest.update(described.encode())
     return digest.hexdigest()
 
 
@@ -80,13 +80,13 @@ class KeptFeatures:
     Args:
         folder: The table's.
         process: This process among its group, which call the same methods.
-        beside: Other processes may compute the same features at the same time: all but one wait for it.
+        concurrent: Other processes may compute the same features at the same time: all but one wait for it.
     """
 
-    def __init__(self, folder: Path, process: Process, beside: bool) -> None:
+    def __init__(self, folder: Path, process: Process, concurrent: bool) -> None:
         self._folder = folder / "features"
         self._process = process
-        self._beside = beside
+        self._concurrent = concurrent
 
     def obtain(self, origin: Origin, compute: Callable[[], SharedFeatures]) -> SharedFeatures:
         """Take features from their file; where there is none, or none that can be read, compute them and write it.
@@ -102,7 +102,7 @@ class KeptFeatures:
         path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
         with ExitStack() as stack:
             features = self._read(path)
-            if features is None and self._beside:
+            if features is None and self._concurrent:
                 waiting = "Another process computes the gallery's features; waiting for it."
                 stack.enter_context(one_at_a_time(path, lambda: print(waiting, flush=True)))
                 features = self._read(path)

@@ -92,12 +92,12 @@ TABLES: dict[int, PaperTable] = {
 }
 
 
-def reported(dataset: str, recipe: str) -> Figures:
-    """The paper's figures of a row on a data set, of whichever tables have it; empty where none has.
+def reported(dataset: DatasetName, recipe: str) -> Figures:
+    """Collect the paper's figures of a row on a data set from all tables; empty where none has it.
 
     INTACT itself is reported on every data set (Table 1), the rows it is compared with on one each.
     """
     found: dict[str, float] = {}
     for table in TABLES.values():
-        found |= table.figures.get(dataset, {}).get(recipe, {})  # type: ignore[call-overload]
+        found |= table.figures.get(dataset, {}).get(recipe, {})
     return found

@@ -1,4 +1,4 @@
-"""What each row of the paper's tables trains, and the rows without which no gain can be credited."""
+"""Recipes: the training of each row of the paper's tables, and of the controls that a gain is measured against."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ CONTROLS = ("lr", "critic-mlr", "mse+id+gan", "feature-matching")
 
 
 def find_recipe(name: str) -> str:
-    """The recipe's own name.
+    """Resolve other names of a recipe to its own.
 
     Raises:
         UserError: There is none.
@@ -93,7 +93,7 @@ def find_recipe(name: str) -> str:
 
 
 def apply(name: str, base: Config) -> Config:
-    """The configuration that a recipe trains with.
+    """Change a configuration to the one that a recipe trains with.
 
     Raises:
         UserError: A term of the loss that the recipe is about has no weight.

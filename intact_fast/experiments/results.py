@@ -1,4 +1,4 @@
-"""What a row found with one seed: its file, and what it takes from the training's records."""
+"""Results of a row with one seed: their file, and the figures taken from the training's records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from intact_fast.training.intact import IntactTask
 
 @dataclass(frozen=True)
 class RowResult:
-    """What one row found with one seed.
+    """Results of one row with one seed.
 
     Attributes:
         recipe: Its name.
@@ -59,7 +59,7 @@ class RowResult:
 
 
 def read_result(path: Path, config: Config, unseen: set[str], manifest: str) -> RowResult | None:
-    """A kept result, where it is of this very configuration and split; one of another version is measured again."""
+    """Read a kept result. None where it is of another configuration, split or version, and is measured again."""
     if not path.is_file():
         return None
     try:
@@ -80,7 +80,7 @@ def read_result(path: Path, config: Config, unseen: set[str], manifest: str) -> 
 
 
 class History:
-    """What a run recorded of its alternating training.
+    """Records of a run's alternating training.
 
     Args:
         folder: The run's.
@@ -99,6 +99,6 @@ class History:
         return 1000 * images / float(np.median(speeds)) if speeds else None
 
     def health(self) -> dict[str, float]:
-        """The last figures that tell how association and D were."""
+        """Give the last figures of the health of association and D."""
         wanted = ("association/", "validation/r2", "discriminator/", "cosine/", "loss/dis_")
         return {name: list(values.values())[-1] for name, values in self._metrics.items() if name.startswith(wanted)}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from intact_fast.config.options import DatasetName
 from intact_fast.experiments.paper_tables import Figures, PaperTable, reported
 from intact_fast.experiments.recipes import RECIPES
 from intact_fast.experiments.results import RowResult
@@ -35,9 +36,9 @@ class Interval:
 def bootstrap(per_seed: Sequence[tuple[Sequence[int], Sequence[float]]], draws: int = _DRAWS) -> Interval:
     """95 % interval of a mean over queries, averaged over seeds.
 
-    People are drawn with replacement, each with all of its queries, which succeed and fail together, and the same
-    people for all seeds, whether these share a split or split the same people otherwise. So it tells how much the
-    figure depends on who was asked for, and not how much on the training: that is the spread over seeds.
+    People are drawn with replacement, each with all of its queries, which succeed and fail together. The same people
+    are drawn for all seeds, whether these share a split or split the same people otherwise. So the interval tells how
+    much the figure depends on who was asked for. How much it depends on the training, the spread over seeds tells.
 
     Args:
         per_seed: Of each seed, the identity and a value of each query, 0 to 1 (-1 to 1 for differences).
@@ -84,7 +85,7 @@ class Summary:
         return mean_std(values) if values else None
 
     def interval(self) -> Interval:
-        """Of Rank-1."""
+        """Bootstrap the mean Rank-1."""
         return bootstrap([(r.pid, r.rank1) for r in self.results])
 
     def per_r(self) -> dict[int, float]:
@@ -98,7 +99,7 @@ class Summary:
                 found.setdefault(int(name), []).append(value)
         return {r: float(np.mean(values)) for r, values in sorted(found.items())}
 
-    def against(self, other: Summary) -> tuple[float, Interval] | None:
+    def gain_over(self, other: Summary) -> tuple[float, Interval] | None:
         """Gain in Rank-1 over another row on the same queries, seed by seed; None without a common seed."""
         theirs = {r.seed: r for r in other.results}
         pairs = [(r, theirs[r.seed]) for r in self.results if r.seed in theirs]
@@ -111,7 +112,7 @@ class Summary:
 
 
 def iterations_to_reach(result: RowResult, rank1: float) -> int | None:
-    """The first validated iteration at which a row's validation Rank-1 (percent) is at least that; None if never."""
+    """Find the first validated iteration with at least that Rank-1 in percent; None if there is none."""
     return next((iteration for iteration, value in result.curve if value >= rank1), None)
 
 
@@ -123,7 +124,7 @@ def markdown(
     rows: Sequence[Summary],
     notes: Sequence[str],
 ) -> str:
-    """The table as a document.
+    """Write the table as a Markdown document.
 
     Args:
         title: Its title.
@@ -133,7 +134,7 @@ def markdown(
         rows: Its rows.
         notes: What there is to say of each.
     """
-    parts = [f"# {title}", _main_table(rows, protocol), _upper(rows), _beside_paper(table, dataset, rows)]
+    parts = [f"# {title}", _main_table(rows, protocol), _upper(rows), _comparison_with_paper(table, dataset, rows)]
     parts += [_per_r_table(rows), _gains(rows), _training_table(rows), "\n".join(f"- {n}" for n in notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -160,7 +161,7 @@ def as_json(rows: Sequence[Summary], protocol: str) -> dict[str, Any]:
                 name: {"points": points, "interval": [interval.low, interval.high]}
                 for name, (points, interval) in gains(row, rows).items()
             },
-            "reached": {str(seed): iteration for seed, iteration in reached(row, rows).items()},
+            "reached": {str(seed): iteration for seed, iteration in iterations_to_baseline(row, rows).items()},
             "paper": dict(row.paper),
             "health": [r.health for r in row.results],
             "step_ms": [r.step_ms for r in row.results],
@@ -197,7 +198,7 @@ def _upper(rows: Sequence[Summary]) -> str:
     return f"HR queries through the same C (upper bound): {', '.join(found)}." if found else ""
 
 
-def _beside_paper(table: PaperTable | None, dataset: str, rows: Sequence[Summary]) -> str:
+def _comparison_with_paper(table: PaperTable | None, dataset: str, rows: Sequence[Summary]) -> str:
     lines = [["", "ours", "the paper's", "difference"]]
     for row in rows:
         for name, theirs in row.paper.items():
@@ -230,11 +231,11 @@ def _per_r_table(rows: Sequence[Summary]) -> str:
 
 
 def gains(row: Summary, rows: Sequence[Summary]) -> dict[str, tuple[float, Interval]]:
-    """A row's gain in Rank-1 over each reference that is there; empty where it trains no G."""
+    """Compute a row's gain in Rank-1 over each reference that is there; empty where it trains no G."""
     if RECIPES[row.recipe].trains != "generator":
         return {}
     references = {other.recipe: other for other in rows if other.recipe in REFERENCES and other is not row}
-    found = {name: row.against(references[name]) for name in REFERENCES if name in references}
+    found = {name: row.gain_over(references[name]) for name in REFERENCES if name in references}
     return {name: gain for name, gain in found.items() if gain is not None}
 
 
@@ -246,8 +247,8 @@ def _gains(rows: Sequence[Summary]) -> str:
     return markdown_lines(lines) if len(lines) > 1 else ""
 
 
-def reached(row: Summary, rows: Sequence[Summary]) -> dict[int, int | None]:
-    """By seed, the first validated iteration at which a row is as good as ``mse+id+gan`` in the end; None if never."""
+def iterations_to_baseline(row: Summary, rows: Sequence[Summary]) -> dict[int, int | None]:
+    """Find, by seed, the first validated iteration at the last Rank-1 of ``mse+id+gan``; None if there is none."""
     baseline = {
         r.seed: r.curve[-1][1] for other in rows if other.recipe == "mse+id+gan" for r in other.results if r.curve
     }
@@ -255,7 +256,7 @@ def reached(row: Summary, rows: Sequence[Summary]) -> dict[int, int | None]:
 
 
 def _training_table(rows: Sequence[Summary]) -> str:
-    """What a row costs, how soon it is as good as the baseline in the end, and whether φ learned anything."""
+    """Tabulate the cost of each row, when it reaches the baseline's last figure, and R² of φ."""
     lines = [
         [
             "training",
@@ -281,23 +282,23 @@ def _training_table(rows: Sequence[Summary]) -> str:
                 row.label,
                 f"{np.mean(steps):.0f}" if steps else "–",
                 _cell(mean_std(last), "") if last else "–",
-                ", ".join("never" if n is None else str(n) for n in reached(row, rows).values()) or "–",
+                ", ".join("never" if n is None else str(n) for n in iterations_to_baseline(row, rows).values()) or "–",
                 r2,
             ]
         )
     return markdown_lines(lines) if len(lines) > 1 else ""
 
 
-def _cell(found: tuple[float, float | None] | None, name: str) -> str:
-    if found is None:
+def _cell(figure: tuple[float, float | None] | None, name: str) -> str:
+    if figure is None:
         return "–"
-    mean, deviation = found
+    mean, deviation = figure
     digits = 3 if name == "SSIM" else 1
     return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
 
 
 def summaries(
-    names: Sequence[str], results: Mapping[str, Sequence[RowResult]], table: PaperTable | None, dataset: str
+    names: Sequence[str], results: Mapping[str, Sequence[RowResult]], table: PaperTable | None, dataset: DatasetName
 ) -> list[Summary]:
     """Rows in the table's order with its labels, then the others.
 

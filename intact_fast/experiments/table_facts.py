@@ -1,4 +1,4 @@
-"""What the rows of a table have in common, kept with them, so that a table that goes on has it, too."""
+"""Facts that all rows of a table share, kept in its folder, so that a table that goes on shares them, too."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TableFacts:
         Raises:
             UserError: There were more or fewer.
         """
-        before = self._agreed("processes", count)
+        before = self._first_value("processes", count)
         if before != count:
             raise UserError(
                 f"{self._option}: begun with {before} process(es), now there are {count}, and each has a batch of its "
@@ -48,13 +48,13 @@ class TableFacts:
         if not path.is_file():
             return
         found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if self._agreed(name, found) != found:
+        if self._first_value(name, found) != found:
             raise UserError(
                 f"{path}: another C than {self._option} was begun with; put that one back, or use another --name"
             )
 
-    def _agreed(self, name: str, value: str | int) -> str | int:
-        """What was said first."""
+    def _first_value(self, name: str, value: str | int) -> str | int:
+        """Give the value that was kept first, and keep this one where there is none."""
         known: dict[str, str | int] = {}
         if self._path.is_file():
             try:

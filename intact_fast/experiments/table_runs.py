@@ -43,8 +43,8 @@ class TableRuns:
         process: This process among its group.
         unseen: Rates r that the split does not have, to measure as well.
         progress: Told how far an evaluation is.
-        beside: Other processes run rows of the same folder at the same time. What rows share is there then, and times
-            do not tell what an iteration costs.
+        concurrent: Other processes run rows of the same folder at the same time. What rows share is there then, and
+            times do not tell what an iteration costs.
     """
 
     def __init__(
@@ -53,18 +53,18 @@ class TableRuns:
         process: Process,
         unseen: Sequence[int],
         progress: Progress = no_progress,
-        beside: bool = False,
+        concurrent: bool = False,
     ) -> None:
         self._base = base
         self._process = process
         self._unseen = tuple(unseen)
         self._progress = progress
-        self._beside = beside
+        self._concurrent = concurrent
         self._manifests: dict[int, Manifest] = {}
         self._prepared: set[int] = set()
         self.folder = base.runs / base.name
         self._facts = TableFacts(self.folder, f"--name {base.name}")
-        self._kept_features = KeptFeatures(self.folder, process, beside)
+        self._kept_features = KeptFeatures(self.folder, process, concurrent)
 
     def prepare(self, seed: int) -> None:
         """Make what the rows of a seed share: the split and C.
@@ -98,7 +98,7 @@ class TableRuns:
         self._process.on_main(agree)
 
     def _will_train(self, recipe: str, seed: int) -> bool:
-        """Whether a row, or its C, has iterations left to train."""
+        """Say whether a row, or its C, has iterations left to train."""
         if not self._critic_file(seed).is_file():
             return True
         config = self._config(recipe, seed)
@@ -107,8 +107,8 @@ class TableRuns:
         store = CheckpointStore(config.runs / config.name / "checkpoints", 1)
         return RECIPES[recipe].trains == "generator" and store.last_iteration() != config.training.iterations
 
-    def kept(self, recipe: str, seed: int) -> RowResult | None:
-        """A row's result from its file, where the same was measured before.
+    def kept_result(self, recipe: str, seed: int) -> RowResult | None:
+        """Read a row's result from its file, where the same was measured before.
 
         Raises:
             UserError: The rows that are there were begun otherwise.
@@ -120,7 +120,7 @@ class TableRuns:
         return self._process.on_main(lambda: read_result(self._path(config), config, unseen, manifest.hash))
 
     def attempt(self, recipe: str, seed: int) -> RowResult | UserError:
-        """As `run`, giving why a row cannot be run instead of raising it.
+        """Run a row as `run` does, and give the reason where it cannot be run.
 
         Raises:
             UserError: There are several processes: the others may know nothing of it, and wait.
@@ -144,6 +144,7 @@ class TableRuns:
         config = self._config(recipe, seed)
         _release()
         run = Run(config, self._process, self._progress)
+        view: View = "lr"
         if RECIPES[recipe].trains == "generator":
             model, view = run.train(), "sr"
         else:
@@ -152,7 +153,7 @@ class TableRuns:
             else:
                 # a run looks at the C that it is given; this is none
                 self._process.on_main(lambda: refuse_known_people(critic, "--critic.checkpoint", manifest))
-            model, view = self._without_generator(config, critic), "lr"
+            model = self._without_generator(config, critic)
         _release()
         started = time.perf_counter()
         evaluation = self._evaluate(model, manifest, config)
@@ -167,7 +168,7 @@ class TableRuns:
         return self.folder / config.name / "result.json"
 
     def _config(self, recipe: str, seed: int) -> Config:
-        """A row's own configuration."""
+        """Make a row's own configuration."""
         critic = self._critic_file(seed)
         chosen = RECIPES[recipe]
         config = apply(recipe, self._on_split(self._seeded(seed), seed))
@@ -187,32 +188,32 @@ class TableRuns:
         return replace(config, critic=settings)
 
     @cached_property
-    def _at_random(self) -> bool:
-        """Whether each seed is another split, with another C."""
+    def _splits_at_random(self) -> bool:
+        """Say whether each seed is another split, with another C."""
         return self._process.on_main(lambda: splits_at_random(self._base.data))
 
     def _seeded(self, seed: int) -> Config:
         config = replace(self._base, seed=seed)
         data = config.data
-        if self._at_random:
+        if self._splits_at_random:
             data = replace(data, split_seed=data.split_seed + seed)
         return replace(config, data=data)
 
     def _on_split(self, config: Config, seed: int) -> Config:
-        """A configuration on the split of a seed, whatever the recipe trains on."""
+        """Put a configuration on the split of a seed, whatever the recipe trains on."""
         return replace(config, data=replace(config.data, manifest=self._manifest_path(seed)))
 
     def _manifest_path(self, seed: int) -> Path:
         return self.folder / "splits" / f"seed{seed}.jsonl"
 
     def _critic_file(self, seed: int) -> Path:
-        """The frozen C that rows share: the user's, or one trained once for each split."""
+        """Name the file of the frozen C that rows share: the user's, or one trained once for each split."""
         given = self._base.critic.checkpoint
         return finished_critic(self._critic_config(seed)) if given is None else given
 
     def _critic_seed(self, seed: int) -> int:
-        """One split has one C, of seed 0 whichever seeds are asked for."""
-        return seed if self._at_random else 0
+        """Give the seed of C: one split has one C, of seed 0 whichever seeds are asked for."""
+        return seed if self._splits_at_random else 0
 
     def _critic_config(self, seed: int) -> Config:
         seed = self._critic_seed(seed)
@@ -225,7 +226,7 @@ class TableRuns:
         self._process.on_main(lambda: self._facts.agree_on_critic(name, path))
 
     def _manifest(self, seed: int) -> Manifest:
-        """The split of a seed, which every row of it has; its file is written once.
+        """Obtain the split of a seed, which every row of it has. Its file is written once.
 
         Raises:
             UserError: The folder holds another split of that seed.
@@ -233,13 +234,13 @@ class TableRuns:
         if seed in self._manifests:
             return self._manifests[seed]
         path = self._manifest_path(seed)
-        if self._beside:
+        if self._concurrent:
             self._manifests[seed] = Manifest.load(path)
             return self._manifests[seed]
         data = self._seeded(seed).data
         # each seed of the same people has the same to say
         on_warning = ignore_warning if self._manifests else warn
-        same = None if self._at_random else next(iter(self._manifests.values()), None)
+        same = None if self._splits_at_random else next(iter(self._manifests.values()), None)
 
         def obtain() -> Manifest:
             manifest = same or obtain_manifest(data, self._progress, on_warning)
@@ -294,7 +295,7 @@ class TableRuns:
         view: View,
     ) -> RowResult:
         ranking = evaluation.rankings[view]
-        rows = [row for row, ok in zip(evaluation.query_entries, ranking.valid, strict=True) if ok]
+        scored = [entry for entry, ok in zip(evaluation.query_entries, ranking.valid, strict=True) if ok]
         history = History(self.folder / config.name)
         return RowResult(
             recipe,
@@ -304,17 +305,17 @@ class TableRuns:
             self._figures(evaluation, view, manifest),
             self._figures(evaluation, "hr", manifest) if "hr" in evaluation.rankings else {},
             ranking.rank1_per_query.tolist(),
-            [row.r or 0 for row in rows],
-            [row.pid for row in rows],
-            {str(r): self._at(r, evaluation, model, manifest, config, view) for r in self._unseen_of(manifest)},
+            [entry.r or 0 for entry in scored],
+            [entry.pid for entry in scored],
+            {str(r): self._rank1_at(r, evaluation, model, manifest, config, view) for r in self._unseen_of(manifest)},
             history.curve(),
             self._step_ms(history, config),
             history.health(),
         )
 
     def _step_ms(self, history: History, config: Config) -> float | None:
-        """What an iteration costs; None where some of them may have run beside other rows."""
-        if self._beside or log_file(self.folder, config.name).exists():
+        """Milliseconds per iteration; None where other rows may have run at the same time."""
+        if self._concurrent or log_file(self.folder, config.name).exists():
             return None
         return history.step_ms(config.training.batch_size * self._process.world_size)
 
@@ -341,23 +342,23 @@ class TableRuns:
         return 100 * float(result.cmc[0])
 
     def _unseen_of(self, manifest: Manifest) -> list[int]:
-        present = {row.r for row in manifest.split("query")}
+        present = {entry.r for entry in manifest.split("query")}
         return [] if present == {None} else [r for r in self._unseen if r not in present]
 
-    def _at(
+    def _rank1_at(
         self, r: int, evaluation: Evaluation, model: SRReID, manifest: Manifest, config: Config, view: View
     ) -> float:
         """Rank-1 in percent with every query at one r."""
         source = PictureSource(
             config.data.root, manifest.header, model, config.evaluation.batch_size, config.data.threads
         )
-        queries = [replace(row, r=r) for row in evaluation.query_entries]
+        queries = [replace(entry, r=r) for entry in evaluation.query_entries]
         features = extract_features(source, queries, view, self._process)
         return self._rank1(features, queries, evaluation, manifest, config.evaluation.protocol)
 
 
 def log_file(folder: Path, row: str) -> Path:
-    """Where a row that runs beside others writes what it says.
+    """Name the file that takes the output of a row that runs in parallel with others.
 
     Args:
         folder: The table's.
@@ -369,8 +370,8 @@ def log_file(folder: Path, row: str) -> Path:
 def row_name(recipe: str, seed: int, config: Config) -> str:
     """Name of a row's folder.
 
-    The learning rate of a C that is fine-tuned runs through one cycle, so that a longer training is another one and no
-    continuation, in a folder of its own.
+    The learning rate of a C that is fine-tuned runs through one cycle. So a longer training is no continuation of a
+    shorter one, and has a folder of its own.
     """
     length = f"-{config.training.iterations}" if RECIPES[recipe].trains == "critic" else ""
     return f"{recipe}{length}-seed{seed}"
@@ -379,8 +380,8 @@ def row_name(recipe: str, seed: int, config: Config) -> str:
 def _release() -> None:
     """Give back what a finished training held, on the GPU above all: other processes may want to work there.
 
-    Without a collection it can outlive the next row: the frames in which PyTorch first imported its compiler stay alive
-    in a reference cycle, and with them their local variables, networks and CUDA graphs among them.
+    Without a collection it can outlive the next row. The frames in which PyTorch first imported its compiler stay alive
+    in a reference cycle. With them their local variables stay, networks and CUDA graphs among them.
     """
     gc.collect()
     if torch.cuda.is_initialized():

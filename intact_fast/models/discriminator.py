@@ -17,7 +17,7 @@ _CONV5 = 4
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What one pass through D gives."""
+    """Logits and features of one pass through D."""
 
     logits: Tensor
     """N real-versus-fake logits, before the sigmoid."""
@@ -46,8 +46,8 @@ class _ConvBNLeaky(Fusable):
 class Discriminator(nn.Module):
     """Eight 3×3 convolutions, every second one with stride 2, then FC, LeakyReLU, FC.
 
-    Batch normalisation always uses the batch and keeps no running statistics, so D has no buffers
-    and behaves the same in its own update and as a critic of G.
+    Batch normalisation always uses the batch and keeps no running statistics. So D has no buffers, and
+    behaves the same in its own update and as a critic of G.
 
     Args:
         widths: Channels of the four pairs of convolutions.

@@ -100,8 +100,8 @@ class Generator(nn.Module):
         self.up = nn.ModuleList(PixelShuffleUp(width) for width in mirrored)
         self.tail = nn.Conv2d(widths[0], 3, 3, padding=1)
         if global_residual:
-            nn.init.zeros_(self.tail.weight)
-            nn.init.zeros_(self.tail.bias)
+            for parameter in self.tail.parameters():
+                nn.init.zeros_(parameter)
 
     @property
     def stride(self) -> int:

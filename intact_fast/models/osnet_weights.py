@@ -15,7 +15,7 @@ CLASSIFIER = "classifier."
 
 
 class StoredOSNet(NamedTuple):
-    """What a file says of an OSNet."""
+    """An OSNet as a file stores it."""
 
     arch: str
     """Its width."""
@@ -43,7 +43,7 @@ def read_osnet(path: Path, option: str, enlarge: int = 1) -> OSNet:
 
 
 def osnet_state(path: Path, option: str) -> StoredOSNet:
-    """What a file holds.
+    """Read the OSNet that a file stores.
 
     Raises:
         UserError: The file is no OSNet.

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -91,8 +92,8 @@ def read_metrics(folder: Path) -> Metrics:
     }
 
 
-def _parse(text: str) -> dict | None:
-    """One line's figures; None for a torn one: the last of a run that was killed or is writing just now."""
+def _parse(text: str) -> dict[str, Any] | None:
+    """Read one line's figures. None for a torn one, the last of a run that was killed or is writing just now."""
     try:
         line = json.loads(text)
     except ValueError:
@@ -121,7 +122,7 @@ def save_curves(metrics: Metrics, path: Path) -> bool:
 
 
 def _curves(metrics: Metrics, panel: _Panel) -> dict[str, dict[int, float]]:
-    """The panel's finite points by figure, where there are any."""
+    """Select the finite points of a panel by figure; figures without any are left out."""
     logged = metrics.get(panel.task, {})
     curves = {
         name: {i: panel.scale * value for i, value in logged.get(name, {}).items() if math.isfinite(value)}

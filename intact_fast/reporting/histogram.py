@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from intact_fast.evaluation.distances import Metric
 from intact_fast.evaluation.evaluator import VIEW_NAMES
 from intact_fast.evaluation.features import View
-from intact_fast.evaluation.verification import SHOWN_RATE, PairDistances, thresholds
+from intact_fast.evaluation.verification import HISTOGRAM_RATE, PairDistances, thresholds
 from intact_fast.reporting.plots import BLUE, GREY, ORANGE, save_figure, small_multiples
 
-_SHOWN_BINS = 80
+_BARS = 80
 
 
 def save_histogram(distances: Mapping[View, PairDistances], metric: Metric, path: Path) -> None:
@@ -25,14 +25,14 @@ def save_histogram(distances: Mapping[View, PairDistances], metric: Metric, path
         metric: Which distance it was, for the axis.
         path: PNG to write.
     """
-    shown = _shown_bins(distances)
+    bins = _occupied_bins(distances)
     figure, axes = small_multiples(len(distances), 1, (7.2, 2.1))
     for ax, (view, measured) in zip(axes, distances.items(), strict=True):
         for counts, colour, label in (
-            (measured.other_counts, ORANGE, "non-matches"),
+            (measured.non_match_counts, ORANGE, "non-matches"),
             (measured.match_counts, BLUE, "matches"),
         ):
-            edges, density = _density(counts, measured.edges, shown)
+            edges, density = _density(counts, measured.edges, bins)
             ax.stairs(density, edges, fill=True, color=colour, alpha=0.35)
             ax.stairs(density, edges, color=colour, linewidth=1.3, label=label)
         ax.set_xlim(edges[0], edges[-1])
@@ -55,28 +55,30 @@ def save_histogram(distances: Mapping[View, PairDistances], metric: Metric, path
 
 
 def _mark_threshold(ax: Axes, measured: PairDistances) -> None:
-    for threshold in thresholds(measured, [SHOWN_RATE]):
+    for threshold in thresholds(measured, [HISTOGRAM_RATE]):
         ax.axvline(
             threshold.distance,
             color="#303030",
             linewidth=1.2,
             linestyle="--",
-            label=f"below: {100 * SHOWN_RATE:g} % of non-matches, {100 * threshold.true_match_rate:.1f} % of matches",
+            label=(
+                f"below: {100 * HISTOGRAM_RATE:g} % of non-matches, {100 * threshold.true_match_rate:.1f} % of matches"
+            ),
         )
 
 
-def _shown_bins(distances: Mapping[View, PairDistances]) -> slice:
-    """From the first to the last bin that holds anything; the step is how many make one bar."""
-    counts = sum(measured.match_counts + measured.other_counts for measured in distances.values())
+def _occupied_bins(distances: Mapping[View, PairDistances]) -> slice:
+    """Span the bins from the first to the last that holds anything. The step is the bins in one bar."""
+    counts = sum(measured.match_counts + measured.non_match_counts for measured in distances.values())
     first, last = np.flatnonzero(counts)[[0, -1]]
-    group = -(-(last + 1 - first) // _SHOWN_BINS)
+    group = -(-(last + 1 - first) // _BARS)
     return slice(int(first), int(last) + 1, int(group))
 
 
-def _density(counts: np.ndarray, edges: np.ndarray, shown: slice) -> tuple[np.ndarray, np.ndarray]:
+def _density(counts: np.ndarray, edges: np.ndarray, bins: slice) -> tuple[np.ndarray, np.ndarray]:
     """Edges and densities of groups of bins."""
-    starts = np.arange(shown.start, shown.stop, shown.step)
-    ends = np.minimum(starts + shown.step, len(counts))
+    starts = np.arange(bins.start, bins.stop, bins.step)
+    ends = np.minimum(starts + bins.step, len(counts))
     grouped = np.add.reduceat(counts[: ends[-1]], starts)
     bounds = np.append(edges[starts], edges[ends[-1]])
     return bounds, grouped / (max(counts.sum(), 1) * np.diff(bounds))

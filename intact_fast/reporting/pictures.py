@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,33 +27,25 @@ _MIN_HEIGHT = 128
 TRIPTYCHS = 8
 """How many a run shows."""
 
-T = TypeVar("T")
 
-
-def spread(items: Sequence[T], count: int) -> list[T]:
-    """Pick up to ``count`` items evenly over a sequence."""
-    picks = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
-    return [items[i] for i in picks]
-
-
-def save_triptychs(source: PictureSource, rows: Sequence[Entry], path: Path) -> None:
+def save_triptychs(source: PictureSource, entries: Sequence[Entry], path: Path) -> None:
     """Write one row of LR | SR | HR per picture, of LR | SR where it is natively LR.
 
     Args:
         source: Reads the pictures and holds G.
-        rows: Which pictures.
+        entries: Which pictures.
         path: PNG to write.
     """
-    x_l = torch.cat(list(source.batches(rows, degraded=True)))
-    x_h = torch.cat(list(source.batches(rows, degraded=False)))
+    x_l = torch.cat(list(source.batches(entries, degraded=True)))
+    x_h = torch.cat(list(source.batches(entries, degraded=False)))
     columns = [_images(x) for x in (x_l, source.model.generate(x_l), x_h)]
     cells = [
         [
-            (image, QUERY, f"{name} r={row.r}" if name == "LR" and row.r else name)
+            (image, QUERY, f"{name} r={entry.r}" if name == "LR" and entry.r else name)
             for name, image in zip(("LR", "SR", "HR"), images, strict=True)
-            if name != "HR" or row.r
+            if name != "HR" or entry.r
         ]
-        for row, images in zip(rows, zip(*columns, strict=True), strict=True)
+        for entry, images in zip(entries, zip(*columns, strict=True), strict=True)
     ]
     _save(_grid(cells), path)
 
@@ -78,16 +69,16 @@ def save_ranked_lists(
     views: list[View] = [view for view in ("lr", "sr") if view in evaluation.query_features]
     distances = {view: _distances(evaluation, view, queries) for view in views}
     for query in queries:
-        row = evaluation.query_entries[query]
-        line: list[Cell] = []
+        entry = evaluation.query_entries[query]
+        row: list[Cell] = []
         for view in views:
-            nearest = _nearest(evaluation, row, distances[view][query], top)
+            nearest = _nearest(evaluation, entry, distances[view][query], top)
             gallery = [evaluation.gallery_entries[i] for i in nearest]
-            line.append((_query_image(source, row, view), QUERY, VIEW_NAMES[view].split()[0]))
+            row.append((_query_image(source, entry, view), QUERY, VIEW_NAMES[view].split()[0]))
             images = _images(torch.cat(list(source.batches(gallery, degraded=False))))
             for rank, (hit, image) in enumerate(zip(gallery, images, strict=True), start=1):
-                line.append((image, RIGHT if hit.pid == row.pid else WRONG, str(rank)))
-        cells.append(line)
+                row.append((image, RIGHT if hit.pid == entry.pid else WRONG, str(rank)))
+        cells.append(row)
     _save(_grid(cells), path)
 
 
@@ -100,15 +91,15 @@ def save_matches(matches: Mapping[Path, Sequence[tuple[Path, str]]], model: SRRe
         path: PNG to write.
     """
     cells = []
-    for query, found in matches.items():
+    for query, hits in matches.items():
         image = read_image(query)
-        line = [(_enlarged(image, model.size), QUERY, "query")]
+        row = [(_enlarged(image, model.size), QUERY, "query")]
         if model.is_low_resolution(image.height):
             (enhanced,) = model.super_resolve([image])
             array = (255 * enhanced).round().byte().permute(1, 2, 0).cpu().numpy()
-            line.append((_enlarged(Image.fromarray(array), model.size), QUERY, "SR"))
-        line += [(_enlarged(read_image(file), model.size), QUERY, label) for file, label in found]
-        cells.append(line)
+            row.append((_enlarged(Image.fromarray(array), model.size), QUERY, "SR"))
+        row += [(_enlarged(read_image(file), model.size), QUERY, label) for file, label in hits]
+        cells.append(row)
     if cells:
         _save(_grid(cells), path)
 
@@ -119,7 +110,7 @@ def _enlarged(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _distances(evaluation: Evaluation, view: View, queries: Sequence[int]) -> dict[int, np.ndarray]:
-    """The distances that were scored: G float32 per query."""
+    """Compute the distances that were scored: G float32 per query."""
     blocks = reranked_blocks if evaluation.config.rerank else distance_blocks
     features = evaluation.query_features[view], evaluation.gallery_features
     return {
@@ -130,9 +121,9 @@ def _distances(evaluation: Evaluation, view: View, queries: Sequence[int]) -> di
     }
 
 
-def _nearest(evaluation: Evaluation, row: Entry, distances: np.ndarray, top: int) -> list[int]:
+def _nearest(evaluation: Evaluation, query: Entry, distances: np.ndarray, top: int) -> list[int]:
     order = np.argsort(distances, kind="stable").tolist()
-    ranked = (i for i in order if not _is_junk(row, evaluation.gallery_entries[i]))
+    ranked = (i for i in order if not _is_junk(query, evaluation.gallery_entries[i]))
     return [i for i, _ in zip(ranked, range(top), strict=False)]
 
 
@@ -140,8 +131,8 @@ def _is_junk(query: Entry, hit: Entry) -> bool:
     return query.pid == hit.pid and query.camera == hit.camera
 
 
-def _query_image(source: PictureSource, row: Entry, view: View) -> Image.Image:
-    (batch,) = source.batches([row], degraded=True)
+def _query_image(source: PictureSource, entry: Entry, view: View) -> Image.Image:
+    (batch,) = source.batches([entry], degraded=True)
     return _images(source.model.generate(batch) if view == "sr" else batch)[0]
 
 

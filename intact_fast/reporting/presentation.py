@@ -1,4 +1,4 @@
-"""How a run presents what its evaluation found: pictures, report, and the table on the console."""
+"""Presentation of a run's evaluation: pictures, report, and the table on the console."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from intact_fast.data.sampling import evenly_spaced
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.evaluation.features import View
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.verification import RATES, PairDistances, pair_distances
 from intact_fast.reporting.curves import read_metrics, save_curves
 from intact_fast.reporting.histogram import save_histogram
-from intact_fast.reporting.pictures import TRIPTYCHS, save_ranked_lists, save_triptychs, spread
+from intact_fast.reporting.pictures import TRIPTYCHS, save_ranked_lists, save_triptychs
 from intact_fast.reporting.report import CAVEAT, Section, write_report
 from intact_fast.reporting.tables import describe_protocol, gain_sentence, rich_table, threshold_table
 
@@ -23,7 +24,7 @@ _RANKED_QUERIES = 6
 
 @dataclass(frozen=True, eq=False)
 class Presentation:
-    """What was written.
+    """The files that were written, and what they show.
 
     Attributes:
         evaluation: What it shows.
@@ -64,7 +65,7 @@ def present(
     metric = evaluation.config.metric
     save_histogram(distances, metric, histogram)
     sections.append(Section("Distances and thresholds", histogram, threshold_table(distances, metric)))
-    indices = spread(range(len(evaluation.query_entries)), max(TRIPTYCHS, _RANKED_QUERIES))
+    indices = evenly_spaced(range(len(evaluation.query_entries)), max(TRIPTYCHS, _RANKED_QUERIES))
     triptychs = samples / "triptychs.png"
     save_triptychs(source, [evaluation.query_entries[i] for i in indices[:TRIPTYCHS]], triptychs)
     sections.append(Section("Queries: LR, SR, HR", triptychs))

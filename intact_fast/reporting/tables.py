@@ -30,7 +30,7 @@ def row_figures(evaluation: Evaluation, view: View) -> dict[str, float]:
 
 
 def markdown_lines(cells: Sequence[Sequence[str]]) -> str:
-    """A Markdown table of rows of equal length, the header first; the first column stands left, the others right."""
+    """Write a Markdown table of rows of equal length, the header first. The first column stands left, others right."""
     header, *body = ("| " + " | ".join(line) + " |" for line in cells)
     return "\n".join([header, "|---" + "|---:" * (len(cells[0]) - 1) + "|", *body])
 
@@ -71,7 +71,7 @@ def describe_protocol(config: EvaluationConfig) -> str:
 
 
 def rich_table(evaluation: Evaluation) -> Table:
-    """The table for the terminal."""
+    """Tabulate an evaluation for the terminal."""
     plain = figures(evaluation)
     table = Table(title=f"{plain['dataset']}: {plain['queries']} queries, {plain['gallery']} gallery pictures")
     table.add_column("", no_wrap=True)
@@ -83,7 +83,7 @@ def rich_table(evaluation: Evaluation) -> Table:
 
 
 def markdown_table(evaluation: Evaluation) -> str:
-    """The table for a report."""
+    """Tabulate an evaluation for a report."""
     rows = figures(evaluation)["rows"].items()
     return markdown_lines(
         [("", *COLUMNS), *((name, *(_cell(column, row) for column in COLUMNS)) for name, row in rows)]
@@ -116,15 +116,15 @@ def threshold_figures(distances: Mapping[View, PairDistances]) -> dict[str, Any]
 
 
 def threshold_table(distances: Mapping[View, PairDistances], metric: Metric) -> str:
-    """The thresholds of every view as a table for a report, and what they mean."""
+    """Tabulate the thresholds of every view for a report, and say what they mean."""
     by_rate: dict[float, dict[View, Threshold]] = {}
     for view, pairs in distances.items():
         for threshold in thresholds(pairs):
             by_rate.setdefault(threshold.rate, {})[view] = threshold
     some = next(iter(distances.values()))
     intro = (
-        f"{len(some.matches):,} matches (the same person in another camera) and {some.others:,} non-matches, "
-        f"distractors among them; {metric} distance between features, not re-ranked."
+        f"{len(some.matches):,} matches (the same person in another camera) and {some.total_non_matches:,} "
+        f"non-matches, distractors among them; {metric} distance between features, not re-ranked."
     )
     if not by_rate:
         return f"{intro} Too few non-matches to set a threshold by."

@@ -36,7 +36,7 @@ _EXAMPLE_BATCH = 2
 
 
 class ServingGraph(nn.Module):
-    """What is exported: pictures of the networks' size in, features out.
+    """The exported graph: pictures of the networks' size in, features out.
 
     Args:
         model: Its networks are copied, with their normalisations folded into the layers before.
@@ -57,13 +57,15 @@ class ServingGraph(nn.Module):
         self.critic = folded(model.critic).float().cpu()
         self.generator = folded(model.generator).float().cpu() if side == "query" and model.generator else None
         # embedding needs no classifier, and a file would carry it
-        self.critic.classifier = nn.Identity()
+        self.critic.register_module("classifier", nn.Identity())
         self.normalize = model.normalize
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         self.requires_grad_(False)
         select_kernels(self, "torch")
-        self.to(memory_format=torch.contiguous_format).eval()
+        # torch's types do not know this form
+        self.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.eval()
 
     def forward(self, pictures: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Compute features.
@@ -86,8 +88,8 @@ class ServingGraph(nn.Module):
 def export_graph(model: SRReID, side: ExportSide, export_format: ExportFormat, path: Path) -> None:
     """Write a graph whose batch size is free.
 
-    The file also says what it expects: ``intact_fast`` in ONNX's metadata, or an extra file of that name in
-    PyTorch's archive, holds input size, filter of the resize and the LR height as JSON.
+    The file also says what it expects: input size, filter of the resize and the LR height, as JSON. They stand
+    under ``intact_fast`` in ONNX's metadata, or in an extra file of that name in PyTorch's archive.
 
     Args:
         model: On any device; the graph is of float32.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from intact_fast.data.degradation import read_image
+from intact_fast.data.read_ahead import read_ahead
 from intact_fast.errors import UserError
 from intact_fast.files import stamp, write_atomically
 from intact_fast.serving.sr_reid import SRReID
@@ -29,10 +29,10 @@ _SIMILARITIES = 2**26
 
 @dataclass(frozen=True)
 class Listing:
-    """Pictures of a folder by their names, and how many other files it holds."""
+    """Pictures of a folder, and the number of its other files."""
 
     pictures: list[Path]
-    others: int
+    other_files: int
 
 
 def list_pictures(source: Path) -> Listing:
@@ -71,21 +71,19 @@ def read_in_batches(
         except UserError as error:
             return error
 
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(paths), batch_size):
-            chunk = paths[start : start + batch_size]
-            good = []
-            for path, image in zip(chunk, pool.map(read, chunk), strict=True):
-                if isinstance(image, UserError):
-                    unreadable.reasons[path] = str(image)
-                else:
-                    good.append((path, image))
-            yield [path for path, _ in good], [image for _, image in good]
+    for chunk, images in read_ahead(paths, read, batch_size, threads):
+        good = []
+        for path, image in zip(chunk, images, strict=True):
+            if isinstance(image, UserError):
+                unreadable.reasons[path] = str(image)
+            else:
+                good.append((path, image))
+        yield [path for path, _ in good], [image for _, image in good]
 
 
 @dataclass(frozen=True)
 class Update:
-    """What bringing a gallery up to date did, in pictures."""
+    """Numbers of pictures that bringing a gallery up to date computed, kept and dropped."""
 
     computed: int
     kept: int

@@ -1,4 +1,4 @@
-"""What users hand to the retrieval module: files, Pillow pictures, arrays and tensors, brought to one form."""
+"""Users' pictures (files, Pillow pictures, arrays and tensors), brought to one form for the retrieval module."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TensorRange = Literal["unit", "imagenet"]
 _MODES: dict[str, Literal["bilinear", "bicubic"]] = {"bilinear": "bilinear", "bicubic": "bicubic"}
 
 
-def as_sequence(pictures: Pictures) -> Sequence[Picture]:
+def as_sequence(pictures: Pictures) -> Sequence[Picture] | Tensor:
     """Split what `Pictures` allows into single pictures; a batch tensor stays one, as its slices share their size."""
     if isinstance(pictures, str | os.PathLike | Image.Image):
         return [pictures]
@@ -40,7 +40,7 @@ def as_sequence(pictures: Pictures) -> Sequence[Picture]:
     if isinstance(pictures, Tensor):
         if pictures.ndim not in (3, 4):
             raise ValueError(f"a tensor of pictures is C×H×W or N×C×H×W, this one is {tuple(pictures.shape)}")
-        return pictures if pictures.ndim == 4 else pictures[None]  # type: ignore[return-value]
+        return pictures if pictures.ndim == 4 else pictures[None]
     return pictures
 
 
@@ -82,7 +82,7 @@ def _rgb_array(array: NDArray[Any]) -> NDArray[np.uint8]:
 def prepare_tensor(pictures: Tensor, size: tuple[int, int], interpolation: Interpolation, holds: TensorRange) -> Tensor:
     """Resize a batch of pictures on their device and normalise it.
 
-    8-bit pictures are rounded to 8 bits after each of the two passes, as Pillow does: the result differs from
+    8-bit pictures are rounded to 8 bits after each of the two passes, as Pillow does. The result differs from
     Pillow's by at most a level or two at single pixels.
 
     Args:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from intact_fast.config.options import Interpolation
 from intact_fast.data.degradation import normalise, pixels, resize
+from intact_fast.data.read_ahead import read_ahead
 from intact_fast.models.generator import Generator
 from intact_fast.models.osnet import OSNet
 from intact_fast.models.osnet_weights import read_osnet
@@ -30,6 +30,8 @@ from intact_fast.serving.pretrained import read_pretrained, write_pretrained
 
 Mode = Literal["auto", "always", "never"]
 """Which pictures pass through G: those that are natively LR, all, or none."""
+
+_Network = Callable[[Tensor], Tensor]
 
 LR_HEIGHT = 90
 """Between Market-1501's 128 rows and the 64 left of them at r = 2: their geometric mean."""
@@ -102,10 +104,12 @@ class SRReID(nn.Module):
         self.precision = precision
         self.feature_dim = critic.feature_dim
         # in a tuple, so that no network is registered twice
-        self._run = (critic.embed, generator)
+        self._run: tuple[_Network, _Network | None] = (critic.embed, generator)
         if compile:
             self._run = (torch.compile(critic.embed), None if generator is None else torch.compile(generator))
-        self.to(memory_format=torch.channels_last).eval()
+        # torch's types do not know this form
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.eval()
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu", **options: object) -> SRReID:
@@ -120,7 +124,7 @@ class SRReID(nn.Module):
             UserError: The file is missing, broken, or of something else.
         """
         critic, generator, stored = read_pretrained(Path(path))
-        return cls(critic, generator, **(stored | options)).to(device)  # type: ignore[arg-type]
+        return cls(critic, generator, **(stored | options)).to(device)
 
     @classmethod
     def from_torchreid(
@@ -169,7 +173,7 @@ class SRReID(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """Device of the networks."""
         return next(self.critic.parameters()).device
 
     def train(self, mode: bool = True) -> Self:
@@ -181,7 +185,7 @@ class SRReID(nn.Module):
         return _normalised(self._resized(picture)[0]).contiguous()
 
     def _resized(self, picture: Picture) -> tuple[Tensor, int]:
-        """A picture in the networks' size and its native height: H×W×3 uint8, a tensor prepared, 3×H×W float32."""
+        """Resize a picture, and give its native height. H×W×3 uint8; of a tensor, 3×H×W float32, prepared."""
         if isinstance(picture, Tensor):
             if picture.ndim != 3:
                 raise ValueError(f"a picture tensor is C×H×W, this one is {tuple(picture.shape)}")
@@ -273,7 +277,7 @@ class SRReID(nn.Module):
         return prepared.index_copy(0, index, self.generate(prepared[index]))
 
     def is_low_resolution(self, height: int, mode: Mode | None = None) -> bool:
-        """Whether a picture of so many rows passes through G."""
+        """Say whether a picture of so many rows passes through G."""
         mode = mode or self.mode
         if self.generator is None or mode == "never":
             return False
@@ -287,21 +291,12 @@ class SRReID(nn.Module):
                 prepared = prepare_tensor(part.to(self.device), self.size, self.interpolation, self.tensors)
                 yield prepared, [part.shape[2]] * len(part)
             return
-        chunks = [pictures[i : i + self.batch_size] for i in range(0, len(pictures), self.batch_size)]
-        with ThreadPoolExecutor(self.threads) as pool:
-
-            def submit(chunk: Sequence[Picture]) -> list[Future[tuple[Tensor, int]]]:
-                return [pool.submit(self._resized, picture) for picture in chunk]
-
-            pending = submit(chunks[0]) if chunks else []
-            for following in [*chunks[1:], []]:
-                current, pending = pending, submit(following)
-                if current:
-                    resized, heights = zip(*(future.result() for future in current), strict=True)
-                    yield self._prepared(resized), list(heights)
+        for _, read in read_ahead(pictures, self._resized, self.batch_size, self.threads):
+            resized, heights = zip(*read, strict=True)
+            yield self._prepared(resized), list(heights)
 
     def _prepared(self, resized: Sequence[Tensor]) -> Tensor:
-        """A batch of what may be pixels or tensors that are prepared already."""
+        """Make a batch of resized pictures, which may be pixels or prepared tensors."""
         if all(x.dtype == torch.uint8 for x in resized):
             return self.prepare_pixels(resized)
         return _channels_innermost(torch.stack([_normalised(x.to(self.device)) for x in resized]))

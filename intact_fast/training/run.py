@@ -15,13 +15,14 @@ from intact_fast.config.options import Config
 from intact_fast.data.loader import TrainLoader, build_loader, readable_images
 from intact_fast.data.manifest import Entry, Manifest
 from intact_fast.data.progress import Progress, no_progress
+from intact_fast.data.sampling import evenly_spaced
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.files import exclusive_folder, is_leftover
 from intact_fast.models import OSNet
-from intact_fast.reporting.pictures import TRIPTYCHS, save_triptychs, spread
+from intact_fast.reporting.pictures import TRIPTYCHS, save_triptychs
 from intact_fast.reporting.presentation import present, print_presentation
 from intact_fast.reporting.report import save_notes
 from intact_fast.serving.sr_reid import SRReID
@@ -269,7 +270,7 @@ class Run:
             self.monitor.store(iteration, {"validation/r2": r2.phi, "validation/r2_ridge": r2.ridge})
             text += f"; R² of φ {r2.phi:.2f}, of ridge regression {r2.ridge:.2f}"
         self.monitor.say(text)
-        shown = spread(result.query_entries, TRIPTYCHS)
+        shown = evenly_spaced(result.query_entries, TRIPTYCHS)
         path = self.folder / "samples" / f"validation_{iteration:08d}.png"
         self.process.on_main(lambda: save_triptychs(self._source(model), shown, path))
         return score
@@ -280,7 +281,7 @@ class Run:
             natively_hr = [entry for entry in self.manifest.split("val_query") if entry.r is not None]
             held_out = [*natively_hr, *self.manifest.split("val_gallery")]
             train, held_out = (
-                spread(entries, _ASSOCIATION_PICTURES) for entries in (self._training_entries(), held_out)
+                evenly_spaced(entries, _ASSOCIATION_PICTURES) for entries in (self._training_entries(), held_out)
             )
             self._probe = AssociationProbe(
                 lambda: source.batches(train, degraded=False),

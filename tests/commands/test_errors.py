@@ -118,7 +118,7 @@ def test_changed_manifest(capsys: pytest.CaptureFixture[str], train: list[object
     assert main([str(a) for a in prepare]) == 0
     assert "exists already" in error_of(capsys, *prepare)
     split.write_text(split.read_text().replace('"camera": 2', '"camera": 3', 1))
-    assert "split.jsonl: its hash does not match its rows" in error_of(capsys, *train, "--data.manifest", split)
+    assert "split.jsonl: its hash does not match its entries" in error_of(capsys, *train, "--data.manifest", split)
 
 
 def test_evaluate_mistakes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import itertools
 
 import numpy as np
@@ -269,6 +270,17 @@ def test_mistakes_name_the_argument(changes, message):
     evaluate_ranking(**arguments)
     with pytest.raises(ValueError, match=message):
         evaluate_ranking(**(arguments | changes))
+
+
+@pytest.mark.parametrize("function", [evaluate_ranking, evaluate_distances])
+def test_options_are_shown_and_others_refused(function):
+    parameters = inspect.signature(function).parameters
+    for name in ("protocol", "repeats", "seed", "distractors", "distractor_pid", "threads"):
+        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+    assert (parameters["max_rank"].default, parameters["junk_pid"].default) == (50, -1)
+    features = [line(0, 1), line(0, 1)] if function is evaluate_ranking else [torch.eye(2)]
+    with pytest.raises(TypeError, match="'shots'"):
+        function(*features, [1, 2], [1, 2], [0, 0], [1, 1], shots=3)
 
 
 def test_arguments_may_be_tensors_or_arrays_of_any_layout():

@@ -84,15 +84,15 @@ def test_pairs_and_thresholds_of_brute_force(
     assert 0 < evaluation.rankings["sr"].valid.sum() < len(evaluation.query_entries)
     for view, pairs in pair_distances(evaluation).items():
         matches, others = brute_force(evaluation, view)
-        assert pairs.others == len(others)
+        assert pairs.total_non_matches == len(others)
         np.testing.assert_allclose(pairs.matches, matches, atol=1e-6)
-        assert len(pairs.nearest_others) == len(others) // 100 + 1
-        np.testing.assert_allclose(pairs.nearest_others, others[: len(others) // 100 + 1], atol=1e-6)
-        assert (pairs.match_counts.sum(), pairs.other_counts.sum()) == (len(matches), len(others))
+        assert len(pairs.nearest_non_matches) == len(others) // 100 + 1
+        np.testing.assert_allclose(pairs.nearest_non_matches, others[: len(others) // 100 + 1], atol=1e-6)
+        assert (pairs.match_counts.sum(), pairs.non_match_counts.sum()) == (len(matches), len(others))
         found = thresholds(pairs)
         assert [threshold.rate for threshold in found] == [1e-2, 1e-3]
         for threshold in found:
-            accepted = np.sort(others)[: len(pairs.nearest_others)] < threshold.distance - 1e-6
+            accepted = np.sort(others)[: len(pairs.nearest_non_matches)] < threshold.distance - 1e-6
             assert threshold.false_match_rate == accepted.sum() / len(others) <= threshold.rate
             assert threshold.true_match_rate == pytest.approx(np.mean(matches < threshold.distance - 1e-6), abs=1e-9)
             further = others[others >= threshold.distance - 1e-6][0]
@@ -129,7 +129,7 @@ def test_junk_distractors_and_unscored_queries() -> None:
     evaluation = make(query, gallery, {"sr": torch.zeros(2, 1)}, torch.tensor([[1.0], [2], [3], [4], [5]]))
     pairs = pair_distances(evaluation)["sr"]
     assert pairs.matches.tolist() == [2]
-    assert (pairs.others, pairs.nearest_others.tolist()) == (2, [3])
+    assert (pairs.total_non_matches, pairs.nearest_non_matches.tolist()) == (2, [3])
     assert "Too few non-matches" in threshold_table({"sr": pairs}, "euclidean")
 
 

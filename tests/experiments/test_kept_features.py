@@ -37,12 +37,12 @@ def compute():
 
 process = Process(0, 1, torch.device("cpu"), None)
 origin = Origin("c0ffee", "5eed", "b00c", (256, 128), "bilinear", 1, 128, "cpu")
-KeptFeatures(Path(sys.argv[1]), process, beside=True).obtain(origin, compute)
+KeptFeatures(Path(sys.argv[1]), process, concurrent=True).obtain(origin, compute)
 """
 
 
-def kept(folder: Path, beside: bool = False) -> KeptFeatures:
-    return KeptFeatures(folder, Process(0, 1, torch.device("cpu"), None), beside)
+def kept(folder: Path, concurrent: bool = False) -> KeptFeatures:
+    return KeptFeatures(folder, Process(0, 1, torch.device("cpu"), None), concurrent)
 
 
 def drawn(seed: int, *views: str) -> Callable[[], SharedFeatures]:
@@ -133,9 +133,9 @@ def test_a_failed_computation_leaves_nothing(tmp_path: Path) -> None:
         raise UserError("a picture is missing")
 
     with pytest.raises(UserError, match="a picture is missing"):
-        kept(tmp_path, beside=True).obtain(ORIGIN, failing)
+        kept(tmp_path, concurrent=True).obtain(ORIGIN, failing)
     assert not list((tmp_path / "features").glob("*.safetensors"))
-    kept(tmp_path, beside=True).obtain(ORIGIN, drawn(0))
+    kept(tmp_path, concurrent=True).obtain(ORIGIN, drawn(0))
 
 
 def test_processes_beside_each_other_wait_for_the_first(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +146,7 @@ def test_processes_beside_each_other_wait_for_the_first(tmp_path: Path, capfd: p
         assert other.stdout.readline() == "in\n"
         found: list[SharedFeatures] = []
         waiting = threading.Thread(
-            target=lambda: found.append(kept(tmp_path, beside=True).obtain(ORIGIN, refused)), daemon=True
+            target=lambda: found.append(kept(tmp_path, concurrent=True).obtain(ORIGIN, refused)), daemon=True
         )
         waiting.start()
         waiting.join(0.3)

@@ -81,10 +81,10 @@ def test_a_gain_is_paired_by_query_and_seed() -> None:
         "mse+id+gan": [result("mse+id+gan", 1, [1.0, 0.0, 0.0, 1.0])],
     }
     baseline, intact = summaries(["mse+id+gan", "intact"], results, TABLES[3], "market1501")
-    gain, interval = intact.against(baseline)  # type: ignore[misc]
+    gain, interval = intact.gain_over(baseline)  # type: ignore[misc]
     assert gain == 25
     assert interval.low >= 0
-    assert baseline.against(summaries(["lr"], {"lr": [result("lr", 7, [1.0])]}, None, "viper")[0]) is None
+    assert baseline.gain_over(summaries(["lr"], {"lr": [result("lr", 7, [1.0])]}, None, "viper")[0]) is None
 
 
 def test_rank1_by_r_with_the_unseen_ones() -> None:

@@ -20,7 +20,7 @@ Reader = Callable[[DataConfig, Progress], Catalogue]
 
 
 def _of_root(read: Callable[[Path], Catalogue]) -> Reader:
-    """A reader that has no options and is quick."""
+    """Adapt a reader that has no options and is too quick for progress."""
     return lambda config, progress: read(config.root)
 
 

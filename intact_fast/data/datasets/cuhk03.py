@@ -54,11 +54,14 @@ def read_cuhk03(
 
     The pictures are extracted once into ``images_detected`` or ``images_labeled``, named as
     torchreid's: beside the file, or where torchreid has put some already. Cameras are the two views of
-    a pair. The classic protocol tests on the 100 identities of one of the release's 20 test sets, number
-    ``split_seed`` mod 20, with view 1 as the LR queries by default; where pictures came without the
-    release, 100 identities seen in both views are drawn by ``split_seed`` instead. The new protocol
-    (Zhong et al., CVPR 2017) takes identities, queries and gallery from its authors' file, every query
-    being LR.
+    a pair.
+
+    The classic protocol tests on the 100 identities of one of the release's 20 test sets, number
+    ``split_seed`` mod 20. View 1 makes the LR queries by default. Where pictures came without the
+    release, 100 identities seen in both views are drawn by ``split_seed`` instead.
+
+    The new protocol (Zhong et al., CVPR 2017) takes identities, queries and gallery from its authors'
+    file. Every query is LR.
 
     Args:
         root: Folder that holds ``cuhk03_release/cuhk-03.mat``, torchreid's ``cuhk03``, or what is in them.
@@ -83,17 +86,16 @@ def read_cuhk03(
 
 
 def _obtain_pictures(root: Path, boxes: CUHK03Boxes, progress: Progress) -> Path:
-    """The folder of pictures, filled from the release where there is one and that is still to be done."""
+    """Find the folder of pictures, and fill it from the release where that has not been done."""
     if not root.is_dir():
         raise UserError(f"--data.root {root}: no such folder; give the folder that holds CUHK03")
     name = f"images_{boxes}"
     pictures = _first(root, name)
     mat = _first(root, MAT_NAME)
-    if pictures is None and mat is None:
-        places = ", ".join(str(root / folder) for folder in _FOLDERS)
-        raise UserError(f"--data.root {root}: no CUHK03 here; looked for {MAT_NAME} and {name} in {places}")
     if pictures is None:
-        assert mat is not None
+        if mat is None:
+            places = ", ".join(str(root / folder) for folder in _FOLDERS)
+            raise UserError(f"--data.root {root}: no CUHK03 here; looked for {MAT_NAME} and {name} in {places}")
         pictures = mat.parent / name
     if mat is not None and not (record_path(pictures).is_file() and pictures.is_dir()):
         extract_release(mat, pictures, boxes, progress)

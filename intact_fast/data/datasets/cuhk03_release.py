@@ -54,13 +54,13 @@ def record_path(pictures: Path) -> Path:
 def extract_release(mat: Path, pictures: Path, boxes: CUHK03Boxes, progress: Progress) -> None:
     """Write the pictures of the release into a folder, and beside it, as the last thing, the test sets.
 
-    A file that is there already is kept as it is, so that an interrupted extraction goes on where it
-    was, and files of torchreid's are used.
+    A file that is there already is kept as it is. So an interrupted extraction goes on where it was, and
+    files of torchreid's are used.
 
     Args:
-        mat: ``cuhk-03.mat``: cells ``detected`` and ``labeled`` of five camera pairs with M×10 cells of
-            H×W×3 uint8 pictures each (empty where a person has fewer), ``testsets`` of 20 lists of
-            camera pair and person.
+        mat: ``cuhk-03.mat``. Its cells ``detected`` and ``labeled`` hold five camera pairs, each with M×10 cells
+            of H×W×3 uint8 pictures (empty where a person has fewer). ``testsets`` holds 20 lists of camera pair
+            and person.
         pictures: Folder to write into.
         boxes: Which of the two cells.
         progress: Told how many cells are done.

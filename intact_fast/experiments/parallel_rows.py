@@ -36,14 +36,14 @@ class SeededRow(NamedTuple):
 
 @dataclass
 class _Worker:
-    """One of the processes, and what it is at."""
+    """One of the processes, with the row that it runs."""
 
     process: SpawnProcess
     connection: Connection
     row: SeededRow | None = None
 
 
-def side_by_side(
+def run_in_parallel(
     base: Config, unseen: Sequence[int], planned: Sequence[SeededRow], jobs: int
 ) -> Generator[tuple[SeededRow, RowResult | UserError], None, None]:
     """Run rows, several at a time, and give each as it is done, or why it cannot be run.
@@ -67,12 +67,11 @@ def side_by_side(
     try:
         for worker in workers:
             _give(worker, left.pop())
-        while busy := {w.connection: w for w in workers if w.row is not None}:
+        while busy := {w.connection: (w, w.row) for w in workers if w.row is not None}:
             for connection in wait(list(busy)):
                 assert isinstance(connection, Connection)
-                worker = busy[connection]
-                row, result = worker.row, _take(worker, base)
-                assert row is not None
+                worker, row = busy[connection]
+                result = _take(worker, row, base)
                 if left:
                     _give(worker, left.pop())
                 yield row, result
@@ -106,9 +105,7 @@ def _give(worker: _Worker, row: SeededRow) -> None:
         worker.connection.send(row)
 
 
-def _take(worker: _Worker, base: Config) -> RowResult | UserError:
-    row = worker.row
-    assert row is not None
+def _take(worker: _Worker, row: SeededRow, base: Config) -> RowResult | UserError:
     try:
         outcome = worker.connection.recv()
     except (EOFError, ConnectionError):
@@ -134,7 +131,7 @@ def _work(connection: Connection, base: Config, unseen: Sequence[int], number: i
         os.environ["LOCAL_RANK"] = str(number % torch.cuda.device_count())
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     with process_group(base.device) as process:
-        runs = TableRuns(base, process, unseen, beside=True)
+        runs = TableRuns(base, process, unseen, concurrent=True)
         while True:
             try:
                 row = connection.recv()

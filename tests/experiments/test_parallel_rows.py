@@ -81,7 +81,7 @@ def test_rows_find_what_they_find_alone(
     assert "INTACT 1/2" not in said
     assert "INTACT 1/2" in (runs / "beside" / "logs" / "intact-seed1.log").read_text()
 
-    monkeypatch.setattr(experiments, "side_by_side", lambda *_: pytest.fail("all rows are kept"))
+    monkeypatch.setattr(experiments, "run_in_parallel", lambda *_: pytest.fail("all rows are kept"))
     assert main(command(*recipes, "--name", "beside", "--jobs", 2)) == 0
 
 
