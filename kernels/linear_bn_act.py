@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.library import CustomOpDef
+from torch.library import CustomOpDef  # type: ignore[attr-defined]
 
 from intact_fast.kernels.activations import check_activation
 from intact_fast.kernels.linear_bn_kernels import TILE_LIMIT, launch_backward, launch_forward

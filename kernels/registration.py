@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.library import CustomOpDef, custom_op
+from torch.library import CustomOpDef, custom_op  # type: ignore[attr-defined]
 
 IMPLEMENTATIONS: dict[str, tuple[CustomOpDef, Callable[..., Any]]] = {}
 """Every operator with its Triton implementation, which tests run on CPU tensors under Triton's interpreter."""

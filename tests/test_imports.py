@@ -27,7 +27,7 @@ LAYERS = (
 )
 """From top to bottom. Rooms of one layer do not know each other."""
 
-KERNEL_USERS = ("models", "training.intact", "training.step.plan")
+KERNEL_USERS = ("models", "training.step.plan")
 """Who may import the fused operators."""
 
 EXTENSION_USERS = ("evaluation",)

@@ -150,7 +150,7 @@ class FCStack(Fusable, nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Map N×dims[0] to N×dims[-1]."""
         if not self.fuses(x):
-            return super().forward(x)
+            return super().forward(x)  # type: ignore[no-untyped-call]
         x, statistics = self.run_fused(x)
         if self.training:
             update_stacks({self: statistics})

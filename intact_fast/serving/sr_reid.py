@@ -14,8 +14,10 @@ from intact_fast.config.options import Interpolation
 from intact_fast.data.degradation import normalise, pixels, resize
 from intact_fast.data.read_ahead import read_ahead
 from intact_fast.models.generator import Generator
+from intact_fast.models.layout import channels_last
 from intact_fast.models.osnet import OSNet
 from intact_fast.models.osnet_weights import read_osnet
+from intact_fast.models.unregistered import Unregistered
 from intact_fast.serving.folding import folded
 from intact_fast.serving.inputs import (
     Picture,
@@ -103,13 +105,11 @@ class SRReID(nn.Module):
         self.tensors = tensors
         self.precision = precision
         self.feature_dim = critic.feature_dim
-        # in a tuple, so that no network is registered twice
-        self._run: tuple[_Network, _Network | None] = (critic.embed, generator)
+        networks: tuple[_Network, _Network | None] = (critic.embed, generator)
         if compile:
-            self._run = (torch.compile(critic.embed), None if generator is None else torch.compile(generator))
-        # torch's types do not know this form
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.eval()
+            networks = (torch.compile(critic.embed), None if generator is None else torch.compile(generator))
+        self._run = Unregistered(networks)
+        channels_last(self).eval()
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu", **options: object) -> SRReID:
@@ -203,7 +203,7 @@ class SRReID(nn.Module):
     @torch.inference_mode()
     def generate(self, x_l: Tensor) -> Tensor:
         """Run G on prepared pictures (N×3×H×W, on the module's device); without G they return as they are."""
-        _, generator = self._run
+        _, generator = self._run.network
         if generator is None:
             return x_l
         with self._autocast():
@@ -212,7 +212,7 @@ class SRReID(nn.Module):
     @torch.inference_mode()
     def embed(self, prepared: Tensor) -> Tensor:
         """Compute f_c of prepared pictures: N×3×H×W → N×512 float32, not normalised."""
-        embed, _ = self._run
+        embed, _ = self._run.network
         with self._autocast():
             return embed(prepared).float()
 

@@ -17,7 +17,8 @@ from intact_fast.files import read_checkpoint
 from intact_fast.models import build_osnet
 from intact_fast.serving.pretrained import read_pretrained
 from intact_fast.serving.sr_reid import LR_HEIGHT, SRReID
-from intact_fast.training.step.association import build_health, describe_training
+from intact_fast.training.intact import describe_training
+from intact_fast.training.step.association import build_health
 from intact_fast.training.step.networks import build_generator
 
 _LOOKED_AT = 200

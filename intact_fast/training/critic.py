@@ -17,6 +17,7 @@ from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.losses import identity_loss
 from intact_fast.models import OSNet, build_osnet
+from intact_fast.models.layout import channels_last
 from intact_fast.models.osnet_weights import CLASSIFIER, load_osnet, osnet_state
 from intact_fast.training.checkpoints import write_checkpoint
 from intact_fast.training.distributed.process import Process
@@ -41,7 +42,7 @@ class CriticTask:
     def __init__(
         self, critic: OSNet, config: CriticConfig, process: Process, autocast: torch.dtype | None = None
     ) -> None:
-        self.critic = critic.to(process.device, memory_format=torch.channels_last).train()
+        self.critic = channels_last(critic, process.device).train()
         self.iterations = config.iterations
         self._smoothing = config.label_smoothing
         self._degraded = config.degraded

@@ -13,6 +13,7 @@ from intact_fast.data.batches import Batch
 from intact_fast.errors import UserError
 from intact_fast.models import OSNet
 from intact_fast.training.distributed.process import Process
+from intact_fast.training.step.association import AssociationHealth
 from intact_fast.training.step.iteration import Record
 from intact_fast.training.step.networks import Networks
 from intact_fast.training.step.optimisers import build_optimisers
@@ -88,3 +89,23 @@ class IntactTask:
                 if "capturable" in group:  # apex's Adam has it elsewhere
                     group["capturable"] = self.plan.graphed.value
         self.run_step.load_state(state["step"])
+
+
+def describe_training(health: AssociationHealth | None, lambda_dis: float, iteration: int) -> str:
+    """Say how far a training is and how much φ has learned: an association that explains nothing cannot help.
+
+    Args:
+        health: Of φ; None in a training without it.
+        lambda_dis: Weight of the association term.
+        iteration: How many are done.
+    """
+    if health is None:
+        return f"after {iteration} iterations, the association left out (--loss.lambda-dis 0)"
+    r2, weight = float(health.r2), lambda_dis * float(health.weight(iteration))
+    text = (
+        f"after {iteration} iterations φ explained R² = {r2:.2f} of f_d on HR pictures, and L_dis had the weight "
+        f"{weight:.2f}"
+    )
+    if weight == 0:
+        return text + ": it did not act"
+    return text + ": it only matched mean features" if r2 <= 0 else text

@@ -31,10 +31,9 @@ from intact_fast.training.checkpoint_models import lr_height
 from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.critic import CriticSource, CriticTask, finished_critic
 from intact_fast.training.distributed.process import Process
-from intact_fast.training.intact import IntactTask
+from intact_fast.training.intact import IntactTask, describe_training
 from intact_fast.training.loop import Cadence, Fingerprint, TrainingLoop
 from intact_fast.training.monitoring import Monitor
-from intact_fast.training.step.association import describe_training
 from intact_fast.training.step.plan import plan_step
 
 _ASSOCIATION_PICTURES = 1000

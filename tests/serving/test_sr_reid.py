@@ -160,7 +160,7 @@ def test_bf16_and_compiled_give_close_features() -> None:
     expected = make()([HIGH, LOW])
     torch.testing.assert_close(make(precision="bf16")([HIGH, LOW]), expected, rtol=0, atol=2e-2)
     model = make()
-    model._run = tuple(torch.compile(part, backend="aot_eager") for part in model._run)  # type: ignore[assignment,arg-type]
+    model._run.network = tuple(torch.compile(part, backend="aot_eager") for part in model._run.network)  # type: ignore[assignment,arg-type]
     close(model([HIGH, LOW]), expected)
     assert len(make(compile=True).state_dict()) == len(model.state_dict()), "no network is registered twice"
 

@@ -73,13 +73,7 @@ class Process:
 
     def on_main(self, function: Callable[[], T]) -> T:
         """Call a function on rank 0 alone and return its value, or raise its UserError, everywhere."""
-        outcome: tuple[T | None, UserError | None] = (None, None)
-        if self.is_main:
-            try:
-                outcome = (function(), None)
-            except UserError as error:
-                outcome = (None, error)
-        value, error = self.broadcast(outcome)
+        value, error = self.broadcast(_outcome(function) if self.is_main else None)
         if error is not None:
             raise error
         return value
@@ -94,13 +88,7 @@ class Process:
 
     def share(self, function: Callable[[], T]) -> list[T]:
         """Call a function on every process; return the values in order of rank, or raise a UserError, everywhere."""
-        value: T | None = None
-        error: UserError | None = None
-        try:
-            value = function()
-        except UserError as found:
-            error = found
-        outcomes = self.gather((value, error))
+        outcomes = self.gather(_outcome(function))
         for _, error in outcomes:
             if error is not None:
                 raise error
@@ -116,12 +104,17 @@ class Process:
         # PyTorch 2.13 renames the switch and warns about the old name
         parameters = inspect.signature(DistributedDataParallel.__init__).parameters
         switch = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
-        return DistributedDataParallel(
-            module,
-            device_ids=[self.device.index] if self.device.type == "cuda" else None,
-            gradient_as_bucket_view=True,
-            **{switch: False},
-        )
+        device_ids = [self.device.index] if self.device.type == "cuda" else None
+        options: dict[str, Any] = {"gradient_as_bucket_view": True, switch: False}
+        return DistributedDataParallel(module, device_ids=device_ids, **options)
+
+
+def _outcome(function: Callable[[], T]) -> tuple[T | None, UserError | None]:
+    """What a function gives, or its UserError."""
+    try:
+        return function(), None
+    except UserError as error:
+        return None, error
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
@@ -149,10 +142,10 @@ def process_group(device_name: Literal["auto", "cpu", "cuda"]) -> Iterator[Proce
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield Process(0, 1, device, None)
         return
-    store, rank, world_size = next(dist.rendezvous("env://"))
+    store, rank, world_size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        store=dist.PrefixStore(agree_on_name(store, rank, world_size), store),
+        store=dist.PrefixStore(agree_on_name(store, rank, world_size), store),  # type: ignore[attr-defined]
         rank=rank,
         world_size=world_size,
         device_id=device if device.type == "cuda" else None,

@@ -6,13 +6,13 @@ import json
 import time
 import uuid
 
-import torch.distributed as dist
+from torch.distributed import Store  # type: ignore[attr-defined]
 
 _PATIENCE = 600.0
 _PAUSE = 0.05
 
 
-def agree_on_name(store: dist.Store, rank: int, world_size: int) -> str:
+def agree_on_name(store: Store, rank: int, world_size: int) -> str:
     """Find a name for this start of the workers.
 
     After a crash torchrun starts the workers again over the same store. There they would find the addresses of their

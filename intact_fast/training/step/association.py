@@ -397,23 +397,3 @@ def build_association(
 def build_health(config: AssociationConfig) -> AssociationHealth:
     """Build the gate and the floor of L_dis."""
     return AssociationHealth(config.dis_warmup, config.dis_gate == "r2", config.dis_floor == "hr", config.gate_decay)
-
-
-def describe_training(health: AssociationHealth | None, lambda_dis: float, iteration: int) -> str:
-    """Say how far a training is and how much φ has learned: an association that explains nothing cannot help.
-
-    Args:
-        health: Of φ; None in a training without it.
-        lambda_dis: Weight of the association term.
-        iteration: How many are done.
-    """
-    if health is None:
-        return f"after {iteration} iterations, the association left out (--loss.lambda-dis 0)"
-    r2, weight = float(health.r2), lambda_dis * float(health.weight(iteration))
-    text = (
-        f"after {iteration} iterations φ explained R² = {r2:.2f} of f_d on HR pictures, and L_dis had the weight "
-        f"{weight:.2f}"
-    )
-    if weight == 0:
-        return text + ": it did not act"
-    return text + ": it only matched mean features" if r2 <= 0 else text

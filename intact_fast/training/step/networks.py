@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +12,11 @@ from torch import Tensor, nn
 from intact_fast.config.options import Config
 from intact_fast.errors import UserError
 from intact_fast.models import Discriminator, Generator, OSNet, frozen_view, select_kernels
+from intact_fast.models.layout import channels_last
 from intact_fast.models.unregistered import Unregistered
 from intact_fast.training.step.association import Association, build_association
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class _Average:
@@ -23,8 +28,8 @@ class _Average:
         decay: Share of the average that an iteration keeps.
     """
 
-    def __init__(self, average: list[Tensor], source: list[Tensor], decay: float) -> None:
-        self._average, self._source, self._step = average, source, 1.0 - decay
+    def __init__(self, average: Sequence[Tensor], source: Sequence[Tensor], decay: float) -> None:
+        self._average, self._source, self._step = list(average), list(source), 1.0 - decay
 
     @torch.no_grad()
     def move(self) -> None:
@@ -54,10 +59,9 @@ class Networks(nn.Module):
     def __init__(self, config: Config, critic: OSNet, device: torch.device, sync_bn: bool = False) -> None:
         super().__init__()
         self.uses_discriminator = config.loss.lambda_g != 0 or config.loss.lambda_dis != 0
-        synchronised = nn.SyncBatchNorm.convert_sync_batchnorm if sync_bn else nn.Identity()
-        self.generator = synchronised(build_generator(config)).to(device, memory_format=torch.channels_last)
-        self.discriminator = synchronised(build_discriminator(config)).to(device, memory_format=torch.channels_last)
-        self.critic = critic.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+        self.generator = channels_last(_with_statistics(build_generator(config), sync_bn), device)
+        self.discriminator = channels_last(_with_statistics(build_discriminator(config), sync_bn), device)
+        self.critic = channels_last(critic, device).requires_grad_(False).eval()
         self.generator_ema: Generator | None = None
         self.association: Association | None = None
         self.discriminator_ema: Discriminator | None = None
@@ -65,16 +69,19 @@ class Networks(nn.Module):
         self._discriminator_average: _Average | None = None
         if config.generator.ema_decay is not None:
             self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False).eval()
-            pair = _averaged_state(self.generator_ema), _averaged_state(self.generator)
-            self._generator_average = _Average(*pair, config.generator.ema_decay)
+            average, source = _averaged_state(self.generator_ema), _averaged_state(self.generator)
+            self._generator_average = _Average(average, source, config.generator.ema_decay)
         if config.loss.lambda_dis != 0:
             dims = critic.feature_dim, self.discriminator.feature_dims
             association = build_association(config.association, config.loss.lambda_dis, *dims)
-            self.association = synchronised(association).to(device)
+            self.association = _with_statistics(association, sync_bn).to(device)
             if config.association.target == "ema":
                 self.discriminator_ema = copy.deepcopy(self.discriminator).requires_grad_(False)
-                parameters = [list(d.parameters()) for d in (self.discriminator_ema, self.discriminator)]
-                self._discriminator_average = _Average(*parameters, config.association.ema_decay)
+                self._discriminator_average = _Average(
+                    list(self.discriminator_ema.parameters()),
+                    list(self.discriminator.parameters()),
+                    config.association.ema_decay,
+                )
         select_kernels(self, config.training.kernels)
         self.make_frozen_views(synchronised=sync_bn)
 
@@ -114,6 +121,13 @@ class Networks(nn.Module):
         """Move the averaged D towards D by one iteration."""
         if self._discriminator_average is not None:
             self._discriminator_average.move()
+
+
+def _with_statistics(network: ModuleT, synchronised: bool) -> ModuleT:
+    """Let batch statistics be those of all processes, where that is asked for."""
+    if not synchronised:
+        return network
+    return nn.SyncBatchNorm.convert_sync_batchnorm(network)
 
 
 def _averaged_state(generator: Generator) -> list[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Literal
 
@@ -39,7 +39,7 @@ def build_optimisers(networks: Networks, config: OptimiserConfig, capturable: bo
         if device.type != "cuda":
             raise UserError(f"--optimiser.backend apex: it needs a GPU, training runs on the {device.type}")
         # apex's own default is AdamW
-        fused = partial(_apex_adam(), adam_w_mode=False)
+        fused: Callable[..., Optimizer] = partial(_apex_adam(), adam_w_mode=False)
     else:
         fused = partial(Adam, fused=True)
 
@@ -55,7 +55,7 @@ def build_optimisers(networks: Networks, config: OptimiserConfig, capturable: bo
     return optimisers
 
 
-def _apex_adam() -> type[Optimizer]:
+def _apex_adam() -> Callable[..., Optimizer]:
     try:
         return importlib.import_module("apex.optimizers").FusedAdam
     except (ImportError, AttributeError) as error:
