@@ -25,6 +25,7 @@ test: install
 lint: install
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 bench: install
 	$(PY) -m pytest benchmarks/ --benchmark-only $(ARGS)
