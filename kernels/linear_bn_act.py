@@ -43,8 +43,7 @@ def forward_triton(x: Tensor, layer: LinearBN, target: Tensor | None, *, trainin
     """Launch the forward pass, or leave a batch beyond the tile to PyTorch."""
     if len(x) > TILE_LIMIT:
         return plain_forward(x, layer, target, training=training, relu=relu)
-    out, *rest = launch_forward(x, layer, target, training=training, relu=relu)
-    z, mean, scale, variance = rest
+    out, z, mean, scale, variance = launch_forward(x, layer, target, training=training, relu=relu)
     return out if target is None else out.sum(), z, mean, scale, variance
 
 
