@@ -33,3 +33,20 @@ def test_another_broken_pipe_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_pa
         monkeypatch.setattr("sys.stdout", output)
         with pytest.raises(BrokenPipeError, match="a worker's"):
             cli.main(["train", "a worker's"])
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fly"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: unknown command 'fly'")
+    assert error.count("\n") == 1
+    assert cli.main(["--help"]) == 0
+    assert "evaluate" in capsys.readouterr().out
+
+
+def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("enhance", "search"):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([command, "--help"])
+        assert ended.value.code == 0
+        assert "--model" in capsys.readouterr().out

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import torch
-from experiments.tiny_table import TINY
 
 from conftest import another_process_in
+from experiments.tiny_table import TINY
 from intact_fast.cli import main
 from intact_fast.commands import experiments as command
 from intact_fast.data.manifest import Manifest
