@@ -69,16 +69,16 @@ def rungs(device: torch.device, with_compile: bool) -> list[Rung]:
         "kernels": "torch",
         "f_c_table": False,
     }
-    shared = {**plain, "form": "shared", "precision": "bf16" if sixteen else "fp32"}
+    shared = {**plain, "step": "shared", "precision": "bf16" if sixteen else "fp32"}
     found = [
-        Rung("eager float32 NCHW, naive", {**plain, "form": "naive"}, channels_last=False),
-        Rung("+ channels-last", {**plain, "form": "naive"}),
-        *([Rung("+ bfloat16", {**plain, "form": "naive"}, autocast=True)] if sixteen else []),
+        Rung("eager float32 NCHW, naive", {**plain, "step": "naive"}, channels_last=False),
+        Rung("+ channels-last", {**plain, "step": "naive"}),
+        *([Rung("+ bfloat16", {**plain, "step": "naive"}, autocast=True)] if sixteen else []),
         Rung("+ shared forward passes", shared),
         Rung("+ table of f_c (filled)", {**shared, "f_c_table": True}),
     ]
     if device.type == "cpu" and sixteen:
-        exact = {**plain, "form": "shared"}
+        exact = {**plain, "step": "shared"}
         found.insert(2, Rung("+ shared forward passes, float32", exact))
         found.insert(3, Rung("+ table of f_c (filled), float32", {**exact, "f_c_table": True}))
     if with_compile:
