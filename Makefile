@@ -18,9 +18,12 @@ install: $(VENV)/.installed
 train: install
 	$(VENV)/bin/torchrun --standalone -m intact_fast.train $(ARGS)
 
-# A test that hangs fails with every thread's stack; the slowest take half a minute.
+# Two processes of one thread each; those that tests start have one thread, too. `ARGS="-n 0 …"` tests in this process,
+# for a debugger. A test that hangs fails with every thread's stack; the slowest take half a minute.
+test: export OMP_NUM_THREADS = 1
+test: export MKL_NUM_THREADS = 1
 test: install
-	$(PY) -m pytest --timeout=300 $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadgroup --timeout=300 $(ARGS)
 
 lint: install
 	$(PY) -m ruff check .

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from benchmarks.setup import captured, synchronise
+from intact_fast.config.options import AssociationConfig
 from intact_fast.kernels import Kernels
-from intact_fast.models import AssociationNetwork, Bridge, select_kernels
-from intact_fast.training.step.objectives import AssociationObjective
+from intact_fast.models import select_kernels
+from intact_fast.training.step.association import build_association
 
 BATCH, F_C, F_D = 32, 512, 1024
 ITERATIONS, WARMUP = 200, 20
@@ -21,16 +22,15 @@ ITERATIONS, WARMUP = 200, 20
 def make_step(device: torch.device, kernels: Kernels, compiled: bool = False) -> Callable[[], None]:
     """One step of φ and σ on tensors of the paper's sizes."""
     torch.manual_seed(0)
-    objective = AssociationObjective(AssociationNetwork(F_C, F_D), Bridge(F_D)).to(device)
-    select_kernels(objective, kernels)
-    fused = torch.optim.Adam(objective.parameters(), lr=1e-3, fused=True, capturable=device.type == "cuda")
+    association = build_association(AssociationConfig(), 1.0, F_C, {"head": F_D, "pool": 512, "conv5": 256}).to(device)
+    select_kernels(association, kernels)
+    fused = torch.optim.Adam(association.parameters(), lr=1e-3, fused=True, capturable=device.type == "cuda")
     f_c, f_d = torch.randn(BATCH, F_C, device=device), torch.randn(BATCH, F_D, device=device)
-    losses: Callable[..., Any] = torch.compile(objective, fullgraph=True) if compiled else objective
+    losses: Callable[..., Any] = torch.compile(association, fullgraph=True) if compiled else association
 
     def step() -> None:
         fused.zero_grad(set_to_none=True)
-        l_intact, l_e, _ = losses(f_c, f_d)
-        (l_intact + l_e).backward()
+        losses(f_c, f_d).total.backward()
         fused.step()
 
     return step

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -22,17 +23,34 @@ from intact_fast.config.options import (
     GeneratorConfig,
     TrainingConfig,
 )
+from intact_fast.training.distributed.process import Process
+from intact_fast.training.run import Run
 
 # tiny networks gain nothing from a second thread and lose much to a busy neighbour
 torch.set_num_threads(1)
 
 
+# before pytest-xdist looks for groups
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     if torch.cuda.is_available():
-        return
+        # one after the other in one process: some ask for most of a GPU's memory
+        mark = pytest.mark.xdist_group("cuda")
+    else:
+        mark = pytest.mark.skip(reason="needs an NVIDIA GPU")
     for item in items:
         if item.get_closest_marker("cuda"):
-            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+            item.add_marker(mark)
+
+
+def pytest_collection_finish() -> None:
+    # every table that is run collects garbage; what was imported is none
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 def write_picture(path: Path, seed: int, size: tuple[int, int] = (24, 48)) -> None:
@@ -88,6 +106,17 @@ def picture_folder(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def tiny_config(tmp_path: Path) -> Config:
     return make_tiny_config(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A run that is over; its folder and its pictures are for reading."""
+    folder = tmp_path_factory.mktemp("tiny_run")
+    write_picture_folder(folder / "pictures")
+    config = make_tiny_config(folder)
+    config = replace(config, training=replace(config.training, iterations=2, log_every=1))
+    Run(config, Process(0, 1, torch.device("cpu"), None)).execute()
+    return config
 
 
 _OCCUPY = """

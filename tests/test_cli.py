@@ -52,3 +52,20 @@ def test_every_command_is_there() -> None:
     for name in cli.COMMANDS:
         module = "intact_fast.train" if name == "train" else f"intact_fast.commands.{name}"
         assert callable(importlib.import_module(module).main)
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fly"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: unknown command 'fly'")
+    assert error.count("\n") == 1
+    assert cli.main(["--help"]) == 0
+    assert "evaluate" in capsys.readouterr().out
+
+
+def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("enhance", "search"):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([command, "--help"])
+        assert ended.value.code == 0
+        assert "--model" in capsys.readouterr().out

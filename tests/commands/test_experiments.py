@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import weakref
@@ -14,9 +15,9 @@ from typing import Any
 
 import pytest
 import torch
-from experiments.tiny_table import TINY
 
-from conftest import another_process_in
+from conftest import another_process_in, write_picture_folder
+from experiments.tiny_table import TINY
 from intact_fast.cli import main
 from intact_fast.commands import experiments as command
 from intact_fast.data.manifest import Manifest
@@ -34,19 +35,29 @@ def experiments(*arguments: object) -> int:
     return main(["experiments", *(str(a) for a in arguments)])
 
 
+def options_of(pictures: Path, runs: Path) -> list[object]:
+    return [*TINY, "--unseen", 6, "--data.root", pictures, "--runs", runs, "--name", "table"]
+
+
 @pytest.fixture
 def options(picture_folder: Callable[..., Path], tmp_path: Path) -> list[object]:
-    return [
-        *TINY,
-        "--unseen",
-        6,
-        "--data.root",
-        picture_folder(),
-        "--runs",
-        tmp_path / "runs",
-        "--name",
-        "table",
-    ]
+    return options_of(picture_folder(), tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def finished_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `pictures`, and a table of `lr` and `mse+id` in `runs`; for reading."""
+    folder = tmp_path_factory.mktemp("finished")
+    options = options_of(write_picture_folder(folder / "pictures"), folder / "runs")
+    assert experiments("--recipes", "lr", "mse+id", *options) == 0
+    return folder
+
+
+@pytest.fixture
+def finished(finished_folder: Path, tmp_path: Path) -> list[object]:
+    """Options of a copy of the finished table."""
+    shutil.copytree(finished_folder / "runs", tmp_path / "runs")
+    return options_of(finished_folder / "pictures", tmp_path / "runs")
 
 
 def test_a_table_with_controls(options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,9 +128,8 @@ def test_a_failed_training_is_given_back_as_well(
 
 
 def test_finished_rows_are_kept_and_others_run(
-    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    finished: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert experiments("--recipes", "lr", "mse+id", *options) == 0
     results = {p: p.read_bytes() for p in (tmp_path / "runs").rglob("result.json")}
     measured: list[str] = []
     original = TableRuns._result
@@ -129,17 +139,17 @@ def test_finished_rows_are_kept_and_others_run(
         return original(rows, recipe, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TableRuns, "_result", counting)
-    assert experiments("--recipes", "lr", "mse+id", "sole-sr", "--json", *options) == 0
+    assert experiments("--recipes", "lr", "mse+id", "sole-sr", "--json", *finished) == 0
     assert measured == ["sole-sr"]
     assert all(path.read_bytes() == content for path, content in results.items())
     # more iterations: the training goes on, and the row is measured again
-    assert experiments("--recipes", "mse+id", *options, "--training.iterations", 3) == 0
+    assert experiments("--recipes", "mse+id", *finished, "--training.iterations", 3) == 0
     assert measured == ["sole-sr", "mse+id"]
     assert "Resuming INTACT at iteration 2" in capsys.readouterr().out
-    assert experiments("--recipes", "mse+id", *options, "--training.iterations", 1) == 2
+    assert experiments("--recipes", "mse+id", *finished, "--training.iterations", 1) == 2
     assert "INTACT was trained for 3 iterations already, 1 are asked for" in capsys.readouterr().err
     # another rate is measured, and nothing is trained
-    assert experiments("--recipes", "sole-sr", *options, "--unseen", 6, 8) == 0
+    assert experiments("--recipes", "sole-sr", *finished, "--unseen", 6, 8) == 0
     assert measured == ["sole-sr", "mse+id", "sole-sr"]
     assert "r = 8 (not in the split: all queries)" in (tmp_path / "runs" / "table" / "recipes.md").read_text(
         encoding="utf-8"
@@ -184,21 +194,20 @@ def test_json_is_alone_on_stdout(options: list[object], capsys: pytest.CaptureFi
 
 
 def test_a_table_can_be_moved(
-    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    finished: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert experiments("--recipes", "lr", "mse+id", *options) == 0
     before = (tmp_path / "runs" / "table" / "mse+id-seed0" / "result.json").read_bytes()
     monkeypatch.chdir(tmp_path)
-    at = options.index("--runs")
-    relative = [*options[: at + 1], "runs", *options[at + 2 :]]
+    at = finished.index("--runs")
+    relative = [*finished[: at + 1], "runs", *finished[at + 2 :]]
     assert experiments("--recipes", "lr", "mse+id", *relative) == 0
     moved = tmp_path / "elsewhere" / "runs"
     moved.parent.mkdir()
     (tmp_path / "runs").rename(moved)
-    assert experiments("--recipes", "lr", "mse+id", *options[: at + 1], moved, *options[at + 2 :]) == 0
+    assert experiments("--recipes", "lr", "mse+id", *finished[: at + 1], moved, *finished[at + 2 :]) == 0
     assert (moved / "table" / "mse+id-seed0" / "result.json").read_bytes() == before
     # and a training goes on there
-    longer = [*options[: at + 1], moved, *options[at + 2 :], "--training.iterations", 3]
+    longer = [*finished[: at + 1], moved, *finished[at + 2 :], "--training.iterations", 3]
     assert experiments("--recipes", "critic-mlr", "mse+id", *longer) == 0
     capsys.readouterr()
 
@@ -213,16 +222,15 @@ def test_a_table_can_be_made_longer(options: list[object], tmp_path: Path) -> No
 
 
 def test_a_critic_of_another_split_is_refused(
-    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert experiments("--recipes", "lr", *options) == 0
     critic = tmp_path / "runs" / "table" / "critic-seed0" / "checkpoints" / "critic.pt"
-    own = [*options, "--name", "own", "--critic.checkpoint", critic]
+    own = [*finished, "--name", "own", "--critic.checkpoint", critic]
     assert experiments("--recipes", "lr", *own) == 0
     capsys.readouterr()
     assert experiments("--recipes", "lr", *own, "--seeds", 2) == 2
     assert re.search(r"--critic\.checkpoint .* was trained on \d of the 6 test identities", capsys.readouterr().err)
-    root = options[options.index("--data.root") + 1]
+    root = finished[finished.index("--data.root") + 1]
     folder = ("--data.dataset", "folder", "--data.root", root, "--data.val-fraction", 0.4)
     size = ("--data.height", 48, "--data.width", 32, "--arch", "osnet_x0_25")
     evaluate = ["evaluate", "--critic", critic, *folder, *size]
@@ -259,11 +267,10 @@ def test_a_table_in_use_is_refused(options: list[object], tmp_path: Path, capsys
 
 
 def test_a_finished_table_is_shown_without_its_critic(
-    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert experiments("--recipes", "lr", *options) == 0
     critic = tmp_path / "runs" / "table" / "critic-seed0" / "checkpoints" / "critic.pt"
-    given = ("--recipes", "lr", *options, "--name", "given", "--critic.checkpoint", critic)
+    given = ("--recipes", "lr", *finished, "--name", "given", "--critic.checkpoint", critic)
     assert experiments(*given) == 0
     critic.unlink()
     assert experiments(*given) == 0
@@ -284,21 +291,21 @@ def test_each_seed_is_another_split_with_another_critic(
     capsys.readouterr()
 
 
-def test_another_split_in_the_same_folder_is_refused(options: list[object], capsys: pytest.CaptureFixture[str]) -> None:
-    assert experiments("--recipes", "lr", *options) == 0
-    assert experiments("--recipes", "lr", *options, "--data.factors", 3) == 2
+def test_another_split_in_the_same_folder_is_refused(
+    finished: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert experiments("--recipes", "lr", *finished, "--data.factors", 3) == 2
     assert "is another split than now; use another --name" in capsys.readouterr().err
 
 
 def test_an_interrupted_table_is_no_success(
-    options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stopped(*arguments: object) -> RowResult:
         raise Interrupted
 
-    assert experiments("--recipes", "lr", *options) == 0
     monkeypatch.setattr(TableRuns, "run", stopped)
-    assert experiments("--recipes", "lr", "sole-sr", "--seeds", 2, *options) == 130
+    assert experiments("--recipes", "lr", "sole-sr", "--seeds", 2, *finished) == 130
     assert "run the same command to go on" in capsys.readouterr().err
     plain = json.loads((tmp_path / "runs" / "table" / "recipes.json").read_text(encoding="utf-8"))
     assert plain["lr"]["seeds"] == [0], "what there was is still there"
@@ -316,16 +323,15 @@ def test_a_seed_is_the_same_whichever_are_asked_for(options: list[object], tmp_p
 
 
 def test_a_critic_that_was_replaced_is_refused(
-    options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Kept rows would be of the old one, new ones of the new one."""
-    assert experiments("--recipes", "lr", *options) == 0
     own = tmp_path / "runs" / "table" / "critic-seed0" / "checkpoints" / "critic.pt"
     critic = tmp_path / "critic.pt"
     critic.write_bytes(own.read_bytes())
-    given = ("--recipes", "lr", *options, "--name", "given", "--critic.checkpoint", critic)
+    given = ("--recipes", "lr", *finished, "--name", "given", "--critic.checkpoint", critic)
     assert experiments(*given) == 0
-    for file, again in ((critic, given), (own, ("--recipes", "lr", *options))):
+    for file, again in ((critic, given), (own, ("--recipes", "lr", *finished))):
         other = torch.load(file, weights_only=True)
         other["state_dict"]["conv1.conv.weight"] += 1
         torch.save(other, file)

@@ -10,6 +10,7 @@ import pytest
 
 from data.dataset_fixtures import write_caviar, write_cuhk03_release, write_duke
 from intact_fast.cli import main
+from intact_fast.config.options import Config
 from intact_fast.data.manifest import Manifest
 
 
@@ -83,6 +84,16 @@ def test_json_of_natively_lr_queries(
     found = json.loads(capsys.readouterr().out)
     assert found["splits"]["query"] == {"pictures": 8, "identities": 4, "r": {"native": 8}}
     assert found["splits"]["train"] == {"pictures": 8, "identities": 4}
+
+
+def test_prepared_split_is_what_a_run_uses(
+    tiny_run: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "split.jsonl"
+    command = ["prepare", "--out", str(out), "--data.dataset", "folder", "--data.root", str(tiny_run.data.root)]
+    assert main([*command, "--data.val-fraction", str(tiny_run.data.val_fraction)]) == 0
+    assert out.read_bytes() == (tiny_run.runs / tiny_run.name / "manifest.jsonl").read_bytes()
+    assert "6 training identities" in capsys.readouterr().out
 
 
 def test_two_data_sets_are_refused(prepare: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
-from conftest import make_tiny_config, write_picture_folder
 from intact_fast.cli import main
 from intact_fast.config.options import Config
 from intact_fast.data.manifest import Manifest
-from intact_fast.training.distributed.process import Process
-from intact_fast.training.run import Run
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """A run that is over; its folder is for reading."""
-    folder = tmp_path_factory.mktemp("finished")
-    write_picture_folder(folder / "pictures")
-    config = make_tiny_config(folder)
-    config = replace(config, training=replace(config.training, iterations=2, log_every=1))
-    Run(config, Process(0, 1, torch.device("cpu"), None)).execute()
-    return config
 
 
 @pytest.fixture
-def run(finished: Config, tmp_path: Path) -> Path:
-    """A copy of its folder."""
-    return shutil.copytree(finished.runs / finished.name, tmp_path / finished.name)
+def run(tiny_run: Config, tmp_path: Path) -> Path:
+    """A copy of the folder of a finished run."""
+    return shutil.copytree(tiny_run.runs / tiny_run.name, tmp_path / tiny_run.name)
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -67,16 +51,16 @@ def test_report_of_a_finished_run_is_the_runs_own(run: Path, capsys: pytest.Capt
 
 
 def test_report_of_a_run_in_progress_whose_pictures_were_moved(
-    finished: Config, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_run: Config, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It has no report, no model, and half a line of metrics."""
     for name in ("report.md", "evaluation.json", "notes.json", "model.safetensors"):
         (run / name).unlink()
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"task": "INT')
-    moved = shutil.copytree(finished.data.root, tmp_path / "moved")
+    moved = shutil.copytree(tiny_run.data.root, tmp_path / "moved")
     settings = run / "config.yaml"
-    settings.write_text(settings.read_text().replace(str(finished.data.root), str(tmp_path / "nowhere")))
+    settings.write_text(settings.read_text().replace(str(tiny_run.data.root), str(tmp_path / "nowhere")))
     assert f"--data.root {tmp_path / 'nowhere'}: no such folder" in error_of(capsys, run)
     options = ["--data.root", str(moved), "--checkpoint", "best", "--json"]
     assert main(["report", str(run), *options]) == 0

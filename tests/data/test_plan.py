@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intact_fast.data.plan import EpochPlan, Position, Schedule, epoch_plan
@@ -52,6 +52,7 @@ def test_switching_augmentation_off_leaves_order_and_rates() -> None:
     np.testing.assert_array_equal(plain.r, augmented.r)
 
 
+@settings(deadline=None)
 @given(
     num_images=st.integers(12, 60),
     batch_size=st.integers(1, 3),

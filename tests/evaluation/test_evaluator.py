@@ -241,7 +241,7 @@ def test_quality_of_a_perfect_generator(setting: Setting) -> None:
 def test_natively_lr_queries_have_no_hr_row_and_no_quality(setting: Setting, tmp_path: Path) -> None:
     model, manifest, root = setting
     rows = tuple(replace(row, r=None) if row.is_lr else row for row in manifest.entries)
-    native = (model, replace(manifest, rows=rows), root)
+    native = (model, replace(manifest, entries=rows), root)
     evaluation = run(native)
     assert list(evaluation.rankings) == ["lr", "sr"]
     assert evaluation.quality == {}
@@ -298,4 +298,4 @@ def test_no_query_says_what_to_check(setting: Setting) -> None:
     model, manifest, root = setting
     rows: tuple[Entry, ...] = tuple(row for row in manifest.entries if row.split != "query")
     with pytest.raises(UserError, match="no query or no gallery picture"):
-        evaluate(model, replace(manifest, rows=rows), root, EvaluationConfig())
+        evaluate(model, replace(manifest, entries=rows), root, EvaluationConfig())

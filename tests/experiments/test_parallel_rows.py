@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from experiments.tiny_table import TINY
 
+from experiments.tiny_table import TINY
 from intact_fast.cli import main
 from intact_fast.commands import experiments
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from intact_fast.models import AssociationNetwork, Bridge, Discriminator, Generator, select_kernels
+from intact_fast.config.options import AssociationConfig
+from intact_fast.models import AssociationNetwork, Discriminator, Generator, select_kernels
 from intact_fast.models.fused import norm_relu
-from intact_fast.training.step.objectives import AssociationObjective
+from intact_fast.training.step.association import build_association
 
 
 def pictures(channels: int = 3) -> torch.Tensor:
@@ -21,7 +22,7 @@ def networks() -> dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]:
         "G": (Generator((8, 12), 1, "add"), (pictures(),)),
         "D": (Discriminator((4, 6, 8, 10), 12), (pictures(),)),
         "φ and σ": (
-            AssociationObjective(AssociationNetwork(6, 10, (8, 7), 5), Bridge(10, (8, 7), 5)),
+            build_association(AssociationConfig(hidden=(8, 7), latent=5), 1.0, 6, {"head": 10, "pool": 1, "conv5": 1}),
             (torch.randn(9, 6), torch.randn(9, 10)),
         ),
     }

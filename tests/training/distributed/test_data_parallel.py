@@ -11,6 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor, nn
 
+from conftest import make_tiny_config
 from intact_fast.config.options import Config
 from intact_fast.data.batches import Batch
 from intact_fast.training.distributed.process import Process
@@ -19,6 +20,9 @@ from intact_fast.training.step.shared import SharedStep
 from training_cases import CPU, SINGLE_PROCESS, batch_of, gradient_descent, networks_of, small
 
 ITERATIONS, BATCH = 4, 8
+
+Trained = tuple[dict[str, Tensor], list[float]]
+"""Parameters after the last iteration, and G's loss in each."""
 
 
 def without_batch_statistics(networks: Networks) -> Networks:
@@ -41,7 +45,7 @@ def part_of(batch: Batch, rank: int, size: int) -> Batch:
     return replace(batch, x_h=batch.x_h[part], x_l=batch.x_l[part], label=batch.label[part])
 
 
-def train(config: Config, process: Process) -> tuple[dict[str, Tensor], list[float]]:
+def train(config: Config, process: Process) -> Trained:
     if config.training.sync_bn:
         networks = networks_of(config, process.device, sync_bn=process.world_size > 1)
     else:
@@ -62,22 +66,42 @@ def on(device: torch.device, batch: Batch) -> Batch:
     return replace(batch, x_h=batch.x_h.to(device), x_l=batch.x_l.to(device), label=batch.label.to(device))
 
 
-def worker(rank: int, config: Config, folder: Path, device: torch.device) -> None:
+def worker(rank: int, configs: dict[str, Config], folder: Path, device: torch.device) -> None:
     store = dist.FileStore(str(folder / "store"), 2)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
     try:
         torch.set_num_threads(1)
         torch.backends.cudnn.allow_tf32 = False
-        torch.save(train(config, Process(rank, 2, device, dist.new_group(backend="gloo"))), folder / f"{rank}.pt")
+        process = Process(rank, 2, device, dist.new_group(backend="gloo"))
+        for name, config in configs.items():
+            torch.save(train(config, process), folder / f"{name}-{rank}.pt")
     finally:
         dist.destroy_process_group()
 
 
+def train_halves(configs: dict[str, Config], folder: Path, device: torch.device) -> dict[str, list[Trained]]:
+    """Train each configuration in two processes; what rank 0 and what rank 1 has in the end."""
+    torch.multiprocessing.start_processes(worker, (configs, folder, device), nprocs=2, start_method="spawn")
+    return {name: [torch.load(folder / f"{name}-{rank}.pt") for rank in range(2)] for name in configs}
+
+
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Config]:
+    config = small(make_tiny_config(tmp_path_factory.mktemp("tiny")))
+    forms = ("torch", "triton")
+    return {form: replace(config, training=replace(config.training, kernels=form)) for form in forms}
+
+
+@pytest.fixture(scope="module")
+def halves(configs: dict[str, Config], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Trained]]:
+    return train_halves(configs, tmp_path_factory.mktemp("halves"), CPU)
+
+
+# starting two processes takes longer than what they do: both forms are trained by the same ones
+@pytest.mark.xdist_group("halves")
 @pytest.mark.parametrize("kernels", ["torch", "triton"])
-def test_two_halves_equal_the_whole(tiny_config: Config, tmp_path: Path, kernels: str) -> None:
-    config = small(tiny_config)
-    config = replace(config, training=replace(config.training, kernels=kernels))  # type: ignore[arg-type]
-    compare(config, tmp_path, CPU)
+def test_two_halves_equal_the_whole(configs: dict[str, Config], halves: dict[str, list[Trained]], kernels: str) -> None:
+    compare(configs[kernels], halves[kernels], CPU)
 
 
 @pytest.mark.cuda
@@ -88,7 +112,9 @@ def test_synchronised_halves_equal_the_whole(
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     config = small(tiny_config)
     config = replace(config, training=replace(config.training, sync_bn=True))
-    compare(config, tmp_path, torch.device("cuda", 0), rtol=1e-2, atol=1e-3)
+    device = torch.device("cuda", 0)
+    halves = train_halves({"synchronised": config}, tmp_path, device)["synchronised"]
+    compare(config, halves, device, rtol=1e-2, atol=1e-3)
 
 
 def test_synchronised_networks_compute_the_same(tiny_config: Config) -> None:
@@ -116,9 +142,10 @@ def test_synchronised_networks_compute_the_same(tiny_config: Config) -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-def compare(config: Config, tmp_path: Path, device: torch.device, rtol: float = 1e-4, atol: float = 1e-6) -> None:
-    torch.multiprocessing.start_processes(worker, (config, tmp_path, device), nprocs=2, start_method="spawn")
-    (first, losses), (second, other_losses) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+def compare(
+    config: Config, halves: list[Trained], device: torch.device, rtol: float = 1e-4, atol: float = 1e-6
+) -> None:
+    (first, losses), (second, other_losses) = halves
     whole, expected_losses = train(config, replace(SINGLE_PROCESS, device=device))
     trained = [name for name in whole if not name.startswith(("critic.", "association.health", "association.scaler"))]
     assert len(trained) > 30

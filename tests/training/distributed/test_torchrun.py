@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands.test_errors import TINY
 
+from commands.command_cases import TINY
 from intact_fast.commands.evaluate import main as evaluate_command
 from intact_fast.data.manifest import Manifest
 from intact_fast.files import read_checkpoint

@@ -1,4 +1,4 @@
-"""A user's mistakes end in one line that names the option or file, and status 2."""
+"""A user's mistakes in a training end in one line that names the option or file, and status 2."""
 
 from __future__ import annotations
 
@@ -8,27 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from commands.command_cases import TINY, error_of
 from conftest import write_picture
 from intact_fast.cli import main
 from intact_fast.errors import UserError
 from intact_fast.models import build_osnet
 from intact_fast.training.critic import critic_checkpoint
-
-TINY = (
-    "--preset cpu --device cpu --data.dataset folder --data.backend pillow --data.threads 0 --data.height 48 "
-    "--data.width 32 --generator.widths 4 4 6 6 --discriminator.widths 4 4 6 8 --discriminator.hidden 10 "
-    "--association.hidden 12 10 --association.latent 8 --critic.iterations 1 --critic.batch-size 4 "
-    "--training.iterations 1 --training.batch-size 4 --training.log-every 1"
-).split()
-
-
-def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Run the console script and return its only line on stderr."""
-    assert main([str(a) for a in arguments]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("error: ")
-    return lines[0]
 
 
 @pytest.fixture
@@ -121,21 +106,6 @@ def test_changed_manifest(capsys: pytest.CaptureFixture[str], train: list[object
     assert "split.jsonl: its hash does not match its entries" in error_of(capsys, *train, "--data.manifest", split)
 
 
-def test_evaluate_mistakes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "--checkpoint FILE or --critic FILE" in error_of(
-        capsys, "evaluate", "--data.dataset", "folder", "--data.root", tmp_path
-    )
-    assert "no such file" in error_of(capsys, "evaluate", "--checkpoint", tmp_path / "x.pt")
-    torch.save({"weights": torch.zeros(2)}, tmp_path / "x.pt")
-    assert "not a checkpoint of the alternating" in error_of(capsys, "evaluate", "--checkpoint", tmp_path / "x.pt")
-
-
 def test_debug_shows_the_traceback(train: list[object], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         main([str(a) for a in (*train, "--data.root", tmp_path / "nowhere", "--debug")])
-
-
-def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown command 'fly'" in error_of(capsys, "fly")
-    assert main(["--help"]) == 0
-    assert "evaluate" in capsys.readouterr().out

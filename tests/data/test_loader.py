@@ -1,8 +1,8 @@
+"""What batches hold, with either backend: degradation, augmentation, order, errors."""
+
 from __future__ import annotations
 
-import gc
 import multiprocessing
-import os
 import sys
 import threading
 from contextlib import closing
@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.loader_fixtures import (
+from data.loader_cases import (
     CONFIG,
     SIZES,
     START,
@@ -28,7 +28,6 @@ from data.loader_fixtures import (
     take,
     write_pictures,
 )
-from intact_fast.data import pillow_loader
 from intact_fast.data.degradation import downsample, normalise, pixels, read_image, resize
 from intact_fast.data.loader import readable_images
 from intact_fast.errors import UserError
@@ -145,48 +144,6 @@ def test_reading_leaves_the_global_random_state(pictures: list[Path], backend: s
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_workers_give_what_this_process_gives(pictures: list[Path]) -> None:
-    # torch's thread pool and a process group are running when the workers fork
-    torch.randn(256, 256) @ torch.randn(256, 256)
-    store = torch.distributed.HashStore()
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    try:
-        torch.distributed.all_reduce(torch.ones(3))
-        parallel = take(loader_of(pictures, replace(CONFIG, threads=2, pad=3)), 10)
-    finally:
-        torch.distributed.destroy_process_group()
-    for a, b in zip(parallel, take(loader_of(pictures, replace(CONFIG, pad=3)), 10), strict=True):
-        assert_identical(a, b)
-
-
-def test_workers_never_finalise_what_the_trainer_owned(
-    pictures: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A DALI pipeline left as garbage made a worker wait for ever for threads that it did not have."""
-
-    class Owned:
-        def __init__(self) -> None:
-            self.cycle = self
-
-        def __del__(self) -> None:
-            (tmp_path / str(os.getpid())).touch()
-
-    def read(path: Path) -> Image.Image:
-        gc.collect()
-        return read_image(path)
-
-    monkeypatch.setattr(pillow_loader, "read_image", read)
-    gc.collect()
-    gc.disable()
-    try:
-        Owned()
-        take(loader_of(pictures, replace(CONFIG, threads=2)), 1)
-    finally:
-        gc.enable()
-    gc.collect()
-    assert [path.name for path in tmp_path.iterdir() if path.name.isdecimal()] == [str(os.getpid())]
-
-
 @backends
 @pytest.mark.parametrize("leave", ["close", "forget"])
 def test_leaving_the_iterator_ends_its_workers(pictures: list[Path], backend: str, leave: str) -> None:
@@ -227,6 +184,13 @@ def test_pictures_smaller_than_the_rate(tmp_path: Path, backend: str) -> None:
     assert batch.x_l is not None
     assert reference.x_l is not None
     assert_close(batch.x_l, reference.x_l)
+
+
+@needs_dali
+def test_auto_takes_dali_where_it_can() -> None:
+    paths = [Path("unread.jpg")] * 4
+    assert loader_of(paths, replace(CONFIG, backend="auto")).backend == "dali"
+    assert loader_of(paths, replace(CONFIG, backend="auto", interpolation="area")).backend == "pillow"
 
 
 def test_without_dali(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,5 @@
+"""Pictures, loaders and comparisons that the tests of loading share."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,3 +1,5 @@
+"""NVIDIA DALI gives what Pillow gives, with and without its cache, on the CPU and on a GPU."""
+
 from __future__ import annotations
 
 import importlib
@@ -9,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.loader_fixtures import (
+from data.loader_cases import (
     CONFIG,
     SIZES,
     assert_close,
@@ -23,8 +25,9 @@ from data.loader_fixtures import (
 )
 from intact_fast.errors import UserError
 
+pytestmark = needs_dali
 
-@needs_dali
+
 @pytest.mark.parametrize("size", [(64, 32), (256, 128)])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize("r", [2, 3, 4])
@@ -42,7 +45,6 @@ def test_dali_equals_pillow(pictures: list[Path], size: tuple[int, int], interpo
             assert_close(a.x_l[i], b.x_l[i])
 
 
-@needs_dali
 @pytest.mark.parametrize("suffix", ["png", "bmp"])
 def test_dali_reads_lossless_formats(tmp_path: Path, suffix: str) -> None:
     paths = write_pictures(tmp_path, SIZES[:4], suffix)
@@ -50,7 +52,6 @@ def test_dali_reads_lossless_formats(tmp_path: Path, suffix: str) -> None:
     assert_close(ours.x_h, reference.x_h)
 
 
-@needs_dali
 def test_dali_turns_pictures_upright(tmp_path: Path) -> None:
     (path,) = write_pictures(tmp_path, [(50, 90)])
     exif = Image.Exif()
@@ -62,7 +63,6 @@ def test_dali_turns_pictures_upright(tmp_path: Path) -> None:
     assert_close(ours.x_h, reference.x_h)
 
 
-@needs_dali
 def test_dali_compresses_the_lr_picture(pictures: list[Path]) -> None:
     config = replace(CONFIG, backend="dali")
     clean, compressed, reference = (
@@ -77,7 +77,6 @@ def test_dali_compresses_the_lr_picture(pictures: list[Path]) -> None:
     assert (levels(compressed) - levels(reference)).abs().mean() < min(1.5, to_clean / 3)
 
 
-@needs_dali
 @pytest.mark.parametrize("cache_mib", [1, 100])
 def test_cached_pictures_are_the_decoded_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_mib: int) -> None:
     """Where all of them fit, and where some do; of several sizes, one of them upright by its EXIF entry."""
@@ -104,7 +103,6 @@ def test_cached_pictures_are_the_decoded_ones(tmp_path: Path, monkeypatch: pytes
         assert_identical(a, b)
 
 
-@needs_dali
 def test_an_unreadable_picture_is_named_when_it_is_cached(tmp_path: Path) -> None:
     paths = write_pictures(tmp_path, SIZES)
     paths[4].write_bytes(b"no picture")
@@ -112,15 +110,7 @@ def test_an_unreadable_picture_is_named_when_it_is_cached(tmp_path: Path) -> Non
         take(loader_of(paths, replace(CONFIG, backend="dali", cache_mib=10)), 1)
 
 
-@needs_dali
-def test_auto_takes_dali_where_it_can() -> None:
-    paths = [Path("unread.jpg")] * 4
-    assert loader_of(paths, replace(CONFIG, backend="auto")).backend == "dali"
-    assert loader_of(paths, replace(CONFIG, backend="auto", interpolation="area")).backend == "pillow"
-
-
 @pytest.mark.cuda
-@needs_dali
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize("decode", ["cpu", "gpu"])
 def test_gpu_pictures_match_pillow(tmp_path: Path, decode: Any, interpolation: Any) -> None:
