@@ -11,7 +11,7 @@ from benchmarks import association_step, ladder, loss_terms, mixed_gallery, oper
 from conftest import write_picture
 from intact_fast.config.options import Config
 from intact_fast.data.degradation import read_image
-from intact_fast.training.intact import computes_bfloat16
+from intact_fast.training.step.plan import computes_bfloat16
 
 CPU = torch.device("cpu")
 
