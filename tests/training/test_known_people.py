@@ -70,7 +70,7 @@ def test_classes_of_other_people_are_refused(tmp_path: Path) -> None:
     # tested on people that C never saw, trained on its others: as many classes, of other people
     rows = tuple(
         replace(row, split="train" if row.split in ("query", "gallery") else "query", is_lr=False, r=None)
-        for row in trained.rows
+        for row in trained.entries
         if row.split in ("query", "gallery") or row.pid in held_out
     )
     path = critic_of(tmp_path, trained)
