@@ -60,23 +60,23 @@ def test_same_manifest_same_figures(setting: Setting) -> None:
 
 def test_views_differ_and_hr_queries_are_the_pictures_themselves(setting: Setting) -> None:
     model, manifest, root = setting
-    rows = manifest.split("query")
+    entries = manifest.split("query")
     source = source_of(setting)
-    hr, lr, sr = (extract_features(source, rows, view) for view in ("hr", "lr", "sr"))
-    direct = model([root / row.path for row in rows], mode="never", normalize=False)
+    hr, lr, sr = (extract_features(source, entries, view) for view in ("hr", "lr", "sr"))
+    direct = model([root / entry.path for entry in entries], mode="never", normalize=False)
     torch.testing.assert_close(hr, direct, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(hr, lr)
     assert not torch.allclose(lr, sr)
 
 
 def test_one_pass_finds_what_a_pass_for_each_view_finds(setting: Setting) -> None:
-    """Natively LR rows among the degraded ones have no part in the quality."""
-    source, rows = source_of(setting), setting[1].split("query")
-    mixed = [replace(row, r=None) if i in (0, 4) else row for i, row in enumerate(rows)]
+    """Natively LR entries among the degraded ones have no part in the quality."""
+    source, entries = source_of(setting), setting[1].split("query")
+    mixed = [replace(entry, r=None) if i in (0, 4) else entry for i, entry in enumerate(entries)]
     features, quality = measure_queries(source, mixed, ("hr", "lr", "sr"), ("lr", "sr"))
     for view, found in features.items():
         assert torch.equal(found, extract_features(source, mixed, view))
-    degraded = [row for row in mixed if row.r is not None]
+    degraded = [entry for entry in mixed if entry.r is not None]
     _, expected = measure_queries(source, degraded, (), ("lr", "sr"))
     assert quality.keys() == expected.keys() == {"lr", "sr"}
     for view, figure in expected.items():
@@ -86,15 +86,15 @@ def test_one_pass_finds_what_a_pass_for_each_view_finds(setting: Setting) -> Non
 def test_each_query_is_read_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     monkeypatch.setattr(picture_source, "read_image", lambda path: read.append(path) or read_image(path))
-    rows = setting[1].split("query")
-    measure_queries(source_of(setting), rows, ("hr", "lr", "sr"), ("lr", "sr"))
-    assert sorted(read) == sorted(setting[2] / row.path for row in rows)
+    entries = setting[1].split("query")
+    measure_queries(source_of(setting), entries, ("hr", "lr", "sr"), ("lr", "sr"))
+    assert sorted(read) == sorted(setting[2] / entry.path for entry in entries)
 
 
 def test_features_do_not_depend_on_batching(setting: Setting) -> None:
-    rows = setting[1].split("gallery")
-    one = extract_features(replace(source_of(setting), batch_size=1, threads=1), rows, "hr")
-    torch.testing.assert_close(one, extract_features(source_of(setting), rows, "hr"), rtol=1e-4, atol=1e-5)
+    entries = setting[1].split("gallery")
+    one = extract_features(replace(source_of(setting), batch_size=1, threads=1), entries, "hr")
+    torch.testing.assert_close(one, extract_features(source_of(setting), entries, "hr"), rtol=1e-4, atol=1e-5)
 
 
 def test_progress_is_told_every_picture(setting: Setting) -> None:
@@ -184,8 +184,8 @@ def with_rank1(evaluation: Evaluation, sr: list[float], pids: list[int]) -> Eval
         return RankingResult(cmc, cmc[:, 0], cmc[:, 0], np.ones(len(rank1), bool))
 
     rankings = {"lr": ranking([0.0] * len(sr)), "sr": ranking(sr)}
-    rows = [replace(evaluation.query_entries[0], pid=pid) for pid in pids]
-    return replace(evaluation, rankings=rankings, query_entries=rows)
+    entries = [replace(evaluation.query_entries[0], pid=pid) for pid in pids]
+    return replace(evaluation, rankings=rankings, query_entries=entries)
 
 
 def test_gain_is_the_paired_difference_with_its_error_over_people(setting: Setting) -> None:
@@ -225,7 +225,7 @@ def test_a_generator_that_gives_nan_is_told(setting: Setting) -> None:
 
 
 def test_quality_of_a_perfect_generator(setting: Setting) -> None:
-    """A G that returns the LR input scores as LR does; natively LR rows have no HR picture."""
+    """A G that returns the LR input scores as LR does; natively LR entries have no HR picture."""
     model, manifest, _ = setting
     assert model.generator is not None
     torch.nn.init.zeros_(model.generator.tail.weight)
@@ -234,14 +234,14 @@ def test_quality_of_a_perfect_generator(setting: Setting) -> None:
     assert 10 < quality["lr"].psnr < 60
     model.generator = None
     assert run(setting, views=("hr", "lr")).quality == {"lr": quality["lr"]}
-    native = [replace(row, r=None) for row in manifest.split("query")]
+    native = [replace(entry, r=None) for entry in manifest.split("query")]
     assert measure_queries(source_of(setting), native, (), ("lr", "sr")) == ({}, {})
 
 
 def test_natively_lr_queries_have_no_hr_row_and_no_quality(setting: Setting, tmp_path: Path) -> None:
     model, manifest, root = setting
-    rows = tuple(replace(row, r=None) if row.is_lr else row for row in manifest.entries)
-    native = (model, replace(manifest, entries=rows), root)
+    entries = tuple(replace(entry, r=None) if entry.is_lr else entry for entry in manifest.entries)
+    native = (model, replace(manifest, entries=entries), root)
     evaluation = run(native)
     assert list(evaluation.rankings) == ["lr", "sr"]
     assert evaluation.quality == {}
@@ -296,6 +296,6 @@ def test_pictures_have_right_and_wrong_frames(setting: Setting, tmp_path: Path) 
 
 def test_no_query_says_what_to_check(setting: Setting) -> None:
     model, manifest, root = setting
-    rows: tuple[Entry, ...] = tuple(row for row in manifest.entries if row.split != "query")
+    entries: tuple[Entry, ...] = tuple(entry for entry in manifest.entries if entry.split != "query")
     with pytest.raises(UserError, match="no query or no gallery picture"):
-        evaluate(model, replace(manifest, entries=rows), root, EvaluationConfig())
+        evaluate(model, replace(manifest, entries=entries), root, EvaluationConfig())
