@@ -1,4 +1,4 @@
-"""What each term of G's loss costs per iteration: ``python -m benchmarks.loss_terms [PRESET] [--updates N]``.
+"""The cost of each term of G's loss per iteration: ``python -m benchmarks.loss_terms [PRESET] [--updates N]``.
 
 The paper says that the association adds little. Recipes of Table 3 take turns in one run, on pictures already on the
 device, L_dis acting from the first one; ``--updates`` is how often φ and σ are updated in each iteration.

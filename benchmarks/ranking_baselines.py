@@ -1,4 +1,4 @@
-"""What the ranking engine is measured against: the same figures in plain Python and in numpy.
+"""The baselines of the ranking engine: the same figures in plain Python and in numpy.
 
 All take Q×G distances and identities and return CMC (max_rank means), mAP. Same-identity same-camera pictures are
 junk, and ties count against the query, so that the figures equal the engine's (but for `numpy_sorting`).

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a device, random pictures and a ready training step."""
+"""The setup that benchmarks share: a device, random pictures and a ready training step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From picture files to pixels with NVIDIA DALI, and pictures kept in memory once they are decoded.
+"""Decoding with NVIDIA DALI: picture files become pixels, which memory keeps where asked.
 
 DALI has a cache of decoded pictures, too, but for GPU decoding only. It knows pictures by where DALI's own readers
 found them, and here they are read in another order.

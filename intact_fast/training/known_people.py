@@ -28,7 +28,7 @@ class KnownPeople:
 
 
 def people_of(manifest: Manifest) -> KnownPeople:
-    """Whom a training on a split gets to know."""
+    """Name the people that a training on a split gets to know."""
     trained = sorted({entry.pid for entry in manifest.split("train")})
     return KnownPeople(manifest.data, trained, list(manifest.labels))
 
