@@ -1,4 +1,4 @@
-"""The ladder: what each switch of the training step is worth (``python -m benchmarks.ladder [PRESET] [--with-compile]``).
+"""The ladder: worth of each switch of the training step (``python -m benchmarks.ladder [PRESET] [--with-compile]``).
 
 One table from one run: every rung adds one switch to the one above it, from what a user would write first. Each rung
 must give the first one's losses before it is timed. Pictures are on the device already; what the data path adds is in
