@@ -18,12 +18,13 @@ install: $(VENV)/.installed
 train: install
 	$(VENV)/bin/torchrun --standalone -m intact_fast.train $(ARGS)
 
-# Two processes of one thread each; those that tests start have one thread, too. `ARGS="-n 0 …"` tests in this process,
+# Two processes of one thread each, which take a half of the tests each, so that a file's fixtures are mostly made once,
+# and then what the other has left; processes that tests start have one thread, too. `ARGS="-n 0 …"` tests in this process,
 # for a debugger. A test that hangs fails with every thread's stack; the slowest take half a minute.
 test: export OMP_NUM_THREADS = 1
 test: export MKL_NUM_THREADS = 1
 test: install
-	$(PY) -m pytest -n 2 --dist loadgroup --timeout=300 $(ARGS)
+	$(PY) -m pytest -n 2 --dist worksteal --timeout=300 $(ARGS)
 
 lint: install
 	$(PY) -m ruff check .

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import fcntl
 import gc
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -30,17 +33,22 @@ from intact_fast.training.run import Run
 torch.set_num_threads(1)
 
 
-# before pytest-xdist looks for groups
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     if torch.cuda.is_available():
-        # one after the other in one process: some ask for most of a GPU's memory
-        mark = pytest.mark.xdist_group("cuda")
-    else:
-        mark = pytest.mark.skip(reason="needs an NVIDIA GPU")
+        return
     for item in items:
         if item.get_closest_marker("cuda"):
-            item.add_marker(mark)
+            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let one process at a time test on the GPU: some tests ask for most of its memory."""
+    if not (torch.cuda.is_available() and item.get_closest_marker("cuda")):
+        return (yield)
+    with (Path(tempfile.gettempdir()) / f"intact_fast-cuda-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return (yield)
 
 
 def pytest_collection_finish() -> None:

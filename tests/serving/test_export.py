@@ -15,9 +15,6 @@ from intact_fast import SRReID
 from intact_fast.models import Generator, build_osnet
 from intact_fast.serving.export import ExportFormat, ExportSide, ServingGraph, export_graph, load_engine
 
-# each graph is written once, for all
-pytestmark = pytest.mark.xdist_group("export")
-
 SIZE = (48, 32)
 SUFFIX = {"onnx": ".onnx", "torch-export": ".pt2"}
 

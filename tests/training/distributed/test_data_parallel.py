@@ -98,7 +98,6 @@ def halves(configs: dict[str, Config], tmp_path_factory: pytest.TempPathFactory)
 
 
 # starting two processes takes longer than what they do: both forms are trained by the same ones
-@pytest.mark.xdist_group("halves")
 @pytest.mark.parametrize("kernels", ["torch", "triton"])
 def test_two_halves_equal_the_whole(configs: dict[str, Config], halves: dict[str, list[Trained]], kernels: str) -> None:
     compare(configs[kernels], halves[kernels], CPU)
