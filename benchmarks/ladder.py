@@ -113,6 +113,8 @@ class Climber:
             self.batches.append(batch if rung.channels_last else _nchw(batch))
         if not rung.channels_last:
             self.task.networks.to(memory_format=torch.contiguous_format)
+            # the views share storage with what was just laid out anew
+            self.task.networks.make_frozen_views()
 
     def step(self, number: int) -> Record:
         """One iteration, past the warm-up of L_dis."""

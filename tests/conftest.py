@@ -27,7 +27,6 @@ from intact_fast.config.options import (
     TrainingConfig,
 )
 from intact_fast.training.distributed.process import Process
-from intact_fast.training.run import Run
 
 # tiny networks gain nothing from a second thread and lose much to a busy neighbour
 torch.set_num_threads(1)
@@ -119,6 +118,9 @@ def tiny_config(tmp_path: Path) -> Config:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """A run that is over; its folder and its pictures are for reading."""
+    # here alone: the tests of a GPU need none of what a whole run does
+    from intact_fast.training.run import Run
+
     folder = tmp_path_factory.mktemp("tiny_run")
     write_picture_folder(folder / "pictures")
     config = make_tiny_config(folder)

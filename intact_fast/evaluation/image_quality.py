@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
@@ -68,6 +67,9 @@ def psnr_ssim(estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"estimate must be N×3×H×W with N ≥ 1 and H, W ≥ {_WINDOW}, not of shape {tuple(estimate.shape)}"
         )
+    # a process that measures no picture, such as most, need not wait two seconds for it
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
     # SSIM subtracts near-equal squares of up to 255², which half precision and TF32 lose. A GPU may use
     # TF32 for float32 convolutions, never for float64; a CPU takes some 30 times longer in float64.
     dtype = torch.float64 if estimate.is_cuda else torch.float32

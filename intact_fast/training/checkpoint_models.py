@@ -137,11 +137,11 @@ def lr_height(root: Path, manifest: Manifest, factors: tuple[int, ...]) -> int:
         manifest: Whose training pictures to look at, a few hundred at most.
         factors: The down-sampling rates.
     """
-    rows = manifest.split("train")
+    entries = manifest.split("train")
     heights = []
-    for row in rows[:: max(1, len(rows) // _LOOKED_AT)]:
+    for entry in entries[:: max(1, len(entries) // _LOOKED_AT)]:
         try:
-            with Image.open(root / row.path) as image:
+            with Image.open(root / entry.path) as image:
                 heights.append(image.height)
         except OSError:
             # a training may leave unreadable pictures out; the others say enough

@@ -390,7 +390,7 @@ def test_two_processes_share_a_table(options: list[object], tmp_path: Path, caps
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count("recipes.md") == 1, "only rank 0 is_first_rank"
+    assert run.stdout.count("recipes.md") == 1, "only rank 0 speaks"
     table = tmp_path / "runs" / "table" / "recipes.json"
     written = table.read_bytes()
     assert json.loads(written).keys() == {"lr", "critic-mlr", "mse+id", "intact"}

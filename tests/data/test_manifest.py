@@ -25,11 +25,11 @@ def two_cameras(identities: int = 20, subset: str = "all") -> Catalogue:
 
 def test_random_halves_do_not_overlap_and_are_repeatable() -> None:
     manifest = build_manifest(two_cameras(), DataConfig(val_fraction=0.2))
-    train = {row.pid for row in manifest.split("train", "val_query", "val_gallery")}
-    test = {row.pid for row in manifest.split("query", "gallery")}
+    train = {entry.pid for entry in manifest.split("train", "val_query", "val_gallery")}
+    test = {entry.pid for entry in manifest.split("query", "gallery")}
     assert len(train) == len(test) == 10
     assert not train & test
-    assert len({row.pid for row in manifest.split("val_query")}) == 2
+    assert len({entry.pid for entry in manifest.split("val_query")}) == 2
     assert build_manifest(two_cameras(), DataConfig(val_fraction=0.2)).hash == manifest.hash
     assert build_manifest(two_cameras(), DataConfig(val_fraction=0.2, split_seed=1)).hash != manifest.hash
 
@@ -37,11 +37,11 @@ def test_random_halves_do_not_overlap_and_are_repeatable() -> None:
 def test_lr_camera_makes_the_queries_with_one_r_each() -> None:
     catalogue = two_cameras(200)
     manifest = build_manifest(catalogue, DataConfig(lr_camera="2", factors=(2, 3, 4)))
-    assert {row.camera for row in manifest.split("query")} == {2}
-    assert {row.camera for row in manifest.split("gallery")} == {1}
-    assert {row.r for row in manifest.split("query", "val_query")} == {2, 3, 4}
-    assert all(row.is_lr == (row.r is not None) for row in manifest.entries)
-    assert all(not row.is_lr for row in manifest.split("train", "gallery", "val_gallery"))
+    assert {entry.camera for entry in manifest.split("query")} == {2}
+    assert {entry.camera for entry in manifest.split("gallery")} == {1}
+    assert {entry.r for entry in manifest.split("query", "val_query")} == {2, 3, 4}
+    assert all(entry.is_lr == (entry.r is not None) for entry in manifest.entries)
+    assert all(not entry.is_lr for entry in manifest.split("train", "gallery", "val_gallery"))
 
 
 def test_r_of_the_queries_does_not_depend_on_validation() -> None:
@@ -51,7 +51,7 @@ def test_r_of_the_queries_does_not_depend_on_validation() -> None:
 
 def test_labels_cover_validation_identities_in_order_of_pid() -> None:
     manifest = build_manifest(two_cameras(), DataConfig(val_fraction=0.5))
-    pids = sorted({row.pid for row in manifest.split("train", "val_query", "val_gallery")})
+    pids = sorted({entry.pid for entry in manifest.split("train", "val_query", "val_gallery")})
     assert manifest.labels == {pid: i for i, pid in enumerate(pids)}
 
 
@@ -61,14 +61,14 @@ def test_fixed_queries_in_several_cameras() -> None:
     pictures += [Picture(f"g{pid}", pid, 3, "gallery") for pid in (0, 50)]
     catalogue = Catalogue("market1501", tuple(pictures), default_lr_camera=None, distractor_pid=0)
     manifest = build_manifest(catalogue, DataConfig(val_fraction=0.2))
-    assert [row.path for row in manifest.split("query")] == ["q1", "q2"]
+    assert [entry.path for entry in manifest.split("query")] == ["q1", "q2"]
     assert manifest.header.distractor_pid == 0
-    held_out = {row.pid for row in manifest.split("val_query")}
+    held_out = {entry.pid for entry in manifest.split("val_query")}
     assert len(held_out) == 2
     assert len(manifest.split("val_query")) == 2 * 2, "one of each camera but one"
     assert len(manifest.split("val_gallery")) == 2 * 4
     one_camera = build_manifest(catalogue, DataConfig(val_fraction=0.2, lr_camera="2"))
-    assert [row.path for row in one_camera.split("query")] == ["q2"]
+    assert [entry.path for entry in one_camera.split("query")] == ["q2"]
 
 
 @pytest.mark.parametrize("camera", ["3", "left"])
@@ -140,8 +140,8 @@ def test_what_is_split_at_random(picture_folder: Callable[..., Path]) -> None:
 def test_an_lr_camera_for_each_identity() -> None:
     manifest = build_manifest(two_cameras(200), DataConfig(val_fraction=0.2, lr_camera="random"))
     for queries, gallery in (("query", "gallery"), ("val_query", "val_gallery")):
-        asked = {row.pid: row.camera for row in manifest.split(queries)}
-        kept = {row.pid: row.camera for row in manifest.split(gallery)}
+        asked = {entry.pid: entry.camera for entry in manifest.split(queries)}
+        kept = {entry.pid: entry.camera for entry in manifest.split(gallery)}
         assert asked.keys() == kept.keys()
         assert all({asked[pid], kept[pid]} == {1, 2} for pid in asked)
         assert set(asked.values()) == {1, 2}
@@ -150,7 +150,7 @@ def test_an_lr_camera_for_each_identity() -> None:
     assert again.hash == manifest.hash
     # the identities of a seed and their r do not depend on it
     named = build_manifest(two_cameras(200), DataConfig(val_fraction=0.2))
-    assert {row.pid for row in named.split("query")} == {row.pid for row in manifest.split("query")}
+    assert {entry.pid for entry in named.split("query")} == {entry.pid for entry in manifest.split("query")}
 
 
 def test_a_random_lr_camera_selects_among_fixed_queries() -> None:
@@ -161,7 +161,7 @@ def test_a_random_lr_camera_selects_among_fixed_queries() -> None:
     ]
     catalogue = Catalogue("market1501", tuple(pictures), default_lr_camera=None)
     manifest = build_manifest(catalogue, DataConfig(val_fraction=0, lr_camera="random"))
-    cameras = {row.pid: row.camera for row in manifest.split("query")}
+    cameras = {entry.pid: entry.camera for entry in manifest.split("query")}
     assert len(cameras) == len(manifest.split("query")) == 20
     assert set(cameras.values()) == {1, 2, 3}
     native = Catalogue("caviar", two_cameras().pictures, default_lr_camera=1, natively_lr=True)

@@ -37,7 +37,7 @@ def test_its_own_split_is_fine(tmp_path: Path) -> None:
     path = critic_of(tmp_path, split(0))
     refuse_known_people(path, "--critic.checkpoint", split(0), keeps_classes=True)
     (people,) = read_known_people(path, "--critic.checkpoint")
-    held_out = {row.pid for row in split(0).split("val_query")}
+    held_out = {entry.pid for entry in split(0).split("val_query")}
     assert len(held_out) == 3
     assert set(people.classes) - set(people.trained) == held_out
 
@@ -46,7 +46,7 @@ def test_its_own_split_is_fine(tmp_path: Path) -> None:
 def test_another_split_of_the_same_people_is_refused(tmp_path: Path, dataset: str) -> None:
     path = critic_of(tmp_path, split(0, dataset))
     other = split(1, dataset)
-    seen = {row.pid for row in split(0, dataset).split("train")} & {row.pid for row in other.split("query")}
+    seen = {entry.pid for entry in split(0, dataset).split("train")} & {entry.pid for entry in other.split("query")}
     with pytest.raises(UserError, match=rf"--critic .*critic\.pt: was trained on {len(seen)} of the 10 test"):
         refuse_known_people(path, "--critic", other)
 
@@ -66,17 +66,17 @@ def test_other_data_is_no_reason(tmp_path: Path, other: Manifest) -> None:
 
 def test_classes_of_other_people_are_refused(tmp_path: Path) -> None:
     trained = split(0)
-    held_out = {row.pid for row in trained.split("val_query")}
+    held_out = {entry.pid for entry in trained.split("val_query")}
     # tested on people that C never saw, trained on its others: as many classes, of other people
-    rows = tuple(
-        replace(row, split="train" if row.split in ("query", "gallery") else "query", is_lr=False, r=None)
-        for row in trained.entries
-        if row.split in ("query", "gallery") or row.pid in held_out
+    entries = tuple(
+        replace(entry, split="train" if entry.split in ("query", "gallery") else "query", is_lr=False, r=None)
+        for entry in trained.entries
+        if entry.split in ("query", "gallery") or entry.pid in held_out
     )
     path = critic_of(tmp_path, trained)
-    refuse_known_people(path, "--critic.init", Manifest(trained.header, rows))
+    refuse_known_people(path, "--critic.init", Manifest(trained.header, entries))
     with pytest.raises(UserError, match=r"classes are other people .*use --critic\.init"):
-        refuse_known_people(path, "--critic.checkpoint", Manifest(trained.header, rows), keeps_classes=True)
+        refuse_known_people(path, "--critic.checkpoint", Manifest(trained.header, entries), keeps_classes=True)
 
 
 def test_classes_of_another_data_set_are_refused(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class Process:
     """This process among its peers.
 
     Attributes:
-        rank: Number in the whole group; 0 is_first_rank and writes.
+        rank: Number in the whole group; 0 talks to the user and writes.
         world_size: Number of processes.
         device: Device of this process.
         control: gloo group for small host-side agreements that must not wait for the GPU; None in
@@ -47,7 +47,7 @@ class Process:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is_first_rank and writes."""
+        """Whether this process talks to the user and writes."""
         return self.rank == 0
 
     def barrier(self) -> None:

@@ -29,17 +29,17 @@ def agree_on_name(store: Store, rank: int, world_size: int) -> str:
     """
     if rank == 0:
         name = uuid.uuid4().hex
-        store.set("meeting/name", name)
-        answers = [f"meeting/{name}/{other}" for other in range(1, world_size)]
+        store.set("rendezvous/name", name)
+        answers = [f"rendezvous/{name}/{other}" for other in range(1, world_size)]
         tokens = [store.get(answer).decode() for answer in answers]
-        store.set(f"meeting/{name}/met", json.dumps(tokens))
+        store.set(f"rendezvous/{name}/met", json.dumps(tokens))
         return name
     token = uuid.uuid4().hex
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        name = store.get("meeting/name").decode()
-        store.set(f"meeting/{name}/{rank}", token)
-        met = f"meeting/{name}/met"
+        name = store.get("rendezvous/name").decode()
+        store.set(f"rendezvous/{name}/{rank}", token)
+        met = f"rendezvous/{name}/met"
         if store.check([met]) and token in json.loads(store.get(met)):
             return name
         time.sleep(_PAUSE)

@@ -70,7 +70,7 @@ class AssociationHealth(nn.Module):
         return self.r2.clamp_min(0.0) if self.gated else torch.ones_like(self.r2)
 
 
-class AssociationLosses(NamedTuple):
+class AssociationTerms(NamedTuple):
     """What φ and σ are trained on."""
 
     l_intact: Tensor
@@ -173,7 +173,7 @@ class Association(nn.Module, ABC):
         """Look at φ and σ as they are now; to be called when they are on their final device."""
 
     @abstractmethod
-    def forward(self, f_c: Tensor, f_d: Tensor) -> AssociationLosses:
+    def forward(self, f_c: Tensor, f_d: Tensor) -> AssociationTerms:
         """Give what φ and σ are trained on, for f_c (N×512) and the scaled f_d (N×D), both constants."""
 
     @abstractmethod
@@ -225,7 +225,7 @@ class Association(nn.Module, ABC):
         self.health.observe(r2, level)
         return HRTargets(f_d, variance, dis_hr, r2)
 
-    def record(self, hr: HRTargets, losses: AssociationLosses) -> dict[str, Tensor]:
+    def record(self, hr: HRTargets, losses: AssociationTerms) -> dict[str, Tensor]:
         """What an iteration records of φ and σ: their losses, and how well they do."""
         found = {
             "loss/intact": losses.l_intact.detach(),
@@ -251,14 +251,14 @@ class _Prediction(Association):
         """Look at φ as it is now."""
         self._frozen_phi = Unregistered(frozen_view(self.phi))
 
-    def forward(self, f_c: Tensor, f_d: Tensor) -> AssociationLosses:
+    def forward(self, f_c: Tensor, f_d: Tensor) -> AssociationTerms:
         """Give L_intact of φ's prediction and L_e of σ's."""
         source, target = self.pair(f_c, f_d)
         if self.sigma is not None and self.phi.fuses(source) and self.sigma.layers.fuses(target):
-            return AssociationLosses(*fused_association_losses(self.phi, self.sigma, source, target))
+            return AssociationTerms(*fused_association_losses(self.phi, self.sigma, source, target))
         predicted, f_e = self.phi(source)
         l_e = None if self.sigma is None else bridge_loss(self.sigma(target), f_e)
-        return AssociationLosses(association_loss(predicted, target), l_e, f_e)
+        return AssociationTerms(association_loss(predicted, target), l_e, f_e)
 
     def l_dis(self, f_c: Tensor, f_d: Tensor) -> Tensor:
         """Distance of φ's prediction and its target."""
@@ -305,10 +305,10 @@ class CommonSpace(Association):
         """Look at both encoders as they are now."""
         self._frozen = Unregistered((frozen_view(self.phi), frozen_view(self.sigma)))
 
-    def forward(self, f_c: Tensor, f_d: Tensor) -> AssociationLosses:
+    def forward(self, f_c: Tensor, f_d: Tensor) -> AssociationTerms:
         """Give the distance of both codes; there is no bridge."""
         f_e = self.phi(f_c)
-        return AssociationLosses(distillation_loss(self.sigma(f_d), f_e), None, f_e)
+        return AssociationTerms(distillation_loss(self.sigma(f_d), f_e), None, f_e)
 
     def l_dis(self, f_c: Tensor, f_d: Tensor) -> Tensor:
         """Distance of both codes."""
@@ -361,7 +361,7 @@ def _variance(target: Tensor) -> Tensor:
 def build_association(
     config: AssociationConfig, lambda_dis: float, f_c_dim: int, f_d_dims: Mapping[FeatureName, int]
 ) -> Association:
-    """Build the association that a configuration asks for: the one place that looks at its words.
+    """Build the association that a configuration asks for: the one place that chooses its class.
 
     Args:
         config: Structure and use.

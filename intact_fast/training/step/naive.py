@@ -1,8 +1,9 @@
-"""Algorithm 1 as the paper has it: the page that explains the method, and the reference of every faster form.
+"""Algorithm 1 as the paper has it: the page that explains the method, and the reference of the faster steps.
 
 An iteration updates D, then φ and σ, then G. Each update computes anew what it needs, in float32. C is the frozen
 re-id network, f_c its feature, f_d a feature of D, φ the association network, σ its bridge. `shared` computes the same
-with fewer passes; `association` has the variants of the paper's tables.
+with fewer passes. `association` has φ's losses and the variants of the paper's tables, which tests hold against the
+equations.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from intact_fast.losses import (
     identity_loss,
     super_resolution_loss,
 )
-from intact_fast.training.diagnostics import gradients_at, variety
 from intact_fast.training.step.association import Association
 from intact_fast.training.step.freezing import frozen, kept_buffers
 from intact_fast.training.step.iteration import Record
+from intact_fast.training.step.measures import gradients_at, variety
 from intact_fast.training.step.networks import Networks
 from intact_fast.training.step.optimisers import Optimisers, update
 
@@ -52,6 +53,7 @@ class NaiveStep:
     def _update_d(self, batch: Batch, iteration: int, detailed: bool) -> Record:
         """Train D to tell x_h from G(x_l)."""
         n, association = self.networks, self.networks.association
+        # G's train-mode pass of this iteration is the one in its own update
         with torch.no_grad(), kept_buffers(n.generator.train()):
             fake = n.generator(batch.x_l)
         real_logits, fake_logits = n.discriminator(batch.x_h).logits, n.discriminator(fake).logits

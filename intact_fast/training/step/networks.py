@@ -83,17 +83,14 @@ class Networks(nn.Module):
                     config.association.ema_decay,
                 )
         select_kernels(self, config.training.kernels)
-        self.make_frozen_views(synchronised=sync_bn)
+        self._sync_bn = sync_bn
+        self.make_frozen_views()
 
-    def make_frozen_views(self, synchronised: bool = False) -> None:
-        """Look at D, φ and σ as they are now; to be called again where a module in them was replaced.
-
-        Args:
-            synchronised: Whether they compute batch statistics over all processes.
-        """
+    def make_frozen_views(self) -> None:
+        """Look at D, φ and σ as they are now; to be called again where their tensors or modules were replaced."""
         self._frozen_discriminator = Unregistered(frozen_view(self.discriminator))
         # D has no running statistics, and a SyncBN synchronises in train mode alone
-        self._frozen_discriminator.network.train(synchronised)
+        self._frozen_discriminator.network.train(self._sync_bn)
         if self.association is not None:
             self.association.make_frozen_views()
 

@@ -189,6 +189,8 @@ def _kernels(training: TrainingConfig, device: torch.device, compiled: bool, gra
     PyTorch's own operators, but not each is faster than Inductor's code (``benchmarks/records``: ladder, operators).
     """
     kernels: Kernels = training.kernels
+    if training.step == "naive":
+        return Choice("torch", "")
     if kernels == "auto" and not graphed:
         return Choice("torch", "no fused operators (faster in CUDA graphs alone)")
     if kernels == "auto" and not compiled:

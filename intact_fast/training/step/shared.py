@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from intact_fast.config.options import Config
 from intact_fast.data.batches import Batch
-from intact_fast.training.diagnostics import gradients_at, variety
 from intact_fast.training.distributed.process import Process
 from intact_fast.training.step.association import Association
 from intact_fast.training.step.feature_table import FeatureTable
 from intact_fast.training.step.iteration import Record
+from intact_fast.training.step.measures import gradients_at, variety
 from intact_fast.training.step.networks import Networks
 from intact_fast.training.step.objectives import (
     AssociationTargets,

@@ -53,7 +53,7 @@ def options(tmp_path: Path, picture_folder: Callable[..., Path]) -> list[object]
 def test_two_processes_train_stop_and_resume(tmp_path: Path, options: list[object]) -> None:
     """SIGTERM to one rank stops both at the same iteration; the resumed run equals an unbroken one."""
     whole = finish(start(torchrun(2, *options, "--name", "whole", "--training.iterations", 30)))
-    assert whole.count("INTACT 30/30") == 1, "only rank 0 is_first_rank"
+    assert whole.count("INTACT 30/30") == 1, "only rank 0 speaks"
 
     command = torchrun(2, *options, "--name", "broken", "--training.iterations", 30)
     process = start(command)
