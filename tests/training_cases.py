@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from intact_fast.config.options import Config
 from intact_fast.data.batches import Batch
@@ -30,9 +31,34 @@ def batch_of(seed: int, size: int = 6, classes: int = 5) -> Batch:
     return Batch(x_h, x_l, label, torch.full((size,), 2), torch.arange(size), Position(0, 0))
 
 
-def networks_of(config: Config, device: torch.device = CPU, sync_bn: bool = False) -> Networks:
+class SmallCritic(nn.Module):
+    """A C of a few layers, for what depends on no architecture: OSNet's many take long to trace."""
+
+    feature_dim = 512
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        self.fc = nn.Linear(8, self.feature_dim)
+        self.classifier = nn.Linear(self.feature_dim, classes)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return torch.relu(self.fc(self.layers(images)))
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.classifier(features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.embed(images))
+
+
+def networks_of(
+    config: Config, device: torch.device = CPU, sync_bn: bool = False, small_critic: bool = False
+) -> Networks:
     torch.manual_seed(3)
-    critic = build_osnet("osnet_x0_25", 5)
+    critic: Any = SmallCritic() if small_critic else build_osnet("osnet_x0_25", 5)
     with torch.no_grad():
         # a critic whose normalisation has seen pictures, so that f_c varies
         critic.train()(batch_of(99, size=16).x_h)
