@@ -6,12 +6,12 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING, Any
 
 from intact_fast.reporting.plots import BLUE, GREEN, GREY, ORANGE, save_figure, small_multiples
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Metrics = dict[str, dict[str, dict[int, float]]]
 """Figures by task (``critic``, ``INTACT``), name and iteration, the iterations ascending."""
@@ -132,6 +132,8 @@ def _curves(metrics: Metrics, panel: _Panel) -> dict[str, dict[int, float]]:
 
 
 def _draw(ax: Axes, panel: _Panel, curves: dict[str, dict[int, float]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     colours = dict(zip(panel.series, (BLUE, ORANGE, GREEN), strict=False))
     for name, points in curves.items():
         ax.plot(

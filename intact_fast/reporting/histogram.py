@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from intact_fast.evaluation.distances import Metric
 from intact_fast.evaluation.evaluator import VIEW_NAMES
 from intact_fast.evaluation.features import View
 from intact_fast.evaluation.verification import HISTOGRAM_RATE, PairDistances, thresholds
 from intact_fast.reporting.plots import BLUE, GREY, ORANGE, save_figure, small_multiples
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _BARS = 80
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from intact_fast.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, GREY = "#2f6db3", "#dd8452", "#3a9163", "#6b6b6b"
 """Colours that stay apart for colour-blind readers, in the order of use."""
@@ -28,6 +29,10 @@ def small_multiples(count: int, columns: int, panel: tuple[float, float]) -> tup
     Returns:
         The figure, and its ``count`` axes.
     """
+    # of several processes one draws; the others need not wait for what that takes to import
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     rows = -(-count // columns)
     width, height = panel
     figure = Figure(figsize=(width * columns, height * rows), dpi=_DPI)
