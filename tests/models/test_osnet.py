@@ -76,3 +76,14 @@ def test_enlarging_is_pillows_bilinear_resize() -> None:
             small(x), full(normalise(pixels(resize(image, (64, 32), "bilinear")))[None]), rtol=0, atol=2e-2
         )
         assert torch.equal(small(x), full(F.interpolate(x, (64, 32), mode="bilinear")))
+
+
+def test_it_compiles_into_one_graph() -> None:
+    """As the objectives call it: to f_c, and on to the identities, with a gradient to the pictures."""
+    osnet = build_osnet("osnet_x0_25", 3).eval()
+    compiled = torch.compile(lambda x: osnet.classify(osnet.embed(x)), fullgraph=True, backend="eager")
+    x = torch.randn(2, 3, 32, 16, requires_grad=True)
+    expected = osnet.classify(osnet.embed(x))
+    torch.testing.assert_close(compiled(x), expected)
+    (gradient,) = torch.autograd.grad(compiled(x).sum(), x)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), x)[0])

@@ -52,10 +52,10 @@ def options(tmp_path: Path, picture_folder: Callable[..., Path]) -> list[object]
 
 def test_two_processes_train_stop_and_resume(tmp_path: Path, options: list[object]) -> None:
     """SIGTERM to one rank stops both at the same iteration; the resumed run equals an unbroken one."""
-    whole = finish(start(torchrun(2, *options, "--name", "whole", "--training.iterations", 30)))
-    assert whole.count("INTACT 30/30") == 1, "only rank 0 speaks"
+    whole = finish(start(torchrun(2, *options, "--name", "whole", "--training.iterations", 14)))
+    assert whole.count("INTACT 14/14") == 1, "only rank 0 speaks"
 
-    command = torchrun(2, *options, "--name", "broken", "--training.iterations", 30)
+    command = torchrun(2, *options, "--name", "broken", "--training.iterations", 14)
     process = start(command)
     metrics = tmp_path / "runs" / "broken" / "metrics.jsonl"
     deadline = time.monotonic() + 120
@@ -69,7 +69,7 @@ def test_two_processes_train_stop_and_resume(tmp_path: Path, options: list[objec
     assert "state saved; run the same command to go on" in output
     stopped = CheckpointStore(tmp_path / "runs" / "broken" / "checkpoints", 1).latest()
     assert stopped is not None
-    assert 0 < read_checkpoint(stopped, "--x")["iteration"] < 30
+    assert 0 < read_checkpoint(stopped, "--x")["iteration"] < 14
 
     assert "Resuming INTACT at iteration" in finish(start(command))
     states = []
@@ -110,7 +110,7 @@ def test_a_signal_to_the_whole_group_saves(tmp_path: Path, options: list[object]
 
 def test_a_killed_rank_is_restarted_and_the_run_resumes(tmp_path: Path, options: list[object]) -> None:
     """The new workers must not meet the addresses that the dead ones left in torchrun's store."""
-    options = [*options, "--training.iterations", 40, "--training.checkpoint-every", 5]
+    options = [*options, "--training.iterations", 20, "--training.checkpoint-every", 4]
     process = start(torchrun(2, *options, restarts=1))
     checkpoints = tmp_path / "runs" / "default" / "checkpoints"
     deadline = time.monotonic() + 120
@@ -121,7 +121,7 @@ def test_a_killed_rank_is_restarted_and_the_run_resumes(tmp_path: Path, options:
     os.kill(_worker_of(process.pid, rank=1), signal.SIGKILL)
     output = finish(process)
     assert "Resuming INTACT at iteration" in output
-    assert read_checkpoint(checkpoints / "iteration_00000040.pt", "--x")["iteration"] == 40
+    assert read_checkpoint(checkpoints / "iteration_00000020.pt", "--x")["iteration"] == 20
 
 
 def test_a_killed_rank_of_two_agents(tmp_path: Path, options: list[object]) -> None:
@@ -129,7 +129,7 @@ def test_a_killed_rank_of_two_agents(tmp_path: Path, options: list[object]) -> N
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    options = [*options, "--training.iterations", 60, "--training.checkpoint-every", 5]
+    options = [*options, "--training.iterations", 28, "--training.checkpoint-every", 4]
     command = torchrun(1, *options, restarts=2)
     at = command.index("--standalone")
     command[at : at + 1] = ["--nnodes=2", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}"]
@@ -143,7 +143,7 @@ def test_a_killed_rank_of_two_agents(tmp_path: Path, options: list[object]) -> N
     os.kill(next(filter(None, (_find_worker(agent.pid, rank=1) for agent in agents))), signal.SIGKILL)
     outputs = [finish(agent) for agent in agents]
     assert any("Resuming INTACT at iteration" in output for output in outputs)
-    assert read_checkpoint(checkpoints / "iteration_00000060.pt", "--x")["iteration"] == 60
+    assert read_checkpoint(checkpoints / "iteration_00000028.pt", "--x")["iteration"] == 28
 
 
 def _worker_of(agent: int, rank: int) -> int:
