@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -372,31 +370,3 @@ def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     listed = capsys.readouterr().out
     assert "feature-matching" in listed
     assert "(also: sr+id)" in listed
-
-
-def test_two_processes_share_a_table(options: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Under torchrun; afterwards one process finds every row finished."""
-    arguments = ["experiments", "--recipes", "lr", "critic-mlr", "mse+id", "intact", *map(str, options)]
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-            *("-m", "intact_fast.cli", *arguments),
-        ],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count("recipes.md") == 1, "only rank 0 speaks"
-    table = tmp_path / "runs" / "table" / "recipes.json"
-    written = table.read_bytes()
-    assert json.loads(written).keys() == {"lr", "critic-mlr", "mse+id", "intact"}
-    assert main(arguments) == 0
-    assert table.read_bytes() == written
-    assert "INTACT 1/2" not in capsys.readouterr().out, "nothing is trained again"
-    assert main([*arguments[:2], "lr", *arguments[6:], "--unseen", "8"]) == 0, "nothing is left to train"
-    assert main([*arguments[:2], "sole-sr", *arguments[6:]]) == 2
-    assert "begun with 2 process(es), now there are 1" in capsys.readouterr().err
