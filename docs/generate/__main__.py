@@ -1,0 +1,50 @@
+"""Fill the generated blocks of all pages: ``python -m docs.generate [--check]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from docs.generate import index, options, plots, records, rows
+from docs.generate.blocks import ROOT, Maker, fill
+
+MAKERS: Mapping[str, Maker] = {
+    "bars": plots.bars_block,
+    "commands": records.commands_block,
+    "index": index.index_block,
+    "machine": records.machine_block,
+    "options": options.options_block,
+    "presets": options.presets_block,
+    "recipes": options.recipes_block,
+    "rows": rows.rows_block,
+}
+
+
+def pages() -> list[Path]:
+    """Name every file that may hold a generated block."""
+    return [ROOT / "README.md", ROOT / "benchmarks" / "records" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def main(arguments: list[str]) -> int:
+    """Fill the blocks, or name the pages that would change; gives the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m docs.generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 where a page is stale")
+    parser.add_argument("pages", nargs="*", type=Path, help="the pages to fill; all without it")
+    chosen = parser.parse_args(arguments)
+    stale = []
+    for page in [path.resolve() for path in chosen.pages] or pages():
+        before = page.read_text(encoding="utf-8")
+        after = fill(before, page, MAKERS)
+        if after != before:
+            stale.append(page.relative_to(ROOT).as_posix())
+            if not chosen.check:
+                page.write_text(after, encoding="utf-8")
+    for name in stale:
+        print(f"{name}: {'stale; run python -m docs.generate' if chosen.check else 'written'}")
+    return 1 if stale and chosen.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""Records of measurements: `benchmarks/records/`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from docs.generate.blocks import ROOT, Call
+
+FOLDER = ROOT / "benchmarks" / "records"
+
+
+@cache
+def read(name: str) -> Mapping[str, Any]:
+    """Read a record by its file's name without the ending."""
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def names() -> list[str]:
+    """Name every record, the latest first."""
+    return sorted((path.stem for path in FOLDER.glob("*.json")), reverse=True)
+
+
+def commands(record: Mapping[str, Any]) -> dict[str, str]:
+    """Give a record's commands by name; one without a name is called ``command``."""
+    found = record.get("commands", record.get("command", {}))
+    return {"command": found} if isinstance(found, str) else dict(found)
+
+
+def commands_block(call: Call) -> str:
+    """Write commands of a record as a block for the shell: ``commands RECORD [NAME …]``."""
+    record, *wanted = call.words
+    found = commands(read(record))
+    lines = [wrapped(found[name]) for name in wanted or found]
+    return "```sh\n" + "\n".join(lines) + "\n```"
+
+
+def machine_block(call: Call) -> str:
+    """Say where and with what a record was made: ``machine RECORD …``."""
+    return "\n".join(f"- {_origin(name, call.page)}" for name in call.words)
+
+
+def link(name: str, page: Path) -> str:
+    """Link to a record from a page."""
+    up = "../" * len(page.parent.relative_to(ROOT).parts)
+    return f"[`{name}`]({up}benchmarks/records/{name}.json)"
+
+
+def machine(record: Mapping[str, Any]) -> str:
+    """Name the machine of a record."""
+    found = record["machine"]
+    if isinstance(found, str):
+        return found
+    parts = [found.get("gpu"), found.get("cpu")]
+    return "; ".join(part for part in parts if part)
+
+
+def _origin(name: str, page: Path) -> str:
+    record = read(name)
+    versions = record.get("versions", {})
+    torch = f", PyTorch {str(versions['torch']).split('+')[0]}" if "torch" in versions else ""
+    return f"Record {link(name, page)}: {record['date']}, {machine(record)}{torch}."
+
+
+def wrapped(command: str, width: int = 110) -> str:
+    """Break a command into lines that a shell joins again."""
+    lines, current = [], ""
+    for word in command.split(" "):
+        if current and len(current) + 1 + len(word) > width:
+            lines.append(current + " \\")
+            current = "  " + word
+        else:
+            current = f"{current} {word}" if current else word
+    return "\n".join([*lines, current])
