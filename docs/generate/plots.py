@@ -12,12 +12,12 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 
-from docs.generate import records  # noqa: E402
-from docs.generate.blocks import ROOT, Call  # noqa: E402
-from docs.generate.rows import BOUND, title  # noqa: E402
+from docs.generate import records
+from docs.generate.blocks import ROOT, Call
+from docs.generate.rows import BOUND, title
 
 FOLDER = ROOT / "docs" / "figures" / "generated"
 STYLE = {

@@ -27,7 +27,9 @@ def names() -> list[str]:
 def commands(record: Mapping[str, Any]) -> dict[str, str]:
     """Give a record's commands by name; one without a name is called ``command``."""
     found = record.get("commands", record.get("command", {}))
-    return {"command": found} if isinstance(found, str) else dict(found)
+    if isinstance(found, str):
+        return {"command": found}
+    return dict(found) if isinstance(found, dict) else {str(number): text for number, text in enumerate(found, 1)}
 
 
 def commands_block(call: Call) -> str:
