@@ -53,7 +53,7 @@ def link(name: str, page: Path) -> str:
 
 def machine(record: Mapping[str, Any]) -> str:
     """Name the machine of a record."""
-    found = record["machine"]
+    found = record.get("machine", {})
     if isinstance(found, str):
         return found
     parts = [found.get("gpu"), found.get("cpu")]
