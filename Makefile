@@ -1,11 +1,11 @@
-# make install | train | test | lint | bench | gpu | sanitize
+# make install | train | test | lint | pages | docs | bench | gpu | sanitize
 VENV ?= .venv
 # Interpreter that makes the environment
 BASE_PYTHON ?= python3
 PY = $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: install train test lint bench gpu sanitize clean
+.PHONY: install train test lint pages docs bench gpu sanitize clean
 
 $(VENV)/.installed: pyproject.toml setup.py CMakeLists.txt $(wildcard csrc/*)
 	$(BASE_PYTHON) -m venv $(VENV)
@@ -30,6 +30,18 @@ lint: install
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# Tables and figures of README, docs/ and benchmarks/records/README.md, from the records and the options
+pages: install
+	$(PY) -m docs.generate $(ARGS)
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(PY) -m pip install --quiet --group docs
+	touch $@
+
+# build/docs/index.html; DOCS_REPOSITORY is the address that links to source files begin with
+docs: $(VENV)/.docs
+	OMP_NUM_THREADS=1 $(PY) -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
 
 bench: install
 	$(PY) -m pytest benchmarks/ --benchmark-only $(ARGS)

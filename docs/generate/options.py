@@ -25,8 +25,8 @@ def options_block(call: Call) -> str:
         return _essential()
     lines = []
     for name, text in _documented(section):
-        lines.append([f"`{option(name)}`", *(_value(name, preset) for preset in _merged(name)), text])
-    return table(["option", *_PRESETS, "meaning"], lines, 4)
+        lines.append([f"`{option(name)}`", _values(name), text])
+    return table(["option", "value", "meaning"], lines, 3)
 
 
 def presets_block(call: Call) -> str:
@@ -52,11 +52,8 @@ def recipes_block(call: Call) -> str:
 def _essential() -> str:
     from docs.generate.essential import ESSENTIAL
 
-    lines = [
-        [f"`{option(name)}`", ", ".join(dict.fromkeys(_value(name, preset) for preset in _PRESETS)), advice]
-        for name, advice in ESSENTIAL.items()
-    ]
-    return table(["option", "`paper`, `fast`, `cpu`", "advice"], lines, 3)
+    lines = [[f"`{option(name)}`", _values(name), advice] for name, advice in ESSENTIAL.items()]
+    return table(["option", "value", "advice"], lines, 3)
 
 
 def option(name: str) -> str:
@@ -72,8 +69,15 @@ def _sections() -> list[str]:
     ]
 
 
-def _merged(name: str) -> tuple[str, ...]:
-    return _PRESETS
+def _values(name: str) -> str:
+    """Write the value in preset `paper`, and those of other presets where they differ."""
+    first = _value(name, _PRESETS[0])
+    others: dict[str, list[str]] = {}
+    for preset in _PRESETS[1:]:
+        if _value(name, preset) != first:
+            others.setdefault(_value(name, preset), []).append(preset)
+    differing = "; ".join(f"{', '.join(presets)}: {value}" for value, presets in others.items())
+    return f"{first} ({differing})" if differing else first
 
 
 def _value(name: str, preset: str) -> str:
