@@ -7,12 +7,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from docs.generate import index, options, plots, records, rows
+from docs.generate import costs, derived, index, options, plots, records, rows
 from docs.generate.blocks import ROOT, Maker, fill
 
 MAKERS: Mapping[str, Maker] = {
     "bars": plots.bars_block,
     "commands": records.commands_block,
+    "costs": costs.costs_block,
+    "derived": derived.derived_block,
+    "gains": derived.gains_block,
     "index": index.index_block,
     "machine": records.machine_block,
     "options": options.options_block,
