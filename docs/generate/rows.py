@@ -88,7 +88,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Row], str]]] = {
     "unseen": ("at the unseen r = 6, 8", lambda row: _by_r(row, ("6", "8"))),
     "validation": ("Rank-1 of held-out identities", lambda row: _by_seed(row, "validation Rank-1")),
 }
-"""Title and cell of a column by its name; ``over:ROW``, ``gain:KEY:TITLE`` and ``health:KEY:TITLE:DIGITS`` come besides."""
+"""Title and cell of a column; ``over:ROW``, ``gain:KEY:TITLE`` and ``health:KEY:TITLE:DIGITS`` come besides."""
 
 
 def rows_block(call: Call) -> str:
