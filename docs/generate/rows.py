@@ -135,7 +135,9 @@ _BEST_OF = {"multi": "multi-shot Rank-1", "mAP": "mAP", "single": "Rank-1"}
 def _best(column: str, chosen: list[str], rows: Mapping[str, Row]) -> set[str]:
     if column not in _BEST_OF:
         return set()
-    means = {name: _mean(rows[name], _BEST_OF[column]) for name in chosen if not name.startswith(BOUND)}
+    means = {
+        name: _mean(rows[name], _BEST_OF[column]) for name in chosen if not title(name, rows[name]).startswith(BOUND)
+    }
     known = {name: mean for name, mean in means.items() if mean is not None}
     return {name for name, mean in known.items() if round(mean, 1) == round(max(known.values()), 1)} if known else set()
 
