@@ -13,6 +13,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from docs.generate import records
@@ -74,7 +75,10 @@ def _shortened(target: str, page: Path) -> str:
 
 
 def bars_block(call: Call) -> str:
-    """Draw rows of a record as bars with intervals: ``bars RECORD rows=a,b [figure=Rank-1] [name=FILE]``."""
+    """Draw rows of a record with intervals: ``bars RECORD rows=a,b [figure=Rank-1] [name=FILE] [marks=dots]``.
+
+    Bars begin at 0; dots are for rows that differ by little.
+    """
     record = records.read(call.words[0])
     figure = call.options.get("figure", "Rank-1")
     chosen = [name for name in call.listed("rows") or list(record["rows"]) if name != BOUND]
@@ -87,8 +91,9 @@ def bars_block(call: Call) -> str:
     if bound is not None:
         numbers[BOUND] = {"mean": _value(bound, figure), "interval": None}
     labels = [plain(title(name, row)) for name, row in rows.items()]
-    path = save(_bars(labels, numbers, figure), call.options.get("name", f"{call.words[0]}-{figure}"), numbers)
-    return image(path, f"{figure} of each row with its 95 % interval", call.page)
+    drawing = _drawn(labels, numbers, figure, dots=call.options.get("marks") == "dots")
+    path = save(drawing, call.options.get("name", f"{call.words[0]}-{figure}"), numbers)
+    return image(path, f"{_named(figure)} of each row with its 95 % interval", call.page)
 
 
 def plain(label: str) -> str:
@@ -96,34 +101,58 @@ def plain(label: str) -> str:
     return re.sub(r"[`*]", "", label)
 
 
+def _named(figure: str) -> str:
+    return "single-shot Rank-1" if figure == "Rank-1" else figure
+
+
 def _value(row: Mapping[str, Any], figure: str) -> float:
     found = row["figures"][figure]
     return found["mean"] if isinstance(found, Mapping) else found
 
 
-def _bars(labels: Sequence[str], numbers: Mapping[str, Any], figure: str) -> Figure:
+def _drawn(labels: Sequence[str], numbers: Mapping[str, Any], figure: str, dots: bool) -> Figure:
     rows = [numbers[name] for name in numbers if name != BOUND]
     with matplotlib.rc_context(STYLE):
         drawing, axes = pyplot.subplots(figsize=(7, 0.42 * len(rows) + 0.9))
-        places = range(len(rows))
-        axes.barh(places, [row["mean"] for row in rows], color=OURS, height=0.62)
-        for place, row in zip(places, rows, strict=True):
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        for place, row in enumerate(rows):
             if row["interval"]:
-                axes.plot(row["interval"], [place, place], color="#12354a", linewidth=1.5, solid_capstyle="butt")
-            right = max(row["mean"], *(row["interval"] or [0]))
-            axes.text(right + 0.6, place, f"{row['mean']:.1f}", va="center", color="#333333")
+                colour = OURS if dots else "#12354a"
+                axes.plot(row["interval"], [place, place], color=colour, linewidth=1.5, solid_capstyle="butt", zorder=2)
+        if dots:
+            _dots(axes, rows)
+        else:
+            _bars(axes, rows)
         if BOUND in numbers:
-            axes.axvline(numbers[BOUND]["mean"], color=BOUND_LINE, linestyle=(0, (4, 3)), linewidth=1.2)
-            axes.text(
-                numbers[BOUND]["mean"],
-                -0.8,
-                f"HR queries {numbers[BOUND]['mean']:.1f}",
-                ha="center",
-                va="bottom",
-                color="#555555",
-            )
-        axes.set_yticks(places, labels)
-        axes.invert_yaxis()
+            bound = numbers[BOUND]["mean"]
+            axes.axvline(bound, color=BOUND_LINE, linestyle=(0, (4, 3)), linewidth=1.2, zorder=0.5)
+            above = axes.get_xaxis_transform()
+            text = f"HR queries {bound:.1f}"
+            axes.text(bound, 1.01, text, transform=above, ha="center", va="bottom", color="#555555")
+        axes.set_yticks(range(len(rows)), labels)
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel(f"{figure} (%)")
+        axes.set_xlabel(f"{_named(figure)} (%)")
     return drawing
+
+
+def _bars(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    axes.barh(range(len(rows)), [row["mean"] for row in rows], color=OURS, height=0.62)
+    for place, row in enumerate(rows):
+        # inside the bar, where neither the interval nor the line of the bound passes
+        axes.annotate(f"{row['mean']:.1f}", (0, place), (4, 0), textcoords="offset points", va="center", color="white")
+
+
+def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    axes.grid(axis="x", color="#e6e6e6", linewidth=0.8, zorder=0)
+    axes.scatter([row["mean"] for row in rows], range(len(rows)), color=OURS, s=36, zorder=3)
+    for place, row in enumerate(rows):
+        # above the dot, so that it does not lie on the interval
+        axes.annotate(
+            f"{row['mean']:.1f}",
+            (row["mean"], place),
+            (0, 5),
+            textcoords="offset points",
+            ha="center",
+            color="#333333",
+            fontsize=8,
+        )
