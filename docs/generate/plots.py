@@ -93,7 +93,8 @@ def bars_block(call: Call) -> str:
     labels = [plain(title(name, row)) for name, row in rows.items()]
     drawing = _drawn(labels, numbers, figure, dots=call.options.get("marks") == "dots")
     path = save(drawing, call.options.get("name", f"{call.words[0]}-{figure}"), numbers)
-    return image(path, f"{_named(figure)} of each row with its 95 % interval", call.page)
+    known = any(row["interval"] for row in numbers.values())
+    return image(path, f"{_named(figure)} of each row" + " with its 95 % interval" * known, call.page)
 
 
 def plain(label: str) -> str:
