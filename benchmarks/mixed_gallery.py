@@ -1,9 +1,8 @@
 """A gallery that is partly low-resolution: ``python -m benchmarks.mixed_gallery ROOT OUT``.
 
-Copies Market-1501 as it is, but for a random half of its gallery's pictures, which are down-sampled at a random r of 2,
-3 or 4, as a far camera would give them. ``intact-fast evaluate --checkpoint … --data.root OUT`` then tells what
-``--evaluation.gallery auto``, which super-resolves such pictures as it does queries, is worth beside leaving the
-gallery as it is (``bypass``).
+The copy is Market-1501 with a random half of the gallery's pictures down-sampled at a random r of 2, 3 or 4.
+``intact-fast evaluate --checkpoint … --data.root OUT`` then compares two galleries. ``--evaluation.gallery bypass``
+leaves the pictures as they are, ``auto`` super-resolves the low-resolution ones as it does queries.
 """
 
 from __future__ import annotations

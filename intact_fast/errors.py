@@ -1,4 +1,4 @@
-"""The exception for mistakes that a user can mend, its one line on stderr, and warnings."""
+"""Mistakes that a user can mend: the exception, its line on stderr, and warnings."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 class UserError(Exception):
     """A mistake in an option, a file or a data set.
 
-    The message is one line that names the option or file and says what to do.
+    The message names the option or file, and the remedy, in one line.
 
     Attributes:
-        one_process: Raised by a single process of a group, so that it is printed whatever the rank.
+        one_process: One process of a group raises it alone. It is printed whatever the rank.
     """
 
     one_process = False

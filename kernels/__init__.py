@@ -1,4 +1,4 @@
-"""Fused operators in Triton, each with a CPU implementation and a plain PyTorch reference beside it."""
+"""Fused operators in Triton, each with a CPU form and a plain PyTorch reference."""
 
 from intact_fast.kernels.association_losses import (
     AssociationLosses,

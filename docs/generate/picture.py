@@ -1,4 +1,4 @@
-"""The picture of README: what super-resolution changes, on drawn pedestrians.
+"""README's picture: what super-resolution changes, on drawn pedestrians.
 
 ``python -m docs.generate.picture runs/default`` after ``make train``; the run must be one of the synthetic set.
 """
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def ranks(evaluation: Evaluation, view: str) -> tuple[np.ndarray, np.ndarray]:
-    """Rank the gallery for every query: the order Q×G, and the rank of the first right match, Q."""
+    """Rank the gallery for every query: the order Q×G, and the first match's rank, Q."""
     order = torch.cdist(evaluation.query_features[view], evaluation.gallery_features).argsort(dim=1).numpy()
     people = np.array([entry.pid for entry in evaluation.gallery_entries])
     wanted = np.array([entry.pid for entry in evaluation.query_entries])
@@ -65,10 +65,10 @@ def ranks(evaluation: Evaluation, view: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw(source: PictureSource, evaluation: Evaluation) -> None:
-    """Draw one LR | SR | HR strip for each r, and the ranked lists of one query.
+    """Draw an LR | SR | HR strip for each r, and one query's ranked lists.
 
-    The query is the first one, in the order of the split, at the highest r whose match LR misses among the first
-    five and SR finds first.
+    The query is the first one of the split at the highest r that meets two conditions. Its LR form has no match
+    among the first five, and its SR form has a match first.
     """
     orders = {view: ranks(evaluation, view) for view in ("lr", "sr")}
     entries = evaluation.query_entries

@@ -1,4 +1,4 @@
-"""``intact-fast export``: the retrieval module for other engines, or a checkpoint as a model file."""
+"""``intact-fast export``: the retrieval module as a graph, or a checkpoint as a model file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SUFFIXES = {".onnx": "onnx", ".pt2": "torch-export", ".safetensors": "safetenso
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Write SR and re-id as one graph of plain operators with a free batch size, or a checkpoint as a model file.
+    """Write SR and re-id as one graph of plain operators, or a checkpoint as a model file.
 
-    Then compare what was written with the module itself. Exit status: 0 when they agree, 1 when a feature differs by
-    more than 0.001, 2 after a mistake in the options.
+    The graph has a free batch size. What was written is compared with the module itself. Exit status: 0 when they
+    agree, 1 when a feature differs by more than 0.001, 2 after a mistake in the options.
     """
 
     out: Path

@@ -1,4 +1,4 @@
-"""The named presets: the paper's settings, what trains faster, and what a small CPU can do."""
+"""The presets: the paper's settings, faster ones, and small ones for a CPU."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ FAST = replace(
 )
 """The paper's sizes and what trains faster: 16 bits, compiling, CUDA graphs on a GPU, skip connections, gated L_dis.
 
-G is averaged and λ_dis a tenth of the paper's, as held-out identities of Market-1501 told at these sizes (RESULTS.md).
+Held-out identities of Market-1501 chose the averaged G and the tenth of the paper's λ_dis
+(docs/results/market1501-paper-size-averaged.md).
 """
 
 CPU = replace(

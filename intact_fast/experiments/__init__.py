@@ -1,1 +1,1 @@
-"""The paper's tables as named recipes of one configuration, run, resumed and set beside its figures."""
+"""The paper's tables: named recipes of one configuration, run over seeds and resumed."""

@@ -21,17 +21,17 @@ _FOLDERS = ("caviar/CAVIAR4REID", "CAVIAR4REID", "caviar", "CAVIAR4REID/CAVIARa"
 def read_caviar(root: Path) -> Catalogue:
     """Read the pictures ``PPPPNNN.jpg`` (identity P, picture N) of one flat folder.
 
-    The names hold no camera: pictures 001 to 010 of an identity are one camera's, 011 to 020 the
-    other's (as github.com/ashmentlzw/VPFA reads them). The camera whose pictures are smaller in the
-    mean is natively LR and makes the queries. Identities that one camera alone has seen are left out,
-    the others are halved at random (INTACT, section 4.1).
+    The names hold no camera. Pictures 001 to 010 of an identity are one camera's, 011 to 020 the other's
+    (as github.com/ashmentlzw/VPFA reads them). The camera whose pictures are smaller in the mean is
+    natively LR and makes the queries. Identities that one camera alone has seen are left out. The others
+    are halved at random (INTACT, section 4.1).
 
     Args:
         root: Folder that holds ``CAVIAR4REID`` (or ``caviar/CAVIAR4REID``, ``CAVIARa``, or the pictures).
 
     Raises:
-        UserError: The folder is missing, a file name is not of the official form, a picture is
-            unreadable, or no identity was seen by two cameras.
+        UserError: The folder is missing, a name is not of the official form, a picture is unreadable,
+            or no identity was seen by two cameras.
     """
     folder = _find_folder(root)
     pictures = [_picture(root, path) for path in list_pictures(folder)]
