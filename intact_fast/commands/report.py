@@ -20,7 +20,7 @@ from intact_fast.evaluation.evaluator import evaluate
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.verification import RATES
 from intact_fast.reporting.console import make_console
-from intact_fast.reporting.presentation import present, print_presentation
+from intact_fast.reporting.presentation import HTML_QUERIES, present, print_presentation
 from intact_fast.reporting.report import read_notes
 from intact_fast.reporting.tables import figures, threshold_figures
 from intact_fast.training.checkpoint_models import (
@@ -35,7 +35,9 @@ from intact_fast.training.distributed.process import choose_device
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Evaluate a run's checkpoint on the run's own split, and write its report.md, evaluation.json and pictures again.
+    """Evaluate a run's checkpoint on the run's own split, and write its report again.
+
+    Writes report.md, report.html, evaluation.json and the pictures.
 
     A run in progress needs one checkpoint. Protocol and distance are those of the run's config.yaml.
     """
@@ -48,6 +50,8 @@ class ReportOptions:
     """Where the pictures are now; none takes the run's own."""
     rates: tuple[float, ...] = RATES
     """False-match rates to suggest distance thresholds for."""
+    html_queries: int = HTML_QUERIES
+    """Queries whose ranked lists report.html shows; a page of all can be large."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to evaluate on."""
     json: bool = False
@@ -65,6 +69,8 @@ def _run(options: ReportOptions) -> int:
     folder = options.run
     if not options.rates or not all(0 < rate < 1 for rate in options.rates):
         raise UserError(f"--rates {options.rates}: give one or more, each above 0 and below 1")
+    if options.html_queries < 1:
+        raise UserError(f"--html-queries {options.html_queries}: must be 1 or more")
     for name in ("config.yaml", "manifest.jsonl"):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: not the folder of a run, it holds no {name}; give runs/NAME")
@@ -88,7 +94,7 @@ def _run(options: ReportOptions) -> int:
     evaluation = evaluate(model, manifest, root, config.evaluation, config.data.threads, progress=shown)
     source = PictureSource(root, manifest.header, model, config.evaluation.batch_size, config.data.threads)
     notes = [*read_notes(folder), describe_checkpoint(checkpoint, path)]
-    presentation = present(source, evaluation, folder, path, notes, options.rates)
+    presentation = present(source, evaluation, folder, path, notes, options.rates, options.html_queries)
     if options.json:
         thresholds = threshold_figures(presentation.distances)
         files = {name: str(file) for name, file in presentation.files.items()}

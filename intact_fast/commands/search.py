@@ -11,6 +11,8 @@ from pathlib import Path
 from intact_fast.commands.model_options import ServingOptions, run_command, warn_unreadable
 from intact_fast.commands.progress_bar import progress
 from intact_fast.errors import UserError
+from intact_fast.reporting.html_page import check_html_name
+from intact_fast.reporting.html_search import write_html_search
 from intact_fast.reporting.pictures import save_matches
 from intact_fast.serving.gallery import GalleryIndex, Unreadable, list_pictures, read_in_batches
 from intact_fast.serving.sr_reid import Mode, SRReID
@@ -33,6 +35,10 @@ class SearchOptions(ServingOptions):
     """Matches per query."""
     picture: Path | None = None
     """PNG to write: each query with its matches."""
+    html: Path | None = None
+    """HTML page to write: each query with its matches, to page through, sort and enlarge."""
+    html_queries: int = 200
+    """Queries that the page shows; of more, some at equal distances."""
     mode: Mode = "auto"
     """Which pictures pass through G: natively small ones, all, or none."""
 
@@ -49,6 +55,9 @@ def _run(options: SearchOptions) -> int:
         raise UserError(f"--gallery {options.gallery}: no such folder")
     if options.picture is not None and options.picture.suffix.lower() != ".png":
         raise UserError(f"--picture {options.picture}: is written as PNG; name it .png")
+    check_html_name(options.html, "--html")
+    if options.html_queries < 1:
+        raise UserError(f"--html-queries {options.html_queries}: must be 1 or more")
     queries, pictures = list_pictures(options.query), list_pictures(options.gallery)
     model = options.load()
     model.mode = options.mode
@@ -70,6 +79,10 @@ def _run(options: SearchOptions) -> int:
             path: [(options.gallery / name, f"{score:.2f}") for name, score in found] for path, found in matches.items()
         }
         save_matches(shown, model, options.picture)
+    if options.html is not None:
+        write_html_search(
+            options.html, matches, options.gallery, len(gallery.names), model, options.model, options.html_queries
+        )
     _print(options, matches, update.computed, len(gallery.names), queries.other_files + pictures.other_files)
     return warn_unreadable(unreadable)
 

@@ -101,6 +101,37 @@ def _parse(text: str) -> dict[str, Any] | None:
     return line if isinstance(line, dict) and {"task", "iteration"} <= line.keys() else None
 
 
+def curve_panels(metrics: Metrics) -> list[dict[str, Any]]:
+    """Give the panels that `save_curves` draws as plain values: title, floor, and points by series.
+
+    Args:
+        metrics: From `read_metrics`.
+    """
+    panels = []
+    for panel in _PANELS:
+        series = [
+            {
+                "label": panel.series[name],
+                "colour": list(panel.series).index(name),
+                "x": list(points),
+                "y": [float(f"{value:.5g}") for value in points.values()],
+            }
+            for name, points in _curves(metrics, panel).items()
+        ]
+        if series:
+            panels.append(
+                {
+                    "title": panel.title,
+                    "task": panel.task,
+                    "floor": panel.floor,
+                    "from_zero": panel.from_zero,
+                    "marked": _MARKED,
+                    "series": series,
+                }
+            )
+    return panels
+
+
 def save_curves(metrics: Metrics, path: Path) -> bool:
     """Draw losses, R² of φ, validation and speed as small panels; figures that were not logged are left out.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,36 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BARS = 80
+
+
+def distance_panels(distances: Mapping[View, PairDistances]) -> list[dict[str, Any]]:
+    """Give each view's histogram as plain values, with all of its thresholds.
+
+    ``below`` holds the share of each kind, in percent, that is nearer than the right edge of each bar.
+
+    Args:
+        distances: From `pair_distances`.
+    """
+    bins = _occupied_bins(distances)
+    panels = []
+    for view, measured in distances.items():
+        series = []
+        for label, colour, counts in (
+            ("non-matches", 1, measured.non_match_counts),
+            ("matches", 0, measured.match_counts),
+        ):
+            edges, density = _density(counts, measured.edges, bins)
+            below = 100 * np.cumsum(density * np.diff(edges))
+            series.append(
+                {"label": label, "colour": colour, "density": _rounded(density), "below": np.round(below, 2).tolist()}
+            )
+        marks = [{"rate": 100 * t.rate, "distance": t.distance} for t in thresholds(measured)]
+        panels.append({"title": VIEW_NAMES[view], "edges": _rounded(edges), "series": series, "thresholds": marks})
+    return panels
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.5g}") for value in values]
 
 
 def save_histogram(distances: Mapping[View, PairDistances], metric: Metric, path: Path) -> None:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from intact_fast.data.degradation import read_image
 from intact_fast.data.manifest import Entry
-from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
 from intact_fast.evaluation.features import View
 from intact_fast.evaluation.image_quality import to_uint8
 from intact_fast.evaluation.picture_source import PictureSource
-from intact_fast.evaluation.reranking import reranked_blocks
 from intact_fast.files import write_atomically
+from intact_fast.reporting.ranked_lists import RankedList, lists_by_view
 from intact_fast.serving.sr_reid import SRReID
 
 RIGHT, WRONG, QUERY = "#2e8b57", "#c0392b", "#555555"
@@ -51,7 +49,12 @@ def save_triptychs(source: PictureSource, entries: Sequence[Entry], path: Path) 
 
 
 def save_ranked_lists(
-    source: PictureSource, evaluation: Evaluation, queries: Sequence[int], path: Path, top: int = 5
+    source: PictureSource,
+    evaluation: Evaluation,
+    queries: Sequence[int],
+    path: Path,
+    top: int = 5,
+    lists: Mapping[View, Mapping[int, RankedList]] | None = None,
 ) -> None:
     """Write each query with its nearest gallery pictures, as LR and, beside them, super-resolved.
 
@@ -64,16 +67,16 @@ def save_ranked_lists(
         queries: Rows of ``evaluation.query_entries`` to show.
         path: PNG to write.
         top: Length of each list.
+        lists: From `lists_by_view`, at least that long; None ranks here.
     """
     cells = []
-    views: list[View] = [view for view in ("lr", "sr") if view in evaluation.query_features]
-    distances = {view: _distances(evaluation, view, queries) for view in views}
+    if lists is None:
+        lists = lists_by_view(evaluation, queries, top, source.header.distractor_pid)
     for query in queries:
         entry = evaluation.query_entries[query]
         row: list[Cell] = []
-        for view in views:
-            nearest = _nearest(evaluation, entry, distances[view][query], top)
-            gallery = [evaluation.gallery_entries[i] for i in nearest]
+        for view, by_query in lists.items():
+            gallery = [evaluation.gallery_entries[i] for i in by_query[query].rows[:top]]
             row.append((_query_image(source, entry, view), QUERY, VIEW_NAMES[view].split()[0]))
             images = _images(torch.cat(list(source.batches(gallery, degraded=False))))
             for rank, (hit, image) in enumerate(zip(gallery, images, strict=True), start=1):
@@ -94,14 +97,21 @@ def save_matches(matches: Mapping[Path, Sequence[tuple[Path, str]]], model: SRRe
     for query, hits in matches.items():
         image = read_image(query)
         row = [(_enlarged(image, model.size), QUERY, "query")]
-        if model.is_low_resolution(image.height):
-            (enhanced,) = model.super_resolve([image])
-            array = (255 * enhanced).round().byte().permute(1, 2, 0).cpu().numpy()
-            row.append((_enlarged(Image.fromarray(array), model.size), QUERY, "SR"))
+        enhanced = super_resolved(image, model)
+        if enhanced is not None:
+            row.append((_enlarged(enhanced, model.size), QUERY, "SR"))
         row += [(_enlarged(read_image(file), model.size), QUERY, label) for file, label in hits]
         cells.append(row)
     if cells:
         _save(_grid(cells), path)
+
+
+def super_resolved(image: Image.Image, model: SRReID) -> Image.Image | None:
+    """Give a picture as G returns it; None where it does not pass through G."""
+    if not model.is_low_resolution(image.height):
+        return None
+    (enhanced,) = model.super_resolve([image])
+    return Image.fromarray((255 * enhanced).round().byte().permute(1, 2, 0).cpu().numpy())
 
 
 def _enlarged(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -109,39 +119,21 @@ def _enlarged(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize((size[1] * scale, size[0] * scale), Image.Resampling.BILINEAR)
 
 
-def _distances(evaluation: Evaluation, view: View, queries: Sequence[int]) -> dict[int, np.ndarray]:
-    """Compute the distances that were scored: G float32 per query."""
-    blocks = reranked_blocks if evaluation.config.rerank else distance_blocks
-    features = evaluation.query_features[view], evaluation.gallery_features
-    return {
-        query: block[query - rows.start].copy()
-        for rows, block in blocks(*features, evaluation.config.metric)
-        for query in queries
-        if rows.start <= query < rows.stop
-    }
-
-
-def _nearest(evaluation: Evaluation, query: Entry, distances: np.ndarray, top: int) -> list[int]:
-    order = np.argsort(distances, kind="stable").tolist()
-    ranked = (i for i in order if not _is_junk(query, evaluation.gallery_entries[i]))
-    return [i for i, _ in zip(ranked, range(top), strict=False)]
-
-
-def _is_junk(query: Entry, hit: Entry) -> bool:
-    return query.pid == hit.pid and query.camera == hit.camera
-
-
 def _query_image(source: PictureSource, entry: Entry, view: View) -> Image.Image:
     (batch,) = source.batches([entry], degraded=True)
     return _images(source.model.generate(batch) if view == "sr" else batch)[0]
 
 
+def to_images(batch: Tensor) -> list[Image.Image]:
+    """Turn N×3×H×W normalised pictures into Pillow's."""
+    return [Image.fromarray(array) for array in to_uint8(batch).permute(0, 2, 3, 1).cpu().numpy()]
+
+
 def _images(batch: Tensor) -> list[Image.Image]:
-    """Turn N×3×H×W normalised pictures into PIL images, enlarged to a visible size."""
-    arrays = to_uint8(batch).permute(0, 2, 3, 1).cpu().numpy()
-    scale = max(1, round(_MIN_HEIGHT / arrays.shape[1]))
-    size = (arrays.shape[2] * scale, arrays.shape[1] * scale)
-    return [Image.fromarray(array).resize(size, Image.Resampling.NEAREST) for array in arrays]
+    """Turn N×3×H×W normalised pictures into Pillow's, enlarged to a visible size."""
+    scale = max(1, round(_MIN_HEIGHT / batch.shape[2]))
+    size = (batch.shape[3] * scale, batch.shape[2] * scale)
+    return [image.resize(size, Image.Resampling.NEAREST) for image in to_images(batch)]
 
 
 Cell = tuple[Image.Image, str, str]

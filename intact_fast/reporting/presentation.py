@@ -15,11 +15,16 @@ from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.verification import RATES, PairDistances, pair_distances
 from intact_fast.reporting.curves import read_metrics, save_curves
 from intact_fast.reporting.histogram import save_histogram
+from intact_fast.reporting.html_report import Ranked, write_html_report
 from intact_fast.reporting.pictures import TRIPTYCHS, save_ranked_lists, save_triptychs
+from intact_fast.reporting.ranked_lists import choose_queries, lists_by_view, ranked_lists
 from intact_fast.reporting.report import CAVEAT, Section, write_report
 from intact_fast.reporting.tables import describe_protocol, gain_sentence, rich_table, threshold_table
 
+HTML_QUERIES = 100
+"""Queries that ``report.html`` shows where nothing else is said: about 10 MB of page."""
 _RANKED_QUERIES = 6
+_TOP = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +49,9 @@ def present(
     checkpoint: Path,
     notes: Sequence[str],
     rates: Sequence[float] = RATES,
+    html_queries: int = HTML_QUERIES,
 ) -> Presentation:
-    """Write ``samples/`` and ``report.md`` of a run's folder.
+    """Write ``samples/``, ``report.md`` and ``report.html`` of a run's folder.
 
     Args:
         source: Reads the pictures and holds the evaluated model.
@@ -54,12 +60,14 @@ def present(
         checkpoint: File in it whose networks were evaluated.
         notes: Sentences about how the run was made.
         rates: False-match rates to suggest thresholds for.
+        html_queries: Queries whose ranked lists the HTML page shows.
     """
     samples = folder / "samples"
     distances = pair_distances(evaluation, rates)
     sections = []
     curves = samples / "curves.png"
-    if save_curves(read_metrics(folder), curves):
+    metrics = read_metrics(folder)
+    if save_curves(metrics, curves):
         sections.append(Section("Training", curves))
     histogram = samples / "distances.png"
     metric = evaluation.config.metric
@@ -70,7 +78,12 @@ def present(
     save_triptychs(source, [evaluation.query_entries[i] for i in indices[:TRIPTYCHS]], triptychs)
     sections.append(Section("Queries: LR, SR, HR", triptychs))
     ranked = samples / "ranked_lists.png"
-    save_ranked_lists(source, evaluation, indices[:_RANKED_QUERIES], ranked)
+    choice = choose_queries(evaluation, html_queries)
+    drawn = indices[:_RANKED_QUERIES]
+    lists = lists_by_view(evaluation, [*drawn, *choice.rows], _TOP, source.header.distractor_pid)
+    save_ranked_lists(source, evaluation, drawn, ranked, lists=lists)
+    # no list of HR queries is shown, but where each would have found its person
+    upper_bound = ranked_lists(evaluation, "hr", choice.rows, 1, source.header.distractor_pid)
     sections.append(
         Section(
             "Ranked lists before and after SR",
@@ -85,8 +98,20 @@ def present(
         "pictures": samples,
     }
     files = {name: path for name, path in files.items() if path.exists()}
-    report = write_report(evaluation, folder, files, notes, sections)
-    return Presentation(evaluation, distances, files | {"report": report})
+    page = folder / "report.html"
+    write_html_report(
+        page,
+        source,
+        evaluation,
+        Ranked(choice, lists, upper_bound),
+        indices[:TRIPTYCHS],
+        distances,
+        metrics,
+        files | {"report as Markdown": folder / "report.md"},
+        notes,
+    )
+    report = write_report(evaluation, folder, {"interactive report": page} | files, notes, sections)
+    return Presentation(evaluation, distances, files | {"report": report, "interactive report": page})
 
 
 def print_presentation(presentation: Presentation, console: Console) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
@@ -82,12 +83,15 @@ def rich_table(evaluation: Evaluation) -> Table:
     return table
 
 
+def table_cells(evaluation: Evaluation) -> list[list[str]]:
+    """Tabulate an evaluation as rows of cells, the header first."""
+    rows = figures(evaluation)["rows"].items()
+    return [["", *COLUMNS], *([name, *(_cell(column, row) for column in COLUMNS)] for name, row in rows)]
+
+
 def markdown_table(evaluation: Evaluation) -> str:
     """Tabulate an evaluation for a report."""
-    rows = figures(evaluation)["rows"].items()
-    return markdown_lines(
-        [("", *COLUMNS), *((name, *(_cell(column, row) for column in COLUMNS)) for name, row in rows)]
-    )
+    return markdown_lines(table_cells(evaluation))
 
 
 def gain_sentence(evaluation: Evaluation) -> str | None:
@@ -115,8 +119,23 @@ def threshold_figures(distances: Mapping[View, PairDistances]) -> dict[str, Any]
     return {VIEW_NAMES[view]: [vars(t) for t in thresholds(pairs)] for view, pairs in distances.items()}
 
 
-def threshold_table(distances: Mapping[View, PairDistances], metric: Metric) -> str:
-    """Tabulate the thresholds of every view for a report, and say what they mean."""
+@dataclass(frozen=True)
+class ThresholdTable:
+    """The thresholds of every view in words.
+
+    Attributes:
+        intro: What was measured.
+        cells: Rows of cells, the header first; empty where there are too few non-matches.
+        explained: What the cells mean.
+    """
+
+    intro: str
+    cells: list[list[str]]
+    explained: str
+
+
+def tabulate_thresholds(distances: Mapping[View, PairDistances], metric: Metric) -> ThresholdTable:
+    """Tabulate the thresholds of every view."""
     by_rate: dict[float, dict[View, Threshold]] = {}
     for view, pairs in distances.items():
         for threshold in thresholds(pairs):
@@ -127,16 +146,23 @@ def threshold_table(distances: Mapping[View, PairDistances], metric: Metric) -> 
         f"non-matches, distractors among them; {metric} distance between features, not re-ranked."
     )
     if not by_rate:
-        return f"{intro} Too few non-matches to set a threshold by."
-    header = ["Non-matches accepted, at most", *(VIEW_NAMES[view] for view in distances)]
-    lines = [header]
+        return ThresholdTable(intro, [], "Too few non-matches to set a threshold by.")
+    lines = [["Non-matches accepted, at most", *(VIEW_NAMES[view] for view in distances)]]
     for rate, found in by_rate.items():
         lines.append([f"{100 * rate:g} %", *(_threshold_cell(found[view]) for view in distances)])
     explained = (
         "In each cell: the share of matches that is accepted, and the distance below which a pair is. Rates with "
         f"fewer than {FEWEST_FALSE} expected false matches are left out."
     )
-    return "\n\n".join([intro, markdown_lines(lines), explained])
+    return ThresholdTable(intro, lines, explained)
+
+
+def threshold_table(distances: Mapping[View, PairDistances], metric: Metric) -> str:
+    """Tabulate the thresholds of every view for a report, and say what they mean."""
+    table = tabulate_thresholds(distances, metric)
+    if not table.cells:
+        return f"{table.intro} {table.explained}"
+    return "\n\n".join([table.intro, markdown_lines(table.cells), table.explained])
 
 
 def _threshold_cell(threshold: Threshold) -> str:

@@ -1,0 +1,108 @@
+"""The page of ``intact-fast search --html``: queries and their matches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from intact_fast.data.degradation import read_image
+from intact_fast.data.sampling import evenly_spaced
+from intact_fast.reporting.embedding import GALLERY_ROWS, EmbeddedPictures
+from intact_fast.reporting.html_page import write_html
+from intact_fast.reporting.pictures import super_resolved
+from intact_fast.serving.sr_reid import SRReID
+
+_SORTS = (
+    {"key": "order", "label": "As given", "field": "order", "sign": 1},
+    {"key": "best", "label": "Most similar match", "field": "similarity", "sign": -1},
+    {"key": "worst", "label": "Least similar match", "field": "similarity", "sign": 1},
+    {"key": "name", "label": "File name", "field": "name", "sign": 1},
+)
+
+
+def write_html_search(
+    path: Path,
+    matches: Mapping[Path, Sequence[tuple[str, float]]],
+    gallery: Path,
+    gallery_size: int,
+    model: SRReID,
+    model_file: Path,
+    queries: int,
+) -> None:
+    """Write the page.
+
+    Args:
+        path: File to write.
+        matches: Gallery files, relative to the gallery, with their similarities, the best first, by query file.
+        gallery: Folder of the gallery.
+        gallery_size: Pictures in it.
+        model: Says which queries pass through G.
+        model_file: Where the model is from.
+        queries: How many queries to show; of more, some at equal distances.
+    """
+    pictures = EmbeddedPictures()
+    shown = evenly_spaced(list(matches), queries)
+    names: dict[str, int] = {}
+    described = []
+    for number, query in enumerate(shown):
+        for name, _ in matches[query]:
+            if name not in names:
+                names[name] = len(names)
+                pictures.add(("gallery", name), _fitted(read_image(gallery / name), model), GALLERY_ROWS)
+        described.append(_query(query, number, matches[query], names, pictures, model))
+    data = {
+        "kind": "search",
+        "lists": [{"view": "matches", "label": "Matches", "title": "Matches"}],
+        "score": "similarity",
+        "queries": described,
+        "gallery": {row: [name, pictures.place(("gallery", name)), None, None] for name, row in names.items()},
+        "pictures": pictures.addresses,
+    }
+    through = sum("sr" in query["pictures"] for query in described)
+    context = {
+        "title": f"Matches in {gallery}",
+        "subtitle": f"{len(matches):,} queries, {gallery_size:,} gallery pictures, model `{model_file}`",
+        "mode": model.mode,
+        "choice": _describe(len(shown), len(matches)),
+        "through": through,
+        "shown": len(shown),
+        "sorts": _SORTS,
+    }
+    write_html(path, "search.html.j2", data, context)
+
+
+def _query(
+    path: Path,
+    number: int,
+    found: Sequence[tuple[str, float]],
+    names: Mapping[str, int],
+    pictures: EmbeddedPictures,
+    model: SRReID,
+) -> dict[str, Any]:
+    image = read_image(path)
+    places = {"lr": pictures.add(("query", path), _fitted(image, model))}
+    enhanced = super_resolved(image, model)
+    if enhanced is not None:
+        places["sr"] = pictures.add(("sr", path), enhanced)
+    return {
+        "name": str(path),
+        "size": f"{image.width}×{image.height}",
+        "pictures": places,
+        "enhanced": enhanced is not None,
+        "keys": {"name": str(path), "order": number, "similarity": found[0][1] if found else None},
+        "hits": {"matches": [[names[name], float(f"{score:.4g}"), None] for name, score in found]},
+    }
+
+
+def _fitted(image: Image.Image, model: SRReID) -> Image.Image:
+    """Resize a picture to the networks' size, as G and C see it."""
+    return image.resize((model.size[1], model.size[0]), Image.Resampling.BILINEAR)
+
+
+def _describe(shown: int, searched: int) -> str:
+    if shown == searched:
+        return f"All {shown:,} queries are shown."
+    return f"{shown:,} of {searched:,} queries are shown, at equal distances. `--html-queries N` shows N."
