@@ -34,7 +34,8 @@ ESSENTIAL: dict[str, str] = {
     ),
     "training.iterations": (
         "Length. The full-size results here have 400 on Market-1501 (one epoch) and 150 on VIPeR; 40,000 have not run. "
-        "May be raised later: the same command goes on. Below 1,000 lower `--association.dis-warmup`, 500 in preset `fast`."
+        "May be raised later: the same command goes on. "
+        "Below 1,000 lower `--association.dis-warmup`, which is 500 in preset `fast`."
     ),
     "training.batch_size": (
         "Pictures per process. Lower it first when memory runs out; batch normalisation needs 2 or more. "
