@@ -59,8 +59,11 @@ function hit(found, rank, detailed) {
     element("span", { class: "rank", "aria-hidden": "true" }, `${rank}${mark}`),
   );
   if (detailed) {
-    const lines = pid === null ? [baseName(name)] : [`person ${pid}`, `camera ${camera}`];
-    item.append(...[...lines, `${data.score} ${score}`].map((line) => element("small", {}, line)));
+    const lines =
+      pid === null
+        ? [baseName(name), score.toFixed(3)]
+        : [`person ${pid}`, `camera ${camera}`, `${data.score} ${score}`];
+    item.append(...lines.map((line) => element("small", {}, line)));
   } else if (data.kind === "search") {
     item.append(element("small", { class: "muted" }, score.toFixed(2)));
   }
@@ -97,9 +100,13 @@ function card(query) {
     element(
       "header",
       {},
-      element("h3", { title: query.name }, name),
-      element("span", { class: "muted" }, facts(query)),
-      change(query),
+      element(
+        "div",
+        {},
+        element("h3", { title: query.name }, name),
+        element("span", { class: "muted" }, facts(query)),
+        change(query),
+      ),
       open,
     ),
     element("div", { class: "body" }, views(query), element("div", {}, ...data.lists.map((each) => list(query, each)))),

@@ -65,7 +65,7 @@ dialog.addEventListener("close", () => {
 // the same gallery picture in the other list
 for (const [type, on] of [["pointerover", true], ["pointerout", false]]) {
   dialog.addEventListener(type, (event) => {
-    const row = event.target.closest(".hit")?.dataset.row;
+    const row = data.lists.length > 1 ? event.target.closest(".hit")?.dataset.row : undefined;
     for (const same of row === undefined ? [] : dialog.querySelectorAll(`.hit[data-row="${row}"]`)) {
       same.classList.toggle("same", on);
     }

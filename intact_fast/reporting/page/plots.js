@@ -37,7 +37,22 @@ function curves(panel, colours) {
   return { traces, layout: { yaxis, xaxis: { rangemode: "tozero" } } };
 }
 
-function distances(panel, colours) {
+/** Labels of thresholds, which stand beside their lines where they would cover each other. */
+function labels(marks, perPixel, colours) {
+  const near = (a, b) => a && b && Math.abs(a.distance - b.distance) < 38 * perPixel;
+  return marks.map((mark, i) => ({
+    x: mark.distance,
+    y: 1,
+    yref: "paper",
+    yanchor: "bottom",
+    xanchor: near(mark, marks[i + 1]) ? "right" : near(mark, marks[i - 1]) ? "left" : "center",
+    showarrow: false,
+    text: `${Number(mark.rate.toPrecision(3))} %`,
+    font: { size: 10, color: colours.muted },
+  }));
+}
+
+function distances(panel, colours, width) {
   const traces = panel.series.map((kind) => ({
     x: panel.edges,
     y: [...kind.density, kind.density.at(-1)],
@@ -49,7 +64,8 @@ function distances(panel, colours) {
     fillcolor: translucent(colours.series[kind.colour]),
     hovertemplate: "%{customdata:.1f} % below",
   }));
-  const marks = panel.thresholds;
+  const marks = [...panel.thresholds].sort((a, b) => a.distance - b.distance);
+  const range = [panel.edges[0], panel.edges.at(-1)];
   const shapes = marks.map((mark) => ({
     type: "line",
     x0: mark.distance,
@@ -59,17 +75,9 @@ function distances(panel, colours) {
     y1: 1,
     line: { color: colours.muted, width: 1.2, dash: "5px,3px" },
   }));
-  const annotations = marks.map((mark) => ({
-    x: mark.distance,
-    y: 1,
-    yref: "paper",
-    yanchor: "bottom",
-    showarrow: false,
-    text: `${Number(mark.rate.toPrecision(3))} %`,
-    font: { size: 10, color: colours.muted },
-  }));
+  const annotations = labels(marks, (range[1] - range[0]) / width, colours);
   const yaxis = { showticklabels: false, showgrid: false, rangemode: "tozero" };
-  const xaxis = { range: [panel.edges[0], panel.edges.at(-1)], hoverformat: ".4~g" };
+  const xaxis = { range, hoverformat: ".4~g" };
   return { traces, layout: { yaxis, xaxis, shapes, annotations, margin: { l: 8, r: 8, t: 18, b: 26 } } };
 }
 
@@ -82,7 +90,7 @@ function translucent(hex) {
 function draw(canvas) {
   const colours = theme();
   const panel = data.plots[canvas.dataset.plot][Number(canvas.dataset.index)];
-  const { traces, layout } = { curves, distances }[canvas.dataset.plot](panel, colours);
+  const { traces, layout } = { curves, distances }[canvas.dataset.plot](panel, colours, canvas.clientWidth);
   const axis = { gridcolor: colours.line, linecolor: colours.line, zeroline: false, automargin: false };
   const complete = {
     margin: { l: 46, r: 10, t: 8, b: 26 },
