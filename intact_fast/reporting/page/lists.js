@@ -58,11 +58,14 @@ function turnPage(step) {
 }
 
 controls.addEventListener("submit", (event) => event.preventDefault());
-controls.addEventListener("input", (event) => {
-  state[event.target.name] = event.target.value;
+function filter({ target }) {
+  // a field that is left tells its change a second time
+  if (state[target.name] === target.value) return;
+  state[target.name] = target.value;
   state.page = "1";
   drawLists();
-});
+}
+for (const type of ["input", "change"]) controls.addEventListener(type, filter);
 controls.querySelector("[data-reset]").addEventListener("click", () => {
   for (const key of ["r", "change", "find"]) {
     state[key] = "";
