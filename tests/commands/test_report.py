@@ -34,20 +34,24 @@ def test_report_of_a_finished_run_is_the_runs_own(run: Path, capsys: pytest.Capt
     assert "- training took " in report
     assert "- after 2 iterations φ explained R² = " in report
     links = [part.split(")")[0] for part in report.split("](")[1:]]
-    assert {"samples/curves.png", "samples/distances.png", "model.safetensors"} <= set(links)
+    assert {"samples/curves.png", "samples/distances.png", "model.safetensors", "report.html"} <= set(links)
     assert all((run / link).exists() for link in links)
     pictures = sorted((run / "samples").glob("[!v]*.png"))
     before = [Image.open(path).tobytes() for path in pictures]
     shutil.rmtree(run / "samples")
     (run / "report.md").unlink()
+    page = (run / "report.html").read_bytes()
+    (run / "report.html").write_text("an older one")
 
     assert main(["report", str(run)]) == 0
     assert (run / "report.md").read_text() == report
+    assert (run / "report.html").read_bytes() == page
     assert json.loads((run / "evaluation.json").read_text()) == json.loads(figures)
     assert [Image.open(path).tobytes() for path in pictures] == before
     printed = capsys.readouterr().out
     assert "INTACT" in printed
     assert f"report: {run / 'report.md'}" in printed
+    assert f"interactive report: {run / 'report.html'}" in printed
 
 
 def test_report_of_a_run_in_progress_whose_pictures_were_moved(
@@ -83,6 +87,12 @@ def test_thresholds_at_rates_of_ones_own(run: Path, capsys: pytest.CaptureFixtur
         assert [threshold["rate"] for threshold in row] == [0.3, 0.2]
         assert all(threshold["false_match_rate"] <= threshold["rate"] for threshold in row)
     assert "each above 0 and below 1" in error_of(capsys, run, "--rates", "0.1", "1")
+
+
+def test_as_many_queries_as_wanted(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(run), "--html-queries", "2"]) == 0
+    assert "2 of 12 scored queries are shown" in " ".join((run / "report.html").read_text().split())
+    assert "--html-queries 0: must be 1 or more" in error_of(capsys, run, "--html-queries", 0)
 
 
 def test_folders_that_give_no_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,9 +17,9 @@ from conftest import write_picture
 def test_search_finds_a_picture_itself_first(
     folder: Path, tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture = tmp_path / "matches.png"
+    picture, page = tmp_path / "matches.png", tmp_path / "new" / "matches.html"
     arguments = ("search", "--query", folder, "--gallery", folder, "--model", model_file, "--top", 3)
-    status, printed, _ = run(capsys, *arguments, "--json", "--picture", picture)
+    status, printed, _ = run(capsys, *arguments, "--json", "--picture", picture, "--html", page)
     assert status == 0
     found = json.loads(printed)
     assert len(found["matches"]) == found["gallery"] == 5
@@ -30,6 +30,13 @@ def test_search_finds_a_picture_itself_first(
         assert len(matches) == 3
         assert similarities == sorted(similarities, reverse=True)
     assert Image.open(picture).width > 4 * 32
+    shown = json.loads(page.read_text().split('id="data">')[1].split("</script>")[0])
+    assert [query["name"] for query in shown["queries"]] == [*found["matches"]]
+    gallery = {row: str(folder / name) for row, (name, *_) in shown["gallery"].items()}
+    for query in shown["queries"]:
+        paths = [gallery[str(row)] for row, _, _ in query["hits"]["matches"]]
+        assert paths == [match["path"] for match in found["matches"][query["name"]]]
+        assert ("sr" in query["pictures"]) == query["name"].endswith("b.png")
     status, printed, _ = run(capsys, *arguments, "--top", 100)
     assert "5 queries, 5 gallery pictures (5 of them new), 2 other files left out" in printed
 
@@ -112,6 +119,14 @@ def test_damaged_pictures_are_named_and_left_out(
                 "x.jpg",
             ),
             "name it .png",
+        ),
+        (
+            ("search", "--query", "{folder}", "--gallery", "{folder}", "--model", "no model", "--html", "x.txt"),
+            "--html x.txt: is written as HTML; name it .html",
+        ),
+        (
+            ("search", "--query", "{folder}", "--gallery", "{folder}", "--model", "no model", "--html-queries", "0"),
+            "--html-queries 0: must be 1 or more",
         ),
     ],
 )
