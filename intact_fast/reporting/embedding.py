@@ -8,10 +8,8 @@ from collections.abc import Hashable
 
 from PIL import Image, features
 
-GALLERY_ROWS = 160
-"""Rows of a gallery picture in a page, at most."""
-_QUERY_ROWS = 384
-_QUALITY = {"WEBP": 80, "JPEG": 85}
+_ROWS, _QUALITY = 384, 88
+_SMALL_ROWS, _SMALL_QUALITY = 160, 72
 
 
 class EmbeddedPictures:
@@ -30,22 +28,23 @@ class EmbeddedPictures:
     def __contains__(self, key: Hashable) -> bool:
         return key in self._places
 
-    def add(self, key: Hashable, image: Image.Image, rows: int = _QUERY_ROWS) -> int:
+    def add(self, key: Hashable, image: Image.Image, small: bool = False) -> int:
         """Embed a picture, unless one of this key is there already.
 
         Args:
             key: What the picture shows.
             image: RGB.
-            rows: Greatest height; a higher one is made smaller.
+            small: Whether a lower picture will do, as of the many in ranked lists.
 
         Returns:
             Its place in `addresses`.
         """
         if key not in self._places:
+            rows, quality = (_SMALL_ROWS, _SMALL_QUALITY) if small else (_ROWS, _QUALITY)
             if image.height > rows:
                 image = image.resize((round(image.width * rows / image.height) or 1, rows), Image.Resampling.LANCZOS)
             buffer = io.BytesIO()
-            image.save(buffer, self._format, quality=_QUALITY[self._format])
+            image.save(buffer, self._format, quality=quality)
             encoded = base64.b64encode(buffer.getvalue()).decode()
             self._places[key] = len(self.addresses)
             self.addresses.append(f"data:image/{self._format.lower()};base64,{encoded}")

@@ -17,7 +17,7 @@ from intact_fast.evaluation.features import View
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.verification import PairDistances
 from intact_fast.reporting.curves import Metrics, curve_panels
-from intact_fast.reporting.embedding import GALLERY_ROWS, EmbeddedPictures
+from intact_fast.reporting.embedding import EmbeddedPictures
 from intact_fast.reporting.histogram import distance_panels
 from intact_fast.reporting.html_page import write_html
 from intact_fast.reporting.pictures import to_images
@@ -149,7 +149,7 @@ def _embed_gallery(
     batches = source.batches([evaluation.gallery_entries[row] for row in rows], degraded=False)
     images: Iterable[Image.Image] = (image for batch in batches for image in to_images(batch))
     for row, image in zip(rows, images, strict=True):
-        pictures.add(("gallery", row), image, GALLERY_ROWS)
+        pictures.add(("gallery", row), image, small=True)
 
 
 def _query(

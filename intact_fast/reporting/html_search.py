@@ -10,7 +10,7 @@ from PIL import Image
 
 from intact_fast.data.degradation import read_image
 from intact_fast.data.sampling import evenly_spaced
-from intact_fast.reporting.embedding import GALLERY_ROWS, EmbeddedPictures
+from intact_fast.reporting.embedding import EmbeddedPictures
 from intact_fast.reporting.html_page import write_html
 from intact_fast.reporting.pictures import super_resolved
 from intact_fast.serving.sr_reid import SRReID
@@ -51,7 +51,7 @@ def write_html_search(
         for name, _ in matches[query]:
             if name not in names:
                 names[name] = len(names)
-                pictures.add(("gallery", name), _fitted(read_image(gallery / name), model), GALLERY_ROWS)
+                pictures.add(("gallery", name), _fitted(read_image(gallery / name), model), small=True)
         described.append(_query(query, number, matches[query], names, pictures, model))
     data = {
         "kind": "search",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -211,5 +213,7 @@ def test_an_old_page_stays_where_a_new_one_fails(case: Case, tmp_path: Path, mon
 def test_high_pictures_are_made_smaller() -> None:
     pictures = EmbeddedPictures()
     image = Image.new("RGB", (100, 400))
-    assert pictures.add("a", image, rows=160) == pictures.add("a", image) == pictures.place("a") == 0
-    assert len(pictures.addresses) == 1
+    assert pictures.add("a", image, small=True) == pictures.add("a", image) == pictures.place("a") == 0
+    assert pictures.add("b", image) == 1
+    sizes = [Image.open(BytesIO(b64decode(address.split(",")[1]))).size for address in pictures.addresses]
+    assert sizes == [(40, 160), (96, 384)]
