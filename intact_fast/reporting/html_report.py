@@ -116,6 +116,7 @@ def write_html_report(
         "rates": sorted({r for row in ranked.choice.rows if (r := evaluation.query_entries[row].r) is not None}),
         "native": any(evaluation.query_entries[row].r is None for row in ranked.choice.rows),
         "files": [(name, file.relative_to(path.parent).as_posix()) for name, file in files.items()],
+        "size": source.model.size,
         "quote": quote,
     }
     write_html(path, "report.html.j2", data, context, plots=True)

@@ -70,6 +70,7 @@ def write_html_search(
         "through": through,
         "shown": len(shown),
         "sorts": _SORTS,
+        "size": model.size,
     }
     write_html(path, "search.html.j2", data, context)
 

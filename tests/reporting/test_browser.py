@@ -326,6 +326,14 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(start: Browser) -> None:
     start.script("document.querySelector('[data-close]').click()")
 
 
+def test_pictures_have_their_place_before_they_are_loaded(start: Browser) -> None:
+    waiting = "const image = new Image(); document.querySelector('.hit').append(image); return image.offsetHeight"
+    assert start.script(waiting) == pytest.approx(
+        start.script("return document.querySelector('.hit img').offsetHeight")
+    )
+    start.script("document.querySelector('.hit > img:last-child').remove()")
+
+
 def test_buttons_and_pictures_have_names(start: Browser) -> None:
     assert start.script("return [...document.images].every((image) => image.alt)")
     buttons = [button.accessible_name for button in start.all("button") if button.is_displayed()]
