@@ -7,21 +7,34 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from docs.generate import costs, derived, index, options, plots, records, rows
+from docs.generate import costs, derived, index, options, plots, records, rows, speed, speed_plots, timings
 from docs.generate.blocks import ROOT, Maker, fill
 
 MAKERS: Mapping[str, Maker] = {
+    "association-step": speed.association_step_block,
     "bars": plots.bars_block,
+    "breakdown": speed.breakdown_block,
     "commands": records.commands_block,
     "costs": costs.costs_block,
     "derived": derived.derived_block,
     "gains": derived.gains_block,
+    "growth": speed_plots.growth_block,
     "index": index.index_block,
+    "ladder": speed.ladder_block,
+    "ladder-bars": speed_plots.ladder_bars_block,
+    "large": timings.large_block,
     "machine": records.machine_block,
+    "operators": speed.operators_block,
     "options": options.options_block,
+    "overview": speed.overview_block,
     "presets": options.presets_block,
     "recipes": options.recipes_block,
+    "resources": speed.resources_block,
     "rows": rows.rows_block,
+    "speedups": speed_plots.speedups_block,
+    "timings": timings.timings_block,
+    "traffic": speed.traffic_block,
+    "trainings": speed.trainings_block,
 }
 
 
