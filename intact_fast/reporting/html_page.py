@@ -61,8 +61,12 @@ def write_html(
 
 def check_html_name(path: Path | None, option: str) -> None:
     """Raise UserError unless a page may have this name."""
-    if path is not None and path.suffix.lower() not in (".html", ".htm"):
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{option} {path}: is written as HTML; name it .html")
+    if path.is_dir():
+        raise UserError(f"{option} {path}: is a folder; give another name")
 
 
 @cache

@@ -15,6 +15,8 @@ from intact_fast.reporting.html_page import write_html
 from intact_fast.reporting.pictures import super_resolved
 from intact_fast.serving.sr_reid import SRReID
 
+_TOP = 50
+"""Matches of a query that the page shows, at most: each is a picture in the file."""
 _SORTS = (
     {"key": "order", "label": "As given", "field": "order", "sign": 1},
     {"key": "best", "label": "Most similar match", "field": "similarity", "sign": -1},
@@ -48,11 +50,12 @@ def write_html_search(
     names: dict[str, int] = {}
     described = []
     for number, query in enumerate(shown):
-        for name, _ in matches[query]:
+        found = matches[query][:_TOP]
+        for name, _ in found:
             if name not in names:
                 names[name] = len(names)
                 pictures.add(("gallery", name), _fitted(read_image(gallery / name), model), small=True)
-        described.append(_query(query, number, matches[query], names, pictures, model))
+        described.append(_query(query, number, found, names, pictures, model))
     data = {
         "kind": "search",
         "lists": [{"view": "matches", "label": "Matches", "title": "Matches"}],
@@ -66,7 +69,7 @@ def write_html_search(
         "title": f"Matches in {gallery}",
         "subtitle": f"{len(matches):,} queries, {gallery_size:,} gallery pictures, model `{model_file}`",
         "mode": model.mode,
-        "choice": _describe(len(shown), len(matches)),
+        "choice": _describe(len(shown), len(matches), max(map(len, matches.values()), default=0)),
         "through": through,
         "shown": len(shown),
         "sorts": _SORTS,
@@ -103,7 +106,10 @@ def _fitted(image: Image.Image, model: SRReID) -> Image.Image:
     return image.resize((model.size[1], model.size[0]), Image.Resampling.BILINEAR)
 
 
-def _describe(shown: int, searched: int) -> str:
+def _describe(shown: int, searched: int, top: int) -> str:
+    """Say which queries and matches are shown."""
     if shown == searched:
-        return f"All {shown:,} queries are shown."
-    return f"{shown:,} of {searched:,} queries are shown, at equal distances. `--html-queries N` shows N."
+        said = f"All {shown:,} queries are shown."
+    else:
+        said = f"{shown:,} of {searched:,} queries are shown, at equal distances. `--html-queries N` shows N."
+    return f"{said} Of {top:,} matches the first {_TOP} are shown." if top > _TOP else said

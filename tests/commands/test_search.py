@@ -125,6 +125,10 @@ def test_damaged_pictures_are_named_and_left_out(
             "--html x.txt: is written as HTML; name it .html",
         ),
         (
+            ("search", "--query", "{folder}", "--gallery", "{folder}", "--model", "no model", "--html", "{page}"),
+            "is a folder; give another name",
+        ),
+        (
             ("search", "--query", "{folder}", "--gallery", "{folder}", "--model", "no model", "--html-queries", "0"),
             "--html-queries 0: must be 1 or more",
         ),
@@ -138,7 +142,9 @@ def test_mistakes_are_one_line(
     arguments: tuple[str, ...],
     message: str,
 ) -> None:
-    places = {"folder": folder, "model": model_file}
+    page = tmp_path / "page.html"
+    page.mkdir()
+    places = {"folder": folder, "model": model_file, "page": page}
     status, _, error = run(capsys, *(argument.format(**places) for argument in arguments))
     assert status == 2
     assert error.startswith("error: ")

@@ -181,6 +181,26 @@ def test_a_search_is_one_harmless_file(case: Case, tmp_path: Path) -> None:
     assert "2 of 3 queries are shown" in Elements(search_page(tmp_path, case, queries=2)).text
 
 
+def test_a_path_that_ends_a_script(case: Case, tmp_path: Path) -> None:
+    """A file's name holds no slash, but its path does."""
+    name = "<!--<script><" + "/script><img src=x onerror=alert(3)>.png"
+    page = Elements(search_page(tmp_path, case, names=(name,)))
+    page.assert_harmless()
+    assert page.data["queries"][0]["name"].endswith(name)
+    assert [tag for tag, _ in page.tags].count("script") == 2
+
+
+def test_of_many_matches_the_first_are_shown(case: Case, tmp_path: Path) -> None:
+    for name in ("q.png", "g.png"):
+        write_picture(tmp_path / name, 1)
+    path = tmp_path / "search.html"
+    matches = {tmp_path / "q.png": [("g.png", 0.5)] * 60}
+    write_html_search(path, matches, tmp_path, 60, case.source.model, Path("model"), 5)
+    page = Elements(path)
+    assert len(page.data["queries"][0]["hits"]["matches"]) == 50
+    assert "All 1 queries are shown. Of 60 matches the first 50 are shown." in page.text
+
+
 def test_a_name_that_is_no_unicode(case: Case, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     try:
