@@ -156,4 +156,6 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
             ha="center",
             color="#333333",
             fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+            zorder=1,
         )
