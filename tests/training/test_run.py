@@ -71,6 +71,7 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
         "evaluation.json",
         "notes.json",
         "report.md",
+        "report.html",
         "samples",
         "tensorboard",
         "checkpoints",
