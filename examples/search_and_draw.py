@@ -1,0 +1,59 @@
+"""Search a folder of pictures for the people of some queries, and draw the matches.
+
+The features of the folder stay in an index file. A second search computes the features of new pictures alone.
+Without options the script takes the model of ``make train``, LR queries of one drawn camera, and the other's pictures.
+
+    python examples/search_and_draw.py --model model.safetensors --gallery crops/ --query a.jpg b.jpg
+"""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from intact_fast import SRReID, UserError
+from intact_fast.data.degradation import downsample, read_image
+from intact_fast.data.synthetic import write_synthetic
+from intact_fast.reporting.pictures import save_matches
+from intact_fast.serving.gallery import GalleryIndex, Unreadable, list_pictures
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Bring the index up to date, rank its pictures for each query, print and draw the matches."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path("runs/default/model.safetensors"))
+    parser.add_argument("--gallery", type=Path, metavar="FOLDER", help="none takes drawn pedestrians")
+    parser.add_argument("--query", nargs="+", type=Path, metavar="FILE", help="none takes drawn pedestrians")
+    parser.add_argument("--out", type=Path, default=Path("runs/examples"), help="folder of index and picture")
+    parser.add_argument("--top", type=int, default=5, help="matches per query")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+
+    model = SRReID.from_pretrained(options.model)
+    folder = options.gallery or write_synthetic(Path("data")) / "test"
+    pictures = list_pictures(folder).pictures if options.gallery else sorted(folder.glob("*_cam1_*.jpg"))
+    queries = options.query or []
+    if not queries:  # The drawn pedestrians are HR pictures. Some of the other camera become LR files here.
+        for path in sorted(write_synthetic(Path("data")).glob("test/*_cam0_00.jpg"))[:5]:
+            queries.append(options.out / f"{path.stem}_lr.png")
+            downsample(read_image(path), 3, "bilinear").save(queries[-1])
+    # Features of two models do not compare: the index refuses a model that it was not made with.
+    identity = hashlib.sha256(options.model.read_bytes()).hexdigest()
+    index, unreadable = GalleryIndex(folder, identity, options.out / "gallery.safetensors"), Unreadable()
+    update = index.update(model, pictures, unreadable)
+    similarities, rows = index.search(model(queries), options.top)
+    matches = {}
+    for query, scores, found in zip(queries, similarities.tolist(), rows.tolist(), strict=True):
+        matches[query] = [(folder / index.names[i], f"{score:.2f}") for i, score in zip(found, scores, strict=True)]
+        print(f"{query.name}: {', '.join(f'{path.name} {score}' for path, score in matches[query])}")
+    save_matches(matches, model, options.out / "matches.png")
+    print(f"{len(index.names)} gallery pictures, {update.computed} of them new, {len(unreadable.reasons)} unreadable")
+    print(f"drawn: {options.out / 'matches.png'}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
