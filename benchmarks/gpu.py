@@ -66,22 +66,26 @@ def measure() -> Path:
 
     from benchmarks import ladder
     from benchmarks.operators import measure_operators
-    from benchmarks.record import versions, write_record
+    from benchmarks.record import machine_of, name_of_machine, versions, write_record
 
-    properties = torch.cuda.get_device_properties(0)
+    device = torch.device("cuda", 0)
+    memory = torch.cuda.get_device_properties(device).total_memory / 2**30
+    steps = ladder.measure("paper", with_compile=True, repeats=20)
     record = {
-        "command": "make gpu",
-        "machine": {"gpu": properties.name, "gpu_memory_gib": round(properties.total_memory / 2**30, 1)},
+        "kind": "speed",
+        "headline": ladder.headline(steps),
+        "machine": {**machine_of(device), "note": f"{memory:.1f} GiB"},
         "versions": {"cuda": torch.version.cuda, **versions("torch", "triton", "nvidia-dali-cuda130")},
+        "commands": {"gpu": "make gpu"},
         # PyTorch's defaults: "float32" convolutions may use TF32
         "tf32": {
             "cudnn": torch.backends.cudnn.allow_tf32,
             "matmul": torch.backends.cuda.matmul.allow_tf32,
         },
-        **ladder.measure("paper", with_compile=True, repeats=20),
-        "operators": measure_operators(torch.device("cuda", 0)),
+        **steps,
+        **measure_operators(device),
     }
-    return write_record(record, properties.name.replace(" ", "-").lower())
+    return write_record(record, name_of_machine(device))
 
 
 if __name__ == "__main__":

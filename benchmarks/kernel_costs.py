@@ -1,15 +1,16 @@
-"""The costs of the Triton kernels, found without a GPU: ``python -m benchmarks.kernel_costs``.
+"""The costs of the Triton kernels, found without a GPU: ``python -m benchmarks.kernel_costs [--record]``.
 
 One table has registers, spilled bytes and shared memory of every kernel in every tile configuration. It covers sm_80,
 sm_90 and sm_100. The other has the bytes that each operator moves for an element of its input, beside the least that
-any implementation could. The exit status is 1 where a kernel spills registers.
+any implementation could. The exit status is 1 where a kernel spills registers. ``--record`` also writes a record.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
@@ -27,6 +28,7 @@ from benchmarks.ahead_of_time import (
     distinct_launches,
     name_of,
 )
+from benchmarks.record import machine_of, rounded, versions, write_record
 from intact_fast.kernels import batch_norm_launch, pixel_shuffle_kernels
 from intact_fast.kernels.launch import Launch, recording
 
@@ -107,11 +109,50 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
     return rows
 
 
+Rows = Sequence[tuple[Launch, dict[int, Resources]]]
+
+
+def record_of(rows: Rows, traffic: Sequence[tuple[str, float, float, int]]) -> dict[str, Any]:
+    """Give a record: the traffic, and of each kernel the most of every resource over its configurations."""
+    kernels: dict[str, dict[str, Any]] = {}
+    for launch, resources in rows:
+        kernel = kernels.setdefault(name_of(launch), {"configurations": 0})
+        kernel["configurations"] += 1
+        for capability, found in resources.items():
+            most = kernel.setdefault(f"sm_{capability}", {"registers": 0, "shared_bytes": 0, "spilled_bytes": 0})
+            for name, value in (
+                ("registers", found.registers),
+                ("shared_bytes", found.shared),
+                ("spilled_bytes", found.spilled),
+            ):
+                most[name] = max(most[name], value)
+    spilling = sum(any(r.spilled for r in resources.values()) for _, resources in rows)
+    moved: dict[str, dict[str, Any]] = {}
+    for name, bytes_moved, least, launches in traffic:
+        operator, _, direction = name.rpartition(", ")
+        moved.setdefault(operator, {})[direction] = {"moved": bytes_moved, "least": least, "kernels": launches}
+    return {
+        "kind": "speed",
+        "headline": f"{spilling} of {len(rows)} kernels and configurations spill registers.",
+        "machine": machine_of(torch.device("cpu")),
+        "versions": versions("torch", "triton"),
+        "commands": {"kernel costs": "python -m benchmarks.kernel_costs --record"},
+        "notes": ["Found by compiling ahead of time, without a GPU.", "Bytes are of one element of the input."],
+        "traffic": rounded(moved),
+        "spilling": spilling,
+        "kernels": kernels,
+    }
+
+
 def main() -> int:
-    """Print both tables."""
+    """Print both tables, and write a record where that is asked for."""
+    parser = argparse.ArgumentParser(description="What the Triton kernels need and move.")
+    parser.add_argument("--record", action="store_true", help="also write a record")
+    options = parser.parse_args()
+    traffic = traffic_rows()
     print("bytes per element of the input (bf16, 64 channels at 256x128, batch 32)")
     print(f"{'operator':<48}{'moved':>8}{'least':>8}{'kernels':>10}")
-    for name, moved, least, launches in traffic_rows():
+    for name, moved, least, launches in traffic:
         print(f"{name:<48}{moved:>8.2f}{least:>8.2f}{launches:>10}")
     rows = resource_rows()
     capabilities = ", ".join(f"sm_{capability}" for capability in CAPABILITIES)
@@ -123,6 +164,8 @@ def main() -> int:
     print(f"\n{len(spilling)} of them spill registers")
     for launch in spilling:
         print(name_of(launch), describe(launch))
+    if options.record:
+        print(f"record: {write_record(record_of(rows, traffic), 'kernel-costs')}")
     return 1 if spilling else 0
 
 

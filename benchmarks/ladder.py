@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +22,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.record import cpu_kind, versions, write_record
+from benchmarks.record import machine_of, name_of_machine, rounded, versions, write_record
 from benchmarks.setup import CLASSES, device_of, pictures_like_market, random_batch, synchronise
-from intact_fast.config.command_line import to_dict
 from intact_fast.config.options import Config
 from intact_fast.config.presets import PRESETS
 from intact_fast.data.batches import Batch
@@ -47,12 +46,14 @@ class Rung:
 
     Attributes:
         name: What it adds.
+        switch: The options that a user gives for it; empty where there are none.
         training: Fields of `TrainingConfig`.
         channels_last: Whether networks and pictures are.
         autocast: Wrap the whole step in bfloat16 autocast, as one would by hand around the naive form.
     """
 
     name: str
+    switch: str
     training: dict[str, Any]
     channels_last: bool = True
     autocast: bool = False
@@ -73,24 +74,25 @@ def rungs(device: torch.device, with_compile: bool) -> list[Rung]:
     }
     shared = {**plain, "step": "shared", "precision": "bf16" if sixteen else "fp32"}
     found = [
-        Rung("eager float32 NCHW, naive", {**plain, "step": "naive"}, channels_last=False),
-        Rung("+ channels-last", {**plain, "step": "naive"}),
-        *([Rung("+ bfloat16", {**plain, "step": "naive"}, autocast=True)] if sixteen else []),
-        Rung("+ shared forward passes", shared),
-        Rung("+ table of f_c (filled)", {**shared, "f_c_table": True}),
+        Rung("eager, float32, NCHW, nothing shared", "", {**plain, "step": "naive"}, channels_last=False),
+        Rung("+ channels-last", "--training.step naive", {**plain, "step": "naive"}),
+        *([Rung("channels-last in bfloat16, nothing shared", "", {**plain, "step": "naive"}, autocast=True)] * sixteen),
+        Rung("+ shared forward passes", "--training.precision bf16" if sixteen else "", shared),
+        Rung("+ table of f_c, filled", "--training.f-c-table", {**shared, "f_c_table": True}),
     ]
     if device.type == "cpu" and sixteen:
         exact = {**plain, "step": "shared"}
-        found.insert(2, Rung("+ shared forward passes, float32", exact))
-        found.insert(3, Rung("+ table of f_c (filled), float32", {**exact, "f_c_table": True}))
+        found.insert(2, Rung("+ shared forward passes, float32", "", exact))
+        found.insert(3, Rung("+ table of f_c, filled, float32", "--training.f-c-table", {**exact, "f_c_table": True}))
     if with_compile:
-        found.append(Rung("+ compiled roles", {**shared, "f_c_table": True, "compile": "on"}))
+        compiled = {**shared, "f_c_table": True, "compile": "on"}
+        found.append(Rung("+ compiled roles", "--training.compile on", compiled))
     if device.type == "cuda":
         last = {**shared, "f_c_table": True, "compile": "on" if with_compile else "off", "cuda_graph": "on"}
-        found.append(Rung("+ CUDA graph", last))
-        found.append(Rung("+ fused operators (auto)", {**last, "kernels": "auto"}))
+        found.append(Rung("+ iterations replayed as CUDA graphs", "--training.cuda-graph on", last))
+        found.append(Rung("+ fused operators of auto", "--training.kernels auto", {**last, "kernels": "auto"}))
         if with_compile:  # else that is what `auto` takes
-            found.append(Rung("+ all fused operators", {**last, "kernels": "triton"}))
+            found.append(Rung("+ all fused operators", "--training.kernels triton", {**last, "kernels": "triton"}))
     return found
 
 
@@ -209,6 +211,7 @@ def measure_ladder(config: Config, device: torch.device, with_compile: bool, rep
         rows.append(
             {
                 "rung": rung.name,
+                "switch": rung.switch,
                 "img_per_s": size / statistics.median(times),
                 "median_ms": 1e3 * statistics.median(times),
                 "min_ms": 1e3 * min(times),
@@ -310,11 +313,20 @@ def measure(preset: str, with_compile: bool, repeats: int) -> dict[str, Any]:
     )
     return {
         "preset": preset,
+        "batch_size": config.training.batch_size,
         "threads": torch.get_num_threads(),
-        "config": to_dict(config),
-        "ladder": rows,
-        "breakdown_ms": parts,
+        "ladder": [{name: rounded(value) for name, value in row.items() if value is not None} for row in rows],
+        "breakdown_ms": rounded(parts),
     }
+
+
+def headline(figures: Mapping[str, Any]) -> str:
+    """Say the fastest rung of what `measure` gave."""
+    best = max(figures["ladder"], key=lambda row: row["img_per_s"])
+    return (
+        f"Preset {figures['preset']} trains {best['img_per_s']:.4g} pictures per second at best, "
+        f"{best['ratio']:.2f} times the plain step."
+    )
 
 
 def main() -> None:
@@ -326,16 +338,16 @@ def main() -> None:
     options = parser.parse_args()
     figures = measure(options.preset, options.with_compile, options.repeats)
     device = device_of()
-    on_gpu = device.type == "cuda"
-    name = torch.cuda.get_device_name() if on_gpu else f"cpu {torch.get_num_threads()} cores"
     flag = " --with-compile" if options.with_compile else ""
     record = {
-        "command": f"python -m benchmarks.ladder {options.preset}{flag}",
-        "machine": {"gpu": name} if on_gpu else {"cpu": cpu_kind(), "gpu": None},
+        "kind": "speed",
+        "headline": headline(figures),
+        "machine": machine_of(device),
         "versions": versions("torch", "triton", "nvidia-dali-cuda130", "numpy"),
+        "commands": {"ladder": f"python -m benchmarks.ladder {options.preset}{flag}"},
         **figures,
     }
-    print(f"record: {write_record(record, name.replace(' ', '-').lower() + '-ladder')}")
+    print(f"record: {write_record(record, name_of_machine(device) + '-ladder')}")
 
 
 if __name__ == "__main__":

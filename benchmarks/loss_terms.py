@@ -10,13 +10,11 @@ import argparse
 import statistics
 import time
 from dataclasses import replace
-from typing import Any
 
 import torch
 
-from benchmarks.record import cpu_kind, versions, write_record
+from benchmarks.record import machine_of, name_of_machine, rounded, versions, write_record
 from benchmarks.setup import device_of, make_step, random_batch, synchronise
-from intact_fast.config.command_line import to_dict
 from intact_fast.config.options import Config
 from intact_fast.config.presets import PRESETS
 from intact_fast.experiments.recipes import apply
@@ -67,17 +65,18 @@ def main() -> None:
     rows = measure_terms(config, device, REPEATS)
     for name, row in rows.items():
         print(f"{name:<14}{row['median_ms']:>10.1f} ms{row['ratio']:>8.2f} times the row before")
-    on_gpu = device.type == "cuda"
-    kind = torch.cuda.get_device_name() if on_gpu else f"cpu {torch.get_num_threads()} cores"
-    machine: dict[str, Any] = {"gpu": kind} if on_gpu else {"cpu": cpu_kind(), "gpu": None}
+    last = rows[ROWS[-1]]
     record = {
-        "command": f"python -m benchmarks.loss_terms {options.preset} --updates {options.updates}",
-        "machine": machine,
+        "kind": "speed",
+        "headline": f"An iteration of {ROWS[-1]} takes {last['ratio']:.2f} times as long as one of {ROWS[-2]}.",
+        "machine": machine_of(device),
         "versions": versions("torch", "triton", "numpy"),
-        "config": to_dict(config),
-        "rows": rows,
+        "commands": {"loss terms": f"python -m benchmarks.loss_terms {options.preset} --updates {options.updates}"},
+        "preset": options.preset,
+        "batch_size": config.training.batch_size,
+        "rows": rounded(rows),
     }
-    print(f"record: {write_record(record, kind.replace(' ', '-').lower() + '-loss-terms')}")
+    print(f"record: {write_record(record, name_of_machine(device) + '-loss-terms')}")
 
 
 if __name__ == "__main__":

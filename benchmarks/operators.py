@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.association_step import measure_association_step
-from benchmarks.record import versions, write_record
+from benchmarks.record import machine_of, name_of_machine, rounded, versions, write_record
 from benchmarks.setup import captured
 from intact_fast import kernels
 
@@ -245,8 +245,6 @@ def measure_subject(
             "backward_us": 1e6 * behind,
             "forward_of_copy": subject.forward_bytes / ahead / copy,
             "backward_of_copy": subject.backward_bytes / behind / copy,
-            "forward_gb_per_s": subject.forward_bytes / ahead / 1e9,
-            "backward_gb_per_s": subject.backward_bytes / behind / 1e9,
         }
     return row
 
@@ -267,19 +265,30 @@ def measure_operators(device: torch.device) -> dict[str, Any]:
     step = measure_association_step(device)
     for name, figures in step.items():
         print(f"association step, {name}: {figures}")
-    return {"copy_gb_per_s": copy / 1e9, "operators": rows, "association_step": step}
+    return rounded({"copy_gb_per_s": copy / 1e9, "operators": rows, "association_step": step})
+
+
+def headline(figures: Mapping[str, Any]) -> str:
+    """Say how many operators and shapes are at least as fast as Inductor's code, forward and backward together."""
+    rows = figures["operators"]
+    totals = [[row[form]["forward_us"] + row[form]["backward_us"] for form in ("fused", "inductor")] for row in rows]
+    faster = sum(fused <= inductor for fused, inductor in totals)
+    return f"{faster} of {len(rows)} operators and shapes are at least as fast as Inductor's code."
 
 
 def main() -> None:
     """Measure and write a record."""
-    gpu = torch.cuda.get_device_name()
+    device = torch.device("cuda", 0)
+    figures = measure_operators(device)
     record = {
-        "command": "python -m benchmarks.operators",
-        "machine": {"gpu": gpu},
+        "kind": "speed",
+        "headline": headline(figures),
+        "machine": machine_of(device),
         "versions": {"cuda": torch.version.cuda, **versions("torch", "triton")},
-        "operators": measure_operators(torch.device("cuda")),
+        "commands": {"operators": "python -m benchmarks.operators"},
+        **figures,
     }
-    print(f"record: {write_record(record, gpu.replace(' ', '-').lower() + '-operators')}")
+    print(f"record: {write_record(record, name_of_machine(device) + '-operators')}")
 
 
 if __name__ == "__main__":

@@ -43,6 +43,13 @@ def batches_of(pictures: list[Path]) -> Iterator[Callable[[DataConfig, torch.dev
         yield start
 
 
+def row_of(config: DataConfig) -> str:
+    """Name the way of the pictures."""
+    name = {"pillow": "torch DataLoader and Pillow", "dali": "DALI"}[config.backend]
+    on_gpu = ", decoded on the GPU" if config.decode == "gpu" else ""
+    return f"{name}{on_gpu}{', decoded pictures cached' if config.cache_mib else ''}"
+
+
 def measure(benchmark: BenchmarkFixture, batches: Iterator[Batch], config: DataConfig, device: torch.device) -> None:
     """Time batches in the steady state, each round longer than what was prepared ahead."""
 
@@ -53,10 +60,11 @@ def measure(benchmark: BenchmarkFixture, batches: Iterator[Batch], config: DataC
             torch.cuda.synchronize(device)
 
     benchmark.group = f"training pictures, {config.height}x{config.width}, to the {device.type}"
+    benchmark.extra_info["row"] = row_of(config)
     benchmark.pedantic(read, rounds=5, warmup_rounds=2)
     if not benchmark.disabled:
         pictures = BATCHES_PER_ROUND * BATCH_SIZE
-        benchmark.extra_info["img_per_s"] = round(pictures / benchmark.stats.stats.median, 1)
+        benchmark.extra_info["img_per_s"] = pictures / benchmark.stats.stats.median
     benchmark.extra_info["batch_size"] = BATCH_SIZE
     benchmark.extra_info["threads"] = config.threads
     benchmark.extra_info["device"] = str(device)

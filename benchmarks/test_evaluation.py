@@ -69,8 +69,9 @@ def engine(protocol: str, **options: int) -> Callable[..., RankingResult]:
     return run
 
 
-def measure(benchmark: BenchmarkFixture, group: str, function: Callable[[], object], rounds: int = 5) -> None:
+def measure(benchmark: BenchmarkFixture, group: str, row: str, function: Callable[[], object], rounds: int = 5) -> None:
     benchmark.group = group
+    benchmark.extra_info["row"] = row
     benchmark.pedantic(function, rounds=rounds, warmup_rounds=1 if rounds > 1 else 0)
 
 
@@ -101,7 +102,7 @@ def test_query_pictures(benchmark: BenchmarkFixture, tmp_path: Path, form: str) 
         synchronise(device)
 
     benchmark.extra_info |= {"pictures": QUERY_PICTURES, "threads": READERS, "device": str(device)}
-    measure(benchmark, "reading queries for an evaluation, 256x128", run)
+    measure(benchmark, "reading queries for an evaluation, 256x128", form, run)
 
 
 def plain_batches(source: PictureSource, rows: list[Entry], degraded: bool) -> Iterator[torch.Tensor]:
@@ -133,14 +134,14 @@ def test_multi_shot(benchmark: BenchmarkFixture, kind: str, form: str) -> None:
     group = f"multi-shot CMC and mAP from distances, Market-1501 size, {kind} features"
     if baseline is None:
         run = engine("multi-shot", threads=1 if "1" in form else 0)
-        measure(benchmark, group, lambda: run(distances, *ids))
+        measure(benchmark, group, form, lambda: run(distances, *ids))
         return
     cmc, mean_ap = baseline(distances[:SUBSET], ids[0][:SUBSET], ids[1], ids[2][:SUBSET], ids[3], MAX_RANK)
     ours = engine("multi-shot")(distances[:SUBSET], ids[0][:SUBSET], ids[1], ids[2][:SUBSET], ids[3])
     # Sorting leaves the few exact ties to the gallery's order.
     np.testing.assert_allclose(ours.cmc, cmc, atol=1e-12)
     np.testing.assert_allclose(ours.mean_ap, mean_ap, rtol=1e-12 if baseline is numpy_counting else 1e-5)
-    measure(benchmark, group, lambda: baseline(distances, *ids, MAX_RANK), rounds=3)
+    measure(benchmark, group, form, lambda: baseline(distances, *ids, MAX_RANK), rounds=3)
 
 
 @pytest.mark.parametrize("form", ["engine", "plain Python"])
@@ -153,9 +154,9 @@ def test_multi_shot_against_plain_python(benchmark: BenchmarkFixture, form: str)
     np.testing.assert_allclose(ours.mean_ap, mean_ap, rtol=1e-12)
     group = f"multi-shot CMC and mAP from distances, {SUBSET} queries on the gallery of Market-1501"
     if form == "engine":
-        measure(benchmark, group, lambda: engine("multi-shot")(*arguments), rounds=15)
+        measure(benchmark, group, form, lambda: engine("multi-shot")(*arguments), rounds=15)
     else:
-        measure(benchmark, group, lambda: plain_python(*arguments, MAX_RANK), rounds=3)
+        measure(benchmark, group, form, lambda: plain_python(*arguments, MAX_RANK), rounds=3)
 
 
 @pytest.mark.parametrize("part", ["distances", "exact", "sampled x10", "sampled x100"])
@@ -175,7 +176,7 @@ def test_single_shot(benchmark: BenchmarkFixture, kind: str, part: str) -> None:
         def run() -> object:
             return score(distances, *ids)
 
-    measure(benchmark, f"single-shot, Market-1501 size, {kind} features", run)
+    measure(benchmark, f"single-shot, Market-1501 size, {kind} features", part, run)
 
 
 @pytest.mark.parametrize("form", ["engine", "dense numpy"])
@@ -191,9 +192,9 @@ def test_reranking(benchmark: BenchmarkFixture, form: str) -> None:
     group = "k-reciprocal re-ranking, 500 queries, 3,000 gallery pictures"
     if form == "engine":
         np.testing.assert_allclose(ours(), dense_reranking(*matrices), atol=1e-5)
-        measure(benchmark, group, ours, rounds=3)
+        measure(benchmark, group, form, ours, rounds=3)
     else:
-        measure(benchmark, group, lambda: dense_reranking(*matrices), rounds=1)
+        measure(benchmark, group, form, lambda: dense_reranking(*matrices), rounds=1)
 
 
 def test_reranking_at_market_size(benchmark: BenchmarkFixture) -> None:
@@ -202,7 +203,7 @@ def test_reranking_at_market_size(benchmark: BenchmarkFixture) -> None:
     def run() -> RankingResult:
         return evaluate_ranking(query, gallery, *ids, protocol="multi-shot", reranking=Reranking())
 
-    measure(benchmark, "re-ranked evaluation from features, Market-1501 size", run, rounds=1)
+    measure(benchmark, "re-ranked evaluation from features, Market-1501 size", "engine", run, rounds=1)
 
 
 @pytest.mark.parametrize("protocol", ["multi-shot", "single-shot"])
@@ -213,7 +214,8 @@ def test_growth_with_the_gallery(benchmark: BenchmarkFixture, gallery_size: int,
     def run() -> RankingResult:
         return evaluate_ranking(query, gallery, *ids, protocol=protocol, distractor_pid=0)
 
-    measure(benchmark, f"{protocol} evaluation from features, 1,000 queries, by gallery", run, rounds=2)
+    group = f"{protocol} evaluation from features, 1,000 queries, by gallery"
+    measure(benchmark, group, str(gallery_size), run, rounds=2)
     market.cache_clear()
 
 
@@ -225,4 +227,5 @@ def test_peak_memory(benchmark: BenchmarkFixture) -> None:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     benchmark.group = "whole process, 10,000 queries on 200,000 gallery pictures"
+    benchmark.extra_info["row"] = "engine"
     benchmark.extra_info |= json.loads(benchmark.pedantic(run, rounds=1))

@@ -34,9 +34,10 @@ def test_inference(benchmark: BenchmarkFixture, size: str, path: str) -> None:
         synchronise(device)
 
     benchmark.group = f"inference, {size}"
+    benchmark.extra_info["row"] = path
     benchmark.pedantic(embed, rounds=5 if size == "cpu-preset" or device.type == "cuda" else 3, warmup_rounds=1)
     if benchmark.disabled:
         return
-    benchmark.extra_info["img_per_s"] = round(batch_size / benchmark.stats.stats.median, 1)
+    benchmark.extra_info["img_per_s"] = batch_size / benchmark.stats.stats.median
     benchmark.extra_info["batch_size"] = batch_size
     benchmark.extra_info["device"] = str(device)

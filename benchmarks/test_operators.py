@@ -47,4 +47,5 @@ def test_operator(benchmark: BenchmarkFixture, subject: Subject, passes: str, fo
         torch.cuda.synchronize()
 
     benchmark.group = f"{subject.name}, {subject.shape}, {passes}, {INPUT_SETS} calls"
+    benchmark.extra_info["row"] = form
     benchmark.pedantic(replay, rounds=20, warmup_rounds=2)

@@ -87,9 +87,10 @@ def test_crops_to_features(benchmark: BenchmarkFixture, native: str, batch_size:
     tolerance = 2e-2 if form.endswith("bf16") else 1e-4
     torch.testing.assert_close(features()[:16], expected, rtol=0, atol=tolerance)
     benchmark.group = f"crops to features, {native}, batch {batch_size}"
+    benchmark.extra_info["row"] = form
     benchmark.pedantic(features, rounds=5, warmup_rounds=1)
     if not benchmark.disabled:
-        benchmark.extra_info["img_per_s"] = round(COUNT / benchmark.stats.stats.median, 1)
+        benchmark.extra_info["img_per_s"] = COUNT / benchmark.stats.stats.median
     benchmark.extra_info["device"] = str(model.device)
 
 
@@ -128,5 +129,6 @@ def test_index_of_ten_thousand_pictures(benchmark: BenchmarkFixture, tmp_path: P
         found.update(json.loads(output))
 
     benchmark.group = "index of 10,000 pictures"
+    benchmark.extra_info["row"] = "GalleryIndex"
     benchmark.pedantic(index, rounds=1)
-    benchmark.extra_info |= {name: round(value, 1) for name, value in found.items()}
+    benchmark.extra_info |= found

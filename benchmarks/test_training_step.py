@@ -32,10 +32,11 @@ def test_training_step(benchmark: BenchmarkFixture, size: str, kind: str) -> Non
         synchronise(device)
 
     benchmark.group = f"training step, {size}"
+    benchmark.extra_info["row"] = kind
     benchmark.pedantic(iteration, rounds=5 if size == "cpu-preset" or device.type == "cuda" else 2, warmup_rounds=1)
     if benchmark.disabled:
         return
-    benchmark.extra_info["img_per_s"] = round(batch_size / benchmark.stats.stats.median, 1)
+    benchmark.extra_info["img_per_s"] = batch_size / benchmark.stats.stats.median
     benchmark.extra_info["batch_size"] = batch_size
     benchmark.extra_info["device"] = str(device)
     benchmark.extra_info["threads"] = torch.get_num_threads()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import association_step, ladder, loss_terms, mixed_gallery, operators
+from benchmarks import association_step, kernel_costs, ladder, loss_terms, mixed_gallery, operators, record
+from benchmarks.table_record import rows_of_table
 from conftest import write_picture
 from intact_fast.config.options import Config
 from intact_fast.data.degradation import read_image
@@ -89,3 +91,73 @@ def test_half_of_a_mixed_gallery_is_low_resolution(tmp_path: Path) -> None:
     assert sum(height == 48 for height in heights) == 3
     assert set(heights) <= {48, 24, 16, 12}
     assert (copy / "query" / "0001_c2s1_000001_00.jpg").read_bytes() in before.values()
+
+
+def test_a_record_holds_what_the_pages_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "RECORDS", tmp_path)
+    stats = {"median": 0.123456, "min": 0.1, "max": 1234.5678, "rounds": 3}
+    measured = [
+        {"group": "sizes", "name": "test_it[a]", "param": "a", "stats": stats, "extra_info": {"row": "engine"}},
+        {"group": "sizes", "name": "test_it[b]", "param": "b", "stats": stats, "extra_info": {"img_per_s": 7}},
+        {"group": "whole", "name": "test_all", "param": None, "stats": stats, "extra_info": {}},
+    ]
+    (tmp_path / "result.txt").write_text(json.dumps({"benchmarks": measured}), encoding="utf-8")
+    for _ in range(2):
+        record.main(str(tmp_path / "result.txt"), "make bench", "here")
+    first, second = sorted(tmp_path.glob("*.json"), key=lambda path: path.stem)
+    assert second.stem == f"{first.stem}-2"
+    found = json.loads(first.read_text(encoding="utf-8"))
+    assert tuple(found) == (*(field for field in record.FIELDS if field != "notes"), "figures")
+    assert found["headline"] == "Sizes: engine 123.5 ms, b 123.5 ms."
+    assert found["commands"] == {"command": "make bench"}
+    times = {"median_s": 0.1235, "min_s": 0.1, "max_s": 1234.6, "rounds": 3}
+    assert found["figures"] == {"sizes": {"engine": times, "b": {**times, "img_per_s": 7}}, "whole": {"all": times}}
+
+
+def test_a_record_without_a_headline_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "RECORDS", tmp_path)
+    with pytest.raises(AssertionError, match="headline"):
+        record.write_record({"kind": "speed"}, "here")
+
+
+def test_every_record_has_every_field() -> None:
+    for path in record.RECORDS.glob("*.json"):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.get("kind") == "speed":
+            assert set(record.FIELDS) - {"notes"} <= found.keys(), path.name
+
+
+def test_a_table_becomes_a_record_of_rows() -> None:
+    row = {
+        "label": "MSE+ID",
+        "protocol": "exact single-shot",
+        "seeds": [0, 1],
+        "figures": {"Rank-1": {"mean": 20.12345, "std": 1.0}, "SSIM": {"mean": 0.8, "std": None}},
+        "rank1_interval": [18.00049, 22.0],
+        "per_r": {2: 25.0},
+        "upper": {"Rank-1": 40.0},
+        "gains": {},
+        "reached": {},
+        "paper": {},
+        "health": [{"association/r2": 0.1}, {"association/r2": 0.3}],
+        "step_ms": [None, 5.0],
+    }
+    found = rows_of_table({"mse+id": row})
+    assert found["headline"] == "Best of 1 rows is mse+id with a single-shot Rank-1 of 20.1 %."
+    assert found["rows"]["HR queries"] == {"figures": {"Rank-1": 40.0}}
+    assert found["rows"]["mse+id"] == {
+        "recipe": "mse+id",
+        "seeds": [0, 1],
+        "figures": {"Rank-1": {"mean": 20.123, "std": 1.0}, "SSIM": {"mean": 0.8}},
+        "interval": [18.0, 22.0],
+        "by_r": {"2": 25.0},
+        "health": {"association/r2": 0.2},
+        "step_ms": 5.0,
+    }
+
+
+def test_kernel_costs_have_a_record() -> None:
+    traffic = kernel_costs.traffic_rows()
+    found = kernel_costs.record_of([], traffic)
+    assert found["traffic"]["batch_norm_act, eval"]["forward"]["moved"] == 4
+    assert len(found["traffic"]) * 2 == len(traffic)
