@@ -28,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/examples"), help="folder of index and picture")
     parser.add_argument("--top", type=int, default=5, help="matches per query")
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
 
     model = SRReID.from_pretrained(options.model)
+    options.out.mkdir(parents=True, exist_ok=True)
     folder = options.gallery or write_synthetic(Path("data")) / "test"
     pictures = list_pictures(folder).pictures if options.gallery else sorted(folder.glob("*_cam1_*.jpg"))
     queries = options.query or []
