@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from docs.generate import costs, derived, index, options, plots, records, rows, speed, speed_plots, timings
+from docs.generate import costs, derived, index, options, plots, records, rows, speed, speed_plots, timings, verdict
 from docs.generate.blocks import ROOT, Maker, fill
 
 MAKERS: Mapping[str, Maker] = {
@@ -17,6 +17,7 @@ MAKERS: Mapping[str, Maker] = {
     "commands": records.commands_block,
     "costs": costs.costs_block,
     "derived": derived.derived_block,
+    "effects": verdict.effects_block,
     "gains": derived.gains_block,
     "growth": speed_plots.growth_block,
     "index": index.index_block,
@@ -35,6 +36,8 @@ MAKERS: Mapping[str, Maker] = {
     "timings": timings.timings_block,
     "traffic": speed.traffic_block,
     "trainings": speed.trainings_block,
+    "verdict": verdict.verdict_block,
+    "wins": verdict.wins_block,
 }
 
 
