@@ -8,6 +8,8 @@ import select
 import sys
 from collections.abc import Sequence
 
+from intact_fast.errors import fail
+
 COMMANDS = {
     "train": "train and evaluate, one process",
     "evaluate": "evaluate a critic or a training checkpoint",
@@ -33,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _lost_reader():
             raise
         return _BROKEN_PIPE
+    # a full disk below standard output, say
+    except OSError as error:
+        return fail(error, debug=False)
     return status
 
 

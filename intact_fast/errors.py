@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -18,6 +21,66 @@ class UserError(Exception):
     one_process = False
 
 
+_REMEDIES = {
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "make room there, or name another place, and run the command again",
+    (errno.EACCES, errno.EPERM): "give this user the right to it, or name another place",
+    (errno.EROFS,): "that place is read-only; name another one",
+    (errno.ENAMETOOLONG,): "use a shorter name",
+    (errno.ENOTDIR, errno.EEXIST, errno.EISDIR): "a file stands where a folder is needed, or the other way round; name "
+    "another place",
+    (errno.EMFILE, errno.ENFILE): "too few files may be open at a time; raise that limit (ulimit -n), or use fewer "
+    "threads",
+    (errno.ENOMEM,): "memory is short; end other programs, or use smaller batches and fewer threads",
+}
+_OTHER_REMEDY = "see that the place exists and its disk works, or name another one"
+_NAMELESS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE),
+    errno.ENOMEM,
+)
+"""What the machine lacks, where the system names no file."""
+
+
+def cannot_write(path: Path, error: OSError, option: str = "") -> UserError:
+    """Say why a file or a folder cannot be written, and what to do.
+
+    Args:
+        path: What was to be written.
+        error: What the system says, perhaps of a folder above it.
+        option: By which the user named it.
+    """
+    reason = _reason(error)
+    if error.filename is not None and os.fspath(error.filename) in map(os.fspath, path.parents):
+        reason += f": {error.filename}"
+    return UserError(f"{option + ' ' if option else ''}{path}: cannot be written ({reason}); {_remedy(error)}")
+
+
+def mistake_of(error: OSError) -> UserError | None:
+    """Give the user error that an error of the operating system stands for; None where that is no file's."""
+    if error.errno is not None and error.filename is not None:
+        return UserError(f"{os.fsdecode(error.filename)}: {_reason(error)}; {_remedy(error)}")
+    if error.errno in _NAMELESS:
+        _give_up_output()
+        return UserError(f"standard output, or a file that nobody named: {_reason(error)}; {_remedy(error)}")
+    return None
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _remedy(error: OSError) -> str:
+    return next((text for numbers, text in _REMEDIES.items() if error.errno in numbers), _OTHER_REMEDY)
+
+
+def _give_up_output() -> None:
+    """Where standard output takes nothing more, let the rest of it go nowhere, without a word at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def is_first_rank() -> bool:
     """Say whether this process is the one of its torchrun group that talks to the user."""
     return os.environ.get("RANK", "0") == "0"
@@ -26,18 +89,28 @@ def is_first_rank() -> bool:
 def warn(text: str) -> None:
     """Print a warning as one line on stderr, once per torchrun group."""
     if is_first_rank():
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        _say(f"warning: {text}")
 
 
-def fail(error: UserError, debug: bool) -> int:
+def fail(error: UserError | OSError, debug: bool) -> int:
     """Print a user error as one line, once per torchrun group, and return the exit status.
 
     Args:
-        error: What went wrong.
+        error: What went wrong. One of the operating system is raised again where it is no file's.
         debug: Raise it instead, for its traceback.
     """
     if debug:
         raise error
-    if error.one_process or is_first_rank():
-        print(f"error: {error}", file=sys.stderr, flush=True)
+    mistake = mistake_of(error) if isinstance(error, OSError) else error
+    if mistake is None:
+        raise error
+    # what the others do not know of is said by whoever meets it
+    if mistake is not error or mistake.one_process or is_first_rank():
+        _say(f"error: {mistake}")
     return 2
+
+
+def _say(line: str) -> None:
+    # on a full disk, or a terminal that has gone, there is nobody to tell; the exit status stays
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

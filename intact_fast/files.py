@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
+import io
 import os
+import re
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import torch
+from PIL import Image
 
-from intact_fast.errors import UserError
+from intact_fast.errors import UserError, cannot_write, mistake_of
 
 LOCK = ".lock"
 """Name of the file by which a process keeps a folder to itself."""
 
+_LONGEST_NAME = 200
+_PROBE = 1 << 16
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 _SCALAR: Any = np.float32(0).__reduce__()[0]
@@ -39,20 +47,112 @@ def write_atomically(path: Path) -> Iterator[Path]:
 
     Yields:
         The temporary path to write to.
+
+    Raises:
+        UserError: It cannot be written; what was there before stays, and no half of the new one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary
-        # safetensors puts a file in its place that its owner alone can read
-        temporary.chmod(mode)
+        # safetensors puts a file in its place that its owner alone can read; some mounts know no modes
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(mode)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except UserError:
+        raise
+    # libraries say by any exception that a disk is full
+    except Exception as error:
+        reason = _system_error(error, temporary)
+        if reason is None:
+            raise
+        raise cannot_write(path, reason) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # where it could not be made, it cannot be removed either
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Name the temporary file of a path; a name as long as names may be has no room for more."""
+    name = path.name
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}.{os.getpid()}.tmp")
+
+
+def _system_error(error: Exception, temporary: Path) -> OSError | None:
+    """Find what the operating system has against a file that a library could not write; None where it has nothing.
+
+    PyTorch and Pillow do not hand on what the system said: it says it again.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    # Rust's libraries put the number into their text
+    if said := _RUST_ERROR.search(str(error)):
+        number = int(said[1])
+        return OSError(number, os.strerror(number))
+    try:
+        with temporary.open("ab") as file:
+            file.write(bytes(_PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as found:
+        return found
+    return None
+
+
+def check_writable(path: Path, option: str, folder: bool = False) -> None:
+    """See before hours of work that a file can be written; nothing is left behind.
+
+    Args:
+        path: The file, or the folder of files.
+        option: How the user named it, for the error.
+        folder: Whether it is a folder.
+
+    Raises:
+        UserError: It cannot.
+    """
+    try:
+        if path.is_dir() and not folder:
+            raise UserError(f"{option} {path}: is a folder; name a file")
+        place = path if folder else path.parent
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):
+            pass
+        # a name too long for its disk
+        path.exists()
+    except OSError as error:
+        raise cannot_write(path, error, option) from error
+
+
+def save_picture(image: Image.Image, path: Path, file_format: str, **options: Any) -> None:
+    """Write a picture atomically.
+
+    Args:
+        image: The picture.
+        path: Final place.
+        file_format: Pillow's name of it.
+        **options: For Pillow's writer of that format.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    content = picture_bytes(image, file_format, **options)
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def picture_bytes(image: Image.Image, file_format: str, **options: Any) -> bytes:
+    """Encode a picture in memory: Pillow takes a write that a full disk cut short for a whole one."""
+    buffer = io.BytesIO()
+    image.save(buffer, format=file_format, **options)
+    return buffer.getvalue()
 
 
 @contextmanager
@@ -66,11 +166,15 @@ def exclusive_folder(folder: Path, option: str) -> Iterator[None]:
         option: How the user named it, for the error.
 
     Raises:
-        UserError: Another process is in it.
+        UserError: Another process is in it, or it cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("w", encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(folder, error, option) from error
     # a lock of the process, not of the open file, which forked loader processes would inherit
-    with (folder / LOCK).open("w", encoding="utf-8") as file:
+    with lock as file:
         if not _locked(file):
             raise UserError(f"{option}: another process works in {folder}; wait for it, or use another --name")
         yield
@@ -134,7 +238,8 @@ def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     # a broken or foreign file can fail anywhere inside the unpickler, with any exception
     except Exception as error:
-        raise UserError(
+        mistake = mistake_of(error) if isinstance(error, OSError) else None
+        raise mistake or UserError(
             f"{option} {path}: not a readable checkpoint (broken, or more than tensors and plain values); "
             "give another file"
         ) from error

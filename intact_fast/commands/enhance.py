@@ -15,7 +15,7 @@ from torch import Tensor
 from intact_fast.commands.model_options import ServingOptions, run_command, warn_unreadable
 from intact_fast.commands.progress_bar import progress
 from intact_fast.errors import UserError
-from intact_fast.files import write_atomically
+from intact_fast.files import check_writable, save_picture
 from intact_fast.serving.gallery import Unreadable, list_pictures, read_in_batches
 from intact_fast.serving.sr_reid import Mode
 
@@ -49,6 +49,7 @@ def _run(options: EnhanceOptions) -> int:
     else:
         targets = [options.target / path.relative_to(options.source) for path in listing.pictures]
     pairs = dict(zip(listing.pictures, targets, strict=True))
+    check_writable(options.target, "enhance", folder=options.source.is_dir() or options.target.is_dir())
     _check_targets(pairs, options)
     model = options.load()
     if model.generator is None:
@@ -93,5 +94,4 @@ def _save(image: Tensor, path: Path) -> None:
     """Write 3×H×W from 0 to 1 in the format of the name."""
     array = (255 * image).round().byte().permute(1, 2, 0).cpu().numpy()
     file_format = Image.registered_extensions()[path.suffix.lower()]
-    with write_atomically(path) as temporary:
-        Image.fromarray(array).save(temporary, format=file_format, **({"quality": 95} if file_format == "JPEG" else {}))
+    save_picture(Image.fromarray(array), path, file_format, **({"quality": 95} if file_format == "JPEG" else {}))

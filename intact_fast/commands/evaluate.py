@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     arguments = list(arguments)
     try:
         _run(arguments)
-    except UserError as error:
+    except (UserError, OSError) as error:
         return fail(error, "--debug" in arguments)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         if is_first_rank():
             print("Interrupted; run the same command to go on.", file=sys.stderr)
         return 130
-    except UserError as error:
+    except (UserError, OSError) as error:
         return fail(error, "--debug" in arguments)
     return 0
 

@@ -14,6 +14,7 @@ from intact_fast.commands.progress_bar import progress
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.parity import Parity, drawn_sets, manifest_sets, measure_parity
+from intact_fast.files import check_writable
 from intact_fast.serving.export import Engine, ExportFormat, ExportSide, export_graph, load_engine, require
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.checkpoint_models import served_by
@@ -63,6 +64,7 @@ def _run(options: ExportOptions) -> int:
     export_format = _format(options)
     if options.out.exists():
         raise UserError(f"--out {options.out}: exists already; remove it or name another file")
+    check_writable(options.out, "--out")
     manifest = None if options.manifest is None else Manifest.load(options.manifest)
     if export_format == "onnx":
         require("onnxruntime")

@@ -70,7 +70,7 @@ def run_command(
     """Parse and run a command; returns its exit status, 2 after a user error, 130 after Ctrl-C."""
     try:
         return run(parse_options(options_class, program, arguments, default))
-    except UserError as error:
+    except (UserError, OSError) as error:
         return fail(error, "--debug" in arguments)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

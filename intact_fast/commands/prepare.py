@@ -21,6 +21,7 @@ from intact_fast.data.manifest import SPLITS, Entry, Manifest
 from intact_fast.data.presets import SPLIT_PRESETS, PresetName
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError, warn
+from intact_fast.files import check_writable
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def _run(options: PrepareOptions) -> int:
     data = _data(options)
     if options.out.exists():
         raise UserError(f"--out {options.out}: exists already; remove it or name another file")
+    check_writable(options.out, "--out")
     check_data(data)
     warnings: list[str] = []
     manifest = obtain_manifest(data, partial(progress, quiet=options.json), warnings.append)

@@ -19,6 +19,7 @@ from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import evaluate
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.verification import RATES
+from intact_fast.files import check_writable
 from intact_fast.reporting.console import make_console
 from intact_fast.reporting.presentation import HTML_QUERIES, present, print_presentation
 from intact_fast.reporting.report import read_notes
@@ -74,6 +75,7 @@ def _run(options: ReportOptions) -> int:
     for name in ("config.yaml", "manifest.jsonl"):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: not the folder of a run, it holds no {name}; give runs/NAME")
+    check_writable(folder, "report", folder=True)
     settings = folder / "config.yaml"
     config = from_yaml(settings.read_text(encoding="utf-8"), str(settings))
     root = options.data_root or config.data.root

@@ -11,6 +11,7 @@ from pathlib import Path
 from intact_fast.commands.model_options import ServingOptions, run_command, warn_unreadable
 from intact_fast.commands.progress_bar import progress
 from intact_fast.errors import UserError
+from intact_fast.files import check_writable
 from intact_fast.reporting.html_page import check_html_name
 from intact_fast.reporting.html_search import write_html_search
 from intact_fast.reporting.pictures import save_matches
@@ -58,6 +59,9 @@ def _run(options: SearchOptions) -> int:
     check_html_name(options.html, "--html")
     if options.html_queries < 1:
         raise UserError(f"--html-queries {options.html_queries}: must be 1 or more")
+    for option, file in (("--index", options.index), ("--picture", options.picture), ("--html", options.html)):
+        if file is not None:
+            check_writable(file, option)
     queries, pictures = list_pictures(options.query), list_pictures(options.gallery)
     model = options.load()
     model.mode = options.mode

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from intact_fast.data.pedestrian import Identity, draw_identity, draw_pedestrian
-from intact_fast.errors import UserError
+from intact_fast.errors import UserError, cannot_write
+from intact_fast.files import picture_bytes
 
 DRAWING_VERSION = 1
 CAMERAS = (0, 1)
@@ -84,9 +85,7 @@ def write_synthetic(root: Path, spec: SyntheticSpec | None = None) -> Path:
         unfinished.chmod(0o755)
         _publish(unfinished, folder)
     except OSError as error:
-        raise UserError(
-            f"data.root: cannot write the synthetic pictures to {root} ({error}); name a folder that is writable"
-        ) from error
+        raise cannot_write(folder, error, "--data.root") from error
     finally:
         if unfinished is not None:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -127,7 +126,8 @@ def _write_pictures(folder: Path, spec: SyntheticSpec) -> None:
             for camera in CAMERAS:
                 for number in range(pictures):
                     path = folder / split / f"{pid:04d}_cam{camera}_{number:02d}.jpg"
-                    draw_picture(spec, pid, camera, number).save(path, quality=JPEG_QUALITY)
+                    picture = draw_picture(spec, pid, camera, number)
+                    path.write_bytes(picture_bytes(picture, "JPEG", quality=JPEG_QUALITY))
 
 
 def _publish(unfinished: Path, folder: Path) -> None:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from intact_fast.data.manifest import Entry
-from intact_fast.errors import warn
+from intact_fast.errors import UserError, warn
 from intact_fast.evaluation.evaluator import SharedFeatures
 from intact_fast.files import one_at_a_time, stamp, write_atomically
 from intact_fast.serving.sr_reid import SRReID
@@ -123,8 +123,8 @@ class KeptFeatures:
             try:
                 with write_atomically(path) as temporary:
                     temporary.write_bytes(save(tensors, {"origin": origin}))
-            except OSError as error:
-                warn(f"{path}: not written ({error}); later rows compute these features again")
+            except UserError as error:
+                warn(f"{error}; later rows compute these features again")
 
         self._process.on_main(write)
 

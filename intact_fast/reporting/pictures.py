@@ -15,7 +15,7 @@ from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
 from intact_fast.evaluation.features import View
 from intact_fast.evaluation.image_quality import to_uint8
 from intact_fast.evaluation.picture_source import PictureSource
-from intact_fast.files import write_atomically
+from intact_fast.files import save_picture
 from intact_fast.reporting.ranked_lists import RankedList, lists_by_view
 from intact_fast.serving.sr_reid import SRReID
 
@@ -45,7 +45,7 @@ def save_triptychs(source: PictureSource, entries: Sequence[Entry], path: Path) 
         ]
         for entry, images in zip(entries, zip(*columns, strict=True), strict=True)
     ]
-    _save(_grid(cells), path)
+    save_picture(_grid(cells), path, "PNG")
 
 
 def save_ranked_lists(
@@ -82,7 +82,7 @@ def save_ranked_lists(
             for rank, (hit, image) in enumerate(zip(gallery, images, strict=True), start=1):
                 row.append((image, RIGHT if hit.pid == entry.pid else WRONG, str(rank)))
         cells.append(row)
-    _save(_grid(cells), path)
+    save_picture(_grid(cells), path, "PNG")
 
 
 def save_matches(matches: Mapping[Path, Sequence[tuple[Path, str]]], model: SRReID, path: Path) -> None:
@@ -103,7 +103,7 @@ def save_matches(matches: Mapping[Path, Sequence[tuple[Path, str]]], model: SRRe
         row += [(_enlarged(read_image(file), model.size), QUERY, label) for file, label in hits]
         cells.append(row)
     if cells:
-        _save(_grid(cells), path)
+        save_picture(_grid(cells), path, "PNG")
 
 
 def super_resolved(image: Image.Image, model: SRReID) -> Image.Image | None:
@@ -152,8 +152,3 @@ def _grid(rows: Sequence[Sequence[Cell]]) -> Image.Image:
             draw.text((left, top), label, fill="black")
             canvas.paste(ImageOps.expand(image, _FRAME, colour), (left, top + _LABEL))
     return canvas
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    with write_atomically(path) as temporary:
-        image.save(temporary, format="PNG")

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from intact_fast.errors import UserError
+from intact_fast.errors import UserError, mistake_of
 from intact_fast.training.distributed.rendezvous import agree_on_name
 
 T = TypeVar("T")
@@ -110,11 +110,16 @@ class Process:
 
 
 def _outcome(function: Callable[[], T]) -> tuple[T | None, UserError | None]:
-    """What a function gives, or its UserError."""
+    """What a function gives, or its UserError, which a file's error counts as."""
     try:
         return function(), None
     except UserError as error:
         return None, error
+    except OSError as error:
+        mistake = mistake_of(error)
+        if mistake is None:
+            raise
+        return None, mistake
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
