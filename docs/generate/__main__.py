@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
-from docs.generate import costs, derived, index, options, plots, records, rows, speed, speed_plots, timings, verdict
+from docs.generate import costs, derived, index, measured, options, plots, records, rows, speed, timings, verdict
 from docs.generate.blocks import ROOT, Maker, fill
 
 MAKERS: Mapping[str, Maker] = {
-    "association-step": speed.association_step_block,
     "bars": plots.bars_block,
     "breakdown": speed.breakdown_block,
     "commands": records.commands_block,
@@ -19,23 +20,15 @@ MAKERS: Mapping[str, Maker] = {
     "derived": derived.derived_block,
     "effects": verdict.effects_block,
     "gains": derived.gains_block,
-    "growth": speed_plots.growth_block,
     "index": index.index_block,
-    "ladder": speed.ladder_block,
-    "ladder-bars": speed_plots.ladder_bars_block,
     "large": timings.large_block,
     "machine": records.machine_block,
-    "operators": speed.operators_block,
+    "measured": measured.measured_block,
     "options": options.options_block,
     "overview": speed.overview_block,
     "presets": options.presets_block,
     "recipes": options.recipes_block,
-    "resources": speed.resources_block,
     "rows": rows.rows_block,
-    "speedups": speed_plots.speedups_block,
-    "timings": timings.timings_block,
-    "traffic": speed.traffic_block,
-    "trainings": speed.trainings_block,
     "verdict": verdict.verdict_block,
     "wins": verdict.wins_block,
 }
@@ -53,13 +46,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("pages", nargs="*", type=Path, help="the pages to fill; all without it")
     chosen = parser.parse_args(arguments)
     stale = []
-    for page in [path.resolve() for path in chosen.pages] or pages():
-        before = page.read_text(encoding="utf-8")
-        after = fill(before, page, MAKERS)
-        if after != before:
-            stale.append(page.relative_to(ROOT).as_posix())
-            if not chosen.check:
-                page.write_text(after, encoding="utf-8")
+    with tempfile.TemporaryDirectory() as scratch:
+        with plots.redirected(Path(scratch)) if chosen.check else nullcontext():
+            for page in [path.resolve() for path in chosen.pages] or pages():
+                before = page.read_text(encoding="utf-8")
+                after = fill(before, page, MAKERS)
+                if after != before:
+                    stale.append(page.relative_to(ROOT).as_posix())
+                    if not chosen.check:
+                        page.write_text(after, encoding="utf-8")
+        stale += plots.stale(Path(scratch))
     for name in stale:
         print(f"{name}: {'stale; run python -m docs.generate' if chosen.check else 'written'}")
     return 1 if stale and chosen.check else 0

@@ -85,9 +85,9 @@ def trainings_block(call: Call) -> str:
 
 def operators_block(call: Call) -> str:
     """Write operators at every shape: ``operators RECORD PREFIX``."""
-    record, prefix = call.words
-    lines = []
-    for row in records.read(record)["operators"]:
+    name, prefix = call.words
+    record, lines = records.read(name), []
+    for row in record["operators"]:
         if not row["operator"].startswith(prefix):
             continue
         fused, inductor = row["fused"], row["inductor"]
@@ -102,7 +102,32 @@ def operators_block(call: Call) -> str:
             ]
         )
     head = ["operator", "input", *(f"{form}, µs" for form in FORMS.values())]
-    return table([*head, "over Inductor, forward", "backward", "share of a copy's bandwidth"], lines, 2)
+    share = f"share of a copy's {short(record['copy_gb_per_s'])} GB/s"
+    return table([*head, "over Inductor, forward", "backward", share], lines, 2)
+
+
+RANGES: Mapping[str, tuple[str, tuple[int, ...]]] = {
+    "pixel shuffle": ("pixel_shuffle_act", ()),
+    "batch normalisation, pictures of 64×32 and more": ("batch_norm_act", (64, 128, 256)),
+    "batch normalisation, 32×16": ("batch_norm_act", (32,)),
+    "batch normalisation, 16×8": ("batch_norm_act", (16,)),
+    "layers of φ and σ": ("linear_bn", ()),
+}
+"""Operators and heights of pictures, all where none is named, of each line of `ranges_block`."""
+
+
+def ranges_block(call: Call) -> str:
+    """Write the least and the most that operators gain over Inductor: ``ranges RECORD``."""
+    rows, lines = records.read(call.words[0])["operators"], []
+    for text, (prefix, heights) in RANGES.items():
+        chosen = [row for row in rows if row["operator"].startswith(prefix)]
+        chosen = [row for row in chosen if not heights or row["shape"][2] in heights]
+        cells = []
+        for way in ("forward", "backward"):
+            ratios = [row["inductor"][f"{way}_us"] / row["fused"][f"{way}_us"] for row in chosen]
+            cells.append(f"{min(ratios):.2f} to {max(ratios):.2f}")
+        lines.append([text, str(len(chosen)), *cells])
+    return table(["times as fast as Inductor", "shapes and options", "forward", "backward"], lines, 1)
 
 
 def shape_of(row: Mapping[str, Any]) -> str:
@@ -181,13 +206,13 @@ OVERVIEW: list[tuple[str, str, Callable[[], str], str]] = [
         "[iteration](#the-training-step-on-one-h100), paper's sizes, batch 32",
         "one H100",
         lambda: _rung(_H100, "the same, iterations replayed as CUDA graphs"),
-        "`--preset fast --training.kernels triton`",
+        "all options of the last rung; preset `fast` sets all but `--training.kernels triton`",
     ),
     (
         "the same without compiling",
         "one H100",
         lambda: _rung(f"{_H100}-2", "+ all fused operators"),
-        "`--preset fast --training.compile off`",
+        "the same with `--training.compile off`",
     ),
     (
         "[training pictures](#the-data-path), 256×128",

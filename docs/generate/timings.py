@@ -153,7 +153,7 @@ def timings_block(call: Call) -> str:
 
 
 def large_block(call: Call) -> str:
-    """Write the time and memory of large jobs: ``large EVALUATION-RECORD SERVING-RECORD``."""
+    """Write the time and memory of large jobs: ``large EVALUATION SERVING``, two records."""
     evaluation, serving = (records.read(name)["figures"] for name in call.words)
     (ranked,) = evaluation["whole process, 10,000 queries on 200,000 gallery pictures"].values()
     (market,) = evaluation["re-ranked evaluation from features, Market-1501 size"].values()
