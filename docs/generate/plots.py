@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ from docs.generate import records
 from docs.generate.blocks import ROOT, Call
 from docs.generate.rows import BOUND, title
 
-FOLDER = ROOT / "docs" / "figures" / "generated"
+FIGURES = ROOT / "docs" / "figures" / "generated"
+"""Where pages find the figures."""
+FOLDER = FIGURES
+"""Where `save` writes; `redirected` changes it."""
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "intact_fast",
@@ -54,6 +58,26 @@ def save(figure: Figure, name: str, numbers: Mapping[str, Any]) -> Path:
     return path
 
 
+@contextmanager
+def redirected(folder: Path) -> Iterator[None]:
+    """Let `save` write into another folder, while pages link to `FIGURES` still."""
+    global FOLDER
+    before, FOLDER = FOLDER, folder
+    try:
+        yield
+    finally:
+        FOLDER = before
+
+
+def stale(folder: Path) -> list[str]:
+    """Name the figures of a folder whose numbers are not those of the figure that pages show."""
+    return [
+        path.name
+        for path in sorted(folder.glob("*.svg"))
+        if not (FIGURES / path.name).is_file() or drawn_numbers(FIGURES / path.name) != drawn_numbers(path)
+    ]
+
+
 def drawn_numbers(path: Path) -> Any:
     """Read the numbers that a figure of `save` shows."""
     found = re.search(r"<dc:description>(.*?)</dc:description>", path.read_text(encoding="utf-8"), re.DOTALL)
@@ -63,7 +87,8 @@ def drawn_numbers(path: Path) -> Any:
 def image(path: Path, text: str, page: Path) -> str:
     """Show a figure on a page."""
     up = "../" * len(page.parent.relative_to(ROOT).parts)
-    return f"![{text}]({_shortened(up + path.relative_to(ROOT).as_posix(), page)})"
+    target = (FIGURES / path.name).relative_to(ROOT).as_posix()
+    return f"![{text}]({_shortened(up + target, page)})"
 
 
 def _shortened(target: str, page: Path) -> str:
