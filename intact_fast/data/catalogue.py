@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from intact_fast.config.options import DatasetName
+from intact_fast.data.picture_files import LeftOut
 from intact_fast.errors import UserError
 
-Subset = Literal["all", "train", "test", "query", "gallery"]
+Subset = Literal["all", "train", "val", "test", "query", "gallery"]
 """Role that the data set itself gives a picture: ``all`` has none (identities are split at random),
-``test`` belongs to a test identity without a fixed side (the LR camera makes the queries)."""
-
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+``test`` belongs to a test identity without a fixed side (the LR camera makes the queries), ``val`` to a training
+identity that is held out."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ class Catalogue:
         natively_lr: Whether the pictures of ``default_lr_camera`` are LR as they are, so that they
             are neither degraded for a test nor targets of a training.
         official: Sizes that a complete copy has.
+        left_out: Files beside the pictures.
+        notes: Sentences on how a folder without a fixed layout was understood.
+        warnings: Sentences on what looks like a mistake.
     """
 
     dataset: DatasetName
@@ -70,6 +73,9 @@ class Catalogue:
     distractor_pid: int | None = None
     natively_lr: bool = False
     official: tuple[Counts, ...] = ()
+    left_out: LeftOut = field(default_factory=LeftOut)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def deviations(self) -> list[str]:
         """Say in words where the sizes differ from the official ones, as those of an incomplete download do."""
@@ -107,9 +113,3 @@ def find_layout(root: Path, candidates: Iterable[str], needed: Iterable[str], da
             return folder
     places = ", ".join(str(root / candidate) for candidate in candidates)
     raise UserError(f"--data.root {root}: no {dataset} here; looked for the folders {', '.join(needed)} in {places}")
-
-
-def list_pictures(folder: Path, recursive: bool = False) -> list[Path]:
-    """List the picture files of a folder in sorted order."""
-    found = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(path for path in found if path.suffix.lower() in PICTURE_SUFFIXES)

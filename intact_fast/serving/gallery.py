@@ -15,7 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from intact_fast.data import picture_files
 from intact_fast.data.degradation import read_image
+from intact_fast.data.picture_files import LeftOut, Listing
 from intact_fast.data.read_ahead import read_ahead
 from intact_fast.errors import UserError
 from intact_fast.files import stamp, write_atomically
@@ -27,30 +29,22 @@ _FAISS_FROM = 100_000
 _SIMILARITIES = 2**26
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Pictures of a folder, and the number of its other files."""
-
-    pictures: list[Path]
-    other_files: int
-
-
 def list_pictures(source: Path) -> Listing:
     """Find the pictures at a path: a file itself, or every file below a folder that is named as a picture.
+
+    Hidden files, and what other programs put beside pictures, are left out and counted.
 
     Raises:
         UserError: There is nothing, or no picture.
     """
     if source.is_file():
-        return Listing([source], 0)
+        return Listing([source], LeftOut())
     if not source.is_dir():
         raise UserError(f"{source}: no such file or folder")
-    extensions = Image.registered_extensions()
-    files = sorted(path for path in source.rglob("*") if path.is_file())
-    pictures = [path for path in files if path.suffix.lower() in extensions]
-    if not pictures:
-        raise UserError(f"{source}: holds no picture ({len(files)} other files)")
-    return Listing(pictures, len(files) - len(pictures))
+    listing = picture_files.list_pictures(source, recursive=True)
+    if not listing.pictures:
+        raise UserError(f"{source}: holds no picture ({listing.left_out.describe() or 'it is empty'})")
+    return listing
 
 
 @dataclass

@@ -8,7 +8,8 @@ from statistics import fmean
 
 from PIL import Image
 
-from intact_fast.data.catalogue import Catalogue, Counts, Picture, list_pictures
+from intact_fast.data.catalogue import Catalogue, Counts, Picture
+from intact_fast.data.picture_files import list_pictures
 from intact_fast.errors import UserError
 
 OFFICIAL = (Counts(("all",), 1_000, 50),)
@@ -34,7 +35,8 @@ def read_caviar(root: Path) -> Catalogue:
             or no identity was seen by two cameras.
     """
     folder = _find_folder(root)
-    pictures = [_picture(root, path) for path in list_pictures(folder)]
+    listing = list_pictures(folder)
+    pictures = [_picture(root, path) for path in listing.pictures]
     seen = [{p.pid for p in pictures if p.camera == camera} for camera in (1, 2)]
     paired = set.intersection(*seen)
     if not paired:
@@ -45,7 +47,14 @@ def read_caviar(root: Path) -> Catalogue:
     kept = tuple(p for p in pictures if p.pid in paired)
     areas = {camera: fmean(_area(root / p.path) for p in kept if p.camera == camera) for camera in (1, 2)}
     lr_camera = min(areas, key=lambda camera: areas[camera])
-    return Catalogue("caviar", kept, default_lr_camera=lr_camera, natively_lr=True, official=OFFICIAL)
+    return Catalogue(
+        "caviar",
+        kept,
+        default_lr_camera=lr_camera,
+        natively_lr=True,
+        official=OFFICIAL,
+        left_out=listing.left_out,
+    )
 
 
 def _find_folder(root: Path) -> Path:
@@ -53,7 +62,7 @@ def _find_folder(root: Path) -> Path:
         raise UserError(f"--data.root {root}: no such folder; give the folder that holds CAVIAR4REID")
     for candidate in _FOLDERS:
         folder = root / candidate
-        if folder.is_dir() and list_pictures(folder):
+        if folder.is_dir() and list_pictures(folder).pictures:
             return folder
     places = ", ".join(str(root / candidate) for candidate in _FOLDERS)
     raise UserError(f"--data.root {root}: no CAVIAR4REID here; looked for pictures like 0001001.jpg in {places}")

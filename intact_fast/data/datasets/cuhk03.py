@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from intact_fast.config.options import CUHK03Boxes, CUHK03Protocol
-from intact_fast.data.catalogue import Catalogue, Counts, Picture, Subset, list_pictures
+from intact_fast.data.catalogue import Catalogue, Counts, Picture, Subset
 from intact_fast.data.datasets.cuhk03_release import (
     MAT_NAME,
     extract_release,
@@ -18,6 +18,7 @@ from intact_fast.data.datasets.cuhk03_release import (
     read_testsets,
     record_path,
 )
+from intact_fast.data.picture_files import list_pictures
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.errors import UserError
 
@@ -75,14 +76,16 @@ def read_cuhk03(
             what its name says.
     """
     folder = _obtain_pictures(root, boxes, progress)
-    pictures = [_picture(root, path) for path in list_pictures(folder)]
+    listing = list_pictures(folder)
+    pictures = [_picture(root, path) for path in listing.pictures]
     if protocol == "new":
         pictures = _with_subsets(pictures, _new_split(root, folder, boxes), folder)
     else:
         test = _test_pids(pictures, folder, split_seed)
         pictures = [replace(p, subset="test" if p.pid in test else "train") for p in pictures]
     lr_camera = 1 if protocol == "classic" else None
-    return Catalogue("cuhk03", tuple(pictures), lr_camera, official=OFFICIAL[protocol, boxes])
+    official = OFFICIAL[protocol, boxes]
+    return Catalogue("cuhk03", tuple(pictures), lr_camera, official=official, left_out=listing.left_out)
 
 
 def _obtain_pictures(root: Path, boxes: CUHK03Boxes, progress: Progress) -> Path:

@@ -43,5 +43,5 @@ def read_dukemtmc(root: Path) -> Catalogue:
         ".",
     )
     folder = find_layout(root, candidates, FOLDERS, archive)
-    pictures = read_fixed_split(root, folder, _NAME, archive, "0002_c1_f0044158.jpg")
-    return Catalogue("dukemtmc", tuple(pictures), default_lr_camera=None, official=OFFICIAL)
+    pictures, left_out = read_fixed_split(root, folder, _NAME, archive, "0002_c1_f0044158.jpg")
+    return Catalogue("dukemtmc", tuple(pictures), default_lr_camera=None, official=OFFICIAL, left_out=left_out)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from intact_fast.data.catalogue import Picture, Subset, list_pictures
+from intact_fast.data.catalogue import Picture, Subset
+from intact_fast.data.picture_files import LeftOut, list_pictures
 from intact_fast.errors import UserError
 
 FOLDERS: dict[str, Subset] = {
@@ -15,8 +16,10 @@ FOLDERS: dict[str, Subset] = {
 }
 
 
-def read_fixed_split(root: Path, folder: Path, name: re.Pattern[str], dataset: str, example: str) -> list[Picture]:
-    """List the pictures of the three folders.
+def read_fixed_split(
+    root: Path, folder: Path, name: re.Pattern[str], dataset: str, example: str
+) -> tuple[list[Picture], LeftOut]:
+    """List the pictures of the three folders, and what stands beside them.
 
     Args:
         root: Folder that paths are relative to.
@@ -29,10 +32,13 @@ def read_fixed_split(root: Path, folder: Path, name: re.Pattern[str], dataset: s
         UserError: A file name is not of the official form.
     """
     pictures = []
+    left_out = LeftOut()
     for part, subset in FOLDERS.items():
-        for path in list_pictures(folder / part):
+        listing = list_pictures(folder / part)
+        left_out += listing.left_out
+        for path in listing.pictures:
             match = name.match(path.name)
             if match is None:
                 raise UserError(f"{path}: not a {dataset} file name (expected like {example}); remove or rename it")
             pictures.append(Picture(path.relative_to(root).as_posix(), int(match[1]), int(match[2]), subset))
-    return pictures
+    return pictures, left_out

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import cast, get_args
 
-from intact_fast.data.catalogue import Catalogue, Picture, Subset, list_pictures
+from intact_fast.data.catalogue import Catalogue, Picture, Subset
+from intact_fast.data.picture_files import list_pictures
 from intact_fast.errors import UserError
 
 CSV_NAME = "pictures.csv"
@@ -55,7 +56,7 @@ def _number_pids(pids: list[str]) -> dict[str, int]:
 
 def _read_names(root: Path) -> list[tuple[str, str, int, Subset]]:
     rows = []
-    for path in list_pictures(root, recursive=True):
+    for path in list_pictures(root, recursive=True).pictures:
         match = _NAME.match(path.stem)
         if match is None:
             raise UserError(f"{path}: expected a name like 0001_cam1_x.jpg; rename it or list it in {CSV_NAME}")

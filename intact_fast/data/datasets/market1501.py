@@ -32,6 +32,8 @@ def read_market1501(root: Path) -> Catalogue:
     """
     archive = "Market-1501-v15.09.15"
     folder = find_layout(root, (f"market1501/{archive}", archive, "market1501", "."), FOLDERS, "Market-1501")
-    listed = read_fixed_split(root, folder, _NAME, "Market-1501", "0002_c1s1_000451_03.jpg")
+    listed, left_out = read_fixed_split(root, folder, _NAME, "Market-1501", "0002_c1s1_000451_03.jpg")
     pictures = tuple(p for p in listed if p.pid != _JUNK_PID)
-    return Catalogue("market1501", pictures, default_lr_camera=None, distractor_pid=0, official=OFFICIAL)
+    return Catalogue(
+        "market1501", pictures, default_lr_camera=None, distractor_pid=0, official=OFFICIAL, left_out=left_out
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from intact_fast.data.catalogue import Catalogue, Counts, Picture, find_layout, list_pictures
+from intact_fast.data.catalogue import Catalogue, Counts, Picture, find_layout
+from intact_fast.data.picture_files import LeftOut, list_pictures
 from intact_fast.errors import UserError
 
 OFFICIAL = (Counts(("all",), 1_264, 632),)
@@ -24,8 +25,11 @@ def read_viper(root: Path) -> Catalogue:
     """
     folder = find_layout(root, ("viper/VIPeR", "VIPeR", "viper", "."), _CAMERAS, "VIPeR")
     pictures = []
+    left_out = LeftOut()
     for name, camera in _CAMERAS.items():
-        for path in list_pictures(folder / name):
+        listing = list_pictures(folder / name)
+        left_out += listing.left_out
+        for path in listing.pictures:
             pid = path.name.split("_")[0]
             if not pid.isdecimal():
                 raise UserError(f"{path}: not a VIPeR file name (expected like 000_45.bmp); remove or rename it")
@@ -33,4 +37,4 @@ def read_viper(root: Path) -> Catalogue:
     seen = [{p.pid for p in pictures if p.camera == camera} for camera in _CAMERAS.values()]
     paired = set.intersection(*seen)
     kept = tuple(p for p in pictures if p.pid in paired)
-    return Catalogue("viper", kept, default_lr_camera=1, official=OFFICIAL)
+    return Catalogue("viper", kept, default_lr_camera=1, official=OFFICIAL, left_out=left_out)
