@@ -79,9 +79,9 @@ def write_record(record: Mapping[str, Any], name: str) -> Path:
 
 
 def rounded(value: Any) -> Any:
-    """Round every figure to 4 significant digits, or from 100 on to one decimal."""
+    """Round every figure to 5 significant digits, so that a table may round to 3 again."""
     if isinstance(value, float):
-        return round(value, 1) if abs(value) >= 100 else float(f"{value:.4g}")
+        return float(f"{value:.5g}")
     if isinstance(value, Mapping):
         return {key: rounded(inner) for key, inner in value.items()}
     return [rounded(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -110,7 +110,7 @@ def test_a_record_holds_what_the_pages_show(tmp_path: Path, monkeypatch: pytest.
     assert tuple(found) == (*(field for field in record.FIELDS if field != "notes"), "figures")
     assert found["headline"] == "Sizes: engine 123.5 ms, b 123.5 ms."
     assert found["commands"] == {"command": "make bench"}
-    times = {"median_s": 0.1235, "min_s": 0.1, "max_s": 1234.6, "rounds": 3}
+    times = {"median_s": 0.12346, "min_s": 0.1, "max_s": 1234.6, "rounds": 3}
     assert found["figures"] == {"sizes": {"engine": times, "b": {**times, "img_per_s": 7}}, "whole": {"all": times}}
 
 

@@ -9,6 +9,7 @@ from docs.generate.blocks import Call, Maker
 
 PARTS: Mapping[str, Maker] = {
     "association-step": speed.association_step_block,
+    "baselines": timings.baselines_block,
     "growth": speed_plots.growth_block,
     "ladder": speed.ladder_block,
     "ladder-bars": speed_plots.ladder_bars_block,

@@ -53,7 +53,7 @@ def ladder_block(call: Call) -> str:
             short(rung["median_ms"]),
             f"{rung['max_ms'] / rung['min_ms']:.2f}",
         ]
-        lines.append([*line, *([f"{rung['peak_gib']:.1f}"] if has_memory else [])])
+        lines.append([*line, *([f"{rung['peak_gib']:.2f}"] if has_memory else [])])
     return table([*head, *(["peak GiB"] if has_memory else [])], lines, 2)
 
 
@@ -69,15 +69,8 @@ def trainings_block(call: Call) -> str:
     """Write the times of whole trainings: ``trainings RECORD``."""
     trainings = records.read(call.words[0])["whole_trainings"]["rows"]
     keys = {"seconds": "whole run, s", "critic_seconds": "C, s", "iterations_seconds": "iterations, s"}
-    lines = [
-        [
-            row["label"],
-            *(str(row.get(key, EMPTY)) for key in keys),
-            f"{row['Rank-1']:.1f}" if "Rank-1" in row else EMPTY,
-        ]
-        for row in trainings.values()
-    ]
-    return table(["", *keys.values(), "single-shot Rank-1"], lines, 1)
+    lines = [[row["label"], *(str(row.get(key, EMPTY)) for key in keys)] for row in trainings.values()]
+    return table(["whole trainings", *keys.values()], lines, 1)
 
 
 # the operators
@@ -206,7 +199,8 @@ OVERVIEW: list[tuple[str, str, Callable[[], str], str]] = [
         "[iteration](#the-training-step-on-one-h100), paper's sizes, batch 32",
         "one H100",
         lambda: _rung(_H100, "the same, iterations replayed as CUDA graphs"),
-        "all options of the last rung; preset `fast` sets all but `--training.kernels triton`",
+        "`--training.precision bf16 --training.compile on --training.cuda-graph on --training.f-c-table "
+        "--training.kernels triton`",
     ),
     (
         "the same without compiling",

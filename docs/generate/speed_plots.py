@@ -128,7 +128,7 @@ def _speedups(numbers: list[dict[str, Any]]) -> Figure:
                 weight="bold",
             )
         handles = [Line2D([], [], linestyle="", markersize=6, label=name, **mark) for name, mark in MARKS.items()]
-        drawing.legend(handles=handles, loc="lower center", ncols=4, frameon=False, bbox_to_anchor=(0.45, -0.055))
+        drawing.legend(handles=handles, loc="lower center", ncols=4, frameon=False, bbox_to_anchor=(0.45, -0.02))
         drawing.subplots_adjust(wspace=0.08)
     return drawing
 
@@ -172,7 +172,8 @@ def _growth(numbers: Mapping[str, Mapping[str, float]]) -> Figure:
         )
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        # the last two labels would touch
+        axes.set_xticks(sizes, [f"{size:,}" if size != sizes[-2] else "" for size in sizes])
         axes.set_yticks([0.01, 0.03, 0.1, 0.3, 1, 3], ["10 ms", "30 ms", "100 ms", "300 ms", "1 s", "3 s"])
         axes.minorticks_off()
         axes.set_xlabel("gallery pictures")

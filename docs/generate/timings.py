@@ -84,14 +84,6 @@ LAYOUTS = {
         across=True,
         baseline="engine",
     ),
-    "plain-python": Layout(
-        "200 queries on Market-1501's gallery, ms",
-        {"multi-shot CMC and mAP from distances, 200 queries on the gallery of Market-1501": "from distances"},
-        {"engine": "engine, 2 threads", "plain Python": "loop in plain Python"},
-        "median_s",
-        across=True,
-        baseline="engine",
-    ),
     "single-shot": Layout(
         "ms",
         {f"single-shot, {group}": text for group, text in _KINDS.items()},
@@ -104,15 +96,7 @@ LAYOUTS = {
         "median_s",
         across=True,
     ),
-    "reranking": Layout(
-        "k-reciprocal re-ranking, ms",
-        {"k-reciprocal re-ranking, 500 queries, 3,000 gallery pictures": "500 queries, 3,000 gallery pictures"},
-        {"engine": "engine, distances included", "dense numpy": "whole numpy matrices, distances given"},
-        "median_s",
-        across=True,
-        baseline="engine",
-    ),
-    "growth": Layout(
+    "growth-table": Layout(
         "1,000 queries, features to figures, ms: gallery",
         {
             f"{protocol} evaluation from features, 1,000 queries, by gallery": protocol
@@ -147,9 +131,38 @@ def timings_block(call: Call) -> str:
 
     if layout.across:
         lines = [[text, *(cell(group, row) for group in layout.groups)] for row, text in layout.rows.items()]
-        return table([layout.first, *layout.groups.values()], lines, 1)
+        heads = [text + _rank1(figures[group]) for group, text in layout.groups.items()]
+        return table([layout.first, *heads], lines, 1)
     lines = [[text, *(cell(group, row) for row in layout.rows)] for group, text in layout.groups.items()]
     return table([layout.first, *layout.rows.values()], lines, 1)
+
+
+def _rank1(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Say how many queries features find, where a group's rows tell."""
+    found = {row["rank-1"] for row in rows.values() if "rank-1" in row}
+    return f", Rank-1 {100 * found.pop():.1f} %" if found else ""
+
+
+BASELINES = {
+    "multi-shot from distances, 200 queries, 15,913 gallery pictures: loop in plain Python": (
+        "multi-shot CMC and mAP from distances, 200 queries on the gallery of Market-1501",
+        "plain Python",
+    ),
+    "re-ranking, 500 queries, 3,000 gallery pictures: whole numpy matrices": (
+        "k-reciprocal re-ranking, 500 queries, 3,000 gallery pictures",
+        "dense numpy",
+    ),
+}
+"""Group and row of each line of `baselines_block`."""
+
+
+def baselines_block(call: Call) -> str:
+    """Write single baselines beside the engine: ``baselines RECORD``."""
+    figures, lines = records.read(call.words[0])["figures"], []
+    for text, (group, row) in BASELINES.items():
+        ours, theirs = (1e3 * figures[group][name]["median_s"] for name in ("engine", row))
+        lines.append([text, short(ours), f"{short(theirs)} ({short(theirs / ours)}×)"])
+    return table(["task and baseline, ms", "engine", "baseline"], lines, 1)
 
 
 def large_block(call: Call) -> str:
