@@ -161,6 +161,7 @@ def resources_block(call: Call) -> str:
             ", ".join(str(found[key]) for found in by_chip) for key in ("registers", "shared_bytes", "spilled_bytes")
         ]
         lines.append([f"`{name}`", str(kernel["configurations"]), *cells])
+    lines.append(["all", str(sum(int(line[1]) for line in lines)), EMPTY, EMPTY, EMPTY])
     head = ["kernel", "configurations", "registers", "shared bytes", "spilled bytes"]
     return table(head, lines, 1)
 
