@@ -106,6 +106,22 @@ def _system_error(error: Exception, temporary: Path) -> OSError | None:
     return None
 
 
+def append_whole(path: Path, content: bytes) -> None:
+    """Append to a file, all of it or nothing.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with path.open("ab", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            while content:
+                content = content[file.write(content) :]
+        except OSError:
+            file.truncate(before)
+            raise
+
+
 def check_writable(path: Path, option: str, folder: bool = False) -> None:
     """See before hours of work that a file can be written; nothing is left behind.
 
@@ -221,6 +237,10 @@ def is_leftover(path: Path) -> bool:
     return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 
+class UnreadableCheckpoint(UserError):
+    """A file that is there holds no checkpoint: it is broken, or something else."""
+
+
 def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
     """Load a dictionary onto the CPU; pickled code is never run.
 
@@ -229,7 +249,8 @@ def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
         option: Name of the option that the user gave it by, for the error.
 
     Raises:
-        UserError: The file is missing, broken, or holds more than tensors and plain values.
+        UnreadableCheckpoint: The file is broken, or holds more than tensors and plain values.
+        UserError: It is missing, or the system does not let it be read.
     """
     if not path.is_file():
         raise UserError(f"{option} {path}: no such file")
@@ -239,10 +260,12 @@ def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
     # a broken or foreign file can fail anywhere inside the unpickler, with any exception
     except Exception as error:
         mistake = mistake_of(error) if isinstance(error, OSError) else None
-        raise mistake or UserError(
+        raise mistake or UnreadableCheckpoint(
             f"{option} {path}: not a readable checkpoint (broken, or more than tensors and plain values); "
             "give another file"
         ) from error
     if not isinstance(state, dict):
-        raise UserError(f"{option} {path}: holds a {type(state).__name__}, not a checkpoint; give another file")
+        raise UnreadableCheckpoint(
+            f"{option} {path}: holds a {type(state).__name__}, not a checkpoint; give another file"
+        )
     return state

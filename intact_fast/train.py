@@ -13,7 +13,8 @@ from intact_fast.config.checks import check_config
 from intact_fast.config.command_line import parse_config
 from intact_fast.config.options import Config
 from intact_fast.errors import UserError, fail, is_first_rank
-from intact_fast.training.distributed.process import Interrupted, process_group, terminate_as_interrupt
+from intact_fast.training.distributed.process import Interrupted, process_group
+from intact_fast.training.distributed.signals import signals_as_interrupt
 from intact_fast.training.run import Run
 
 DESCRIPTION = (
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "torchrun --stan
     try:
         config = _parse(arguments, program)
         check_config(config)
-        with process_group(config.device) as process, terminate_as_interrupt():
+        with process_group(config.device) as process, signals_as_interrupt():
             Run(config, process, partial(progress, quiet=not process.is_main)).execute()
     except Interrupted:
         return 0

@@ -12,12 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import tyro
 from rich.markdown import Markdown
 
 from intact_fast.commands.progress_bar import progress
 from intact_fast.config.checks import check_config
-from intact_fast.config.command_line import parse_config
+from intact_fast.config.command_line import parse_config, parse_own_options
 from intact_fast.config.options import Config, DataConfig, DatasetName
 from intact_fast.errors import UserError, fail, is_first_rank, warn
 from intact_fast.experiments.paper_tables import TABLES
@@ -29,7 +28,8 @@ from intact_fast.experiments.table_runs import TableRuns, log_file
 from intact_fast.files import exclusive_folder, write_atomically
 from intact_fast.reporting.console import make_console
 from intact_fast.reporting.tables import describe_protocol
-from intact_fast.training.distributed.process import Interrupted, process_group, terminate_as_interrupt
+from intact_fast.training.distributed.process import Interrupted, process_group
+from intact_fast.training.distributed.signals import signals_as_interrupt
 
 _PROGRAM = "intact-fast experiments"
 _FOLDER = "experiments"
@@ -68,13 +68,13 @@ class ExperimentOptions:
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     arguments = list(arguments)
-    options, others = tyro.cli(ExperimentOptions, prog=_PROGRAM, args=arguments, return_unknown_args=True)
-    if options.list:
-        for name, recipe in RECIPES.items():
-            aliases = [other for other, meant in SAME_AS.items() if meant == name]
-            print(f"{name:<18} {recipe.description}" + (f" (also: {', '.join(aliases)})" if aliases else ""))
-        return 0
     try:
+        options, others = parse_own_options(ExperimentOptions, _PROGRAM, arguments)
+        if options.list:
+            for name, recipe in RECIPES.items():
+                aliases = [other for other, meant in SAME_AS.items() if meant == name]
+                print(f"{name:<18} {recipe.description}" + (f" (also: {', '.join(aliases)})" if aliases else ""))
+            return 0
         names = _names(options)
         base = _base(options, others)
         check_config(base)
@@ -150,7 +150,7 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
     seeds = range(base.seed, base.seed + options.seeds)
     planned = [SeededRow(name, seed) for seed in seeds for name in names]
     failed: list[str] = []
-    with standard_output, process_group(base.device) as process, terminate_as_interrupt(), ExitStack() as stack:
+    with standard_output, process_group(base.device) as process, signals_as_interrupt(), ExitStack() as stack:
         runs = TableRuns(base, process, options.unseen, partial(progress, quiet=not process.is_main))
         option = f"--name {base.name}"
         process.on_main(lambda: stack.enter_context(exclusive_folder(runs.folder, option)))

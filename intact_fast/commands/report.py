@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -15,7 +15,7 @@ from intact_fast.commands.model_options import run_command
 from intact_fast.commands.progress_bar import progress
 from intact_fast.config.command_line import from_yaml
 from intact_fast.data.manifest import Manifest
-from intact_fast.errors import UserError
+from intact_fast.errors import UserError, warn
 from intact_fast.evaluation.evaluator import evaluate
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.verification import RATES
@@ -32,6 +32,7 @@ from intact_fast.training.checkpoint_models import (
 )
 from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.distributed.process import choose_device
+from intact_fast.training.intact import IntactTask
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class ReportOptions:
     A run in progress needs one checkpoint. Protocol and distance are those of the run's config.yaml.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run (`runs/NAME`)."""
     checkpoint: Literal["last", "best"] = "last"
     """The latest checkpoint, or the one that was best on the validation identities."""
@@ -81,8 +82,7 @@ def _run(options: ReportOptions) -> int:
     root = options.data_root or config.data.root
     if not root.is_dir():
         raise UserError(f"--data.root {root}: no such folder; give the one that holds the run's pictures")
-    path = _checkpoint_of(folder, options.checkpoint)
-    checkpoint = read_training_checkpoint(path)
+    path, checkpoint = _checkpoint_of(folder, options.checkpoint)
     manifest = Manifest.load(folder / "manifest.jsonl")
     if checkpoint["manifest_hash"] != manifest.hash:
         raise UserError(
@@ -106,17 +106,19 @@ def _run(options: ReportOptions) -> int:
     return 0
 
 
-def _checkpoint_of(folder: Path, choice: Literal["last", "best"]) -> Path:
+def _checkpoint_of(folder: Path, choice: Literal["last", "best"]) -> tuple[Path, dict[str, Any]]:
     checkpoints = folder / "checkpoints"
-    latest = CheckpointStore(checkpoints, 1).latest()
     if choice == "last":
+        latest = CheckpointStore(checkpoints, 1).read_latest(IntactTask.name)
         if latest is None:
             raise UserError(
                 f"{folder}: no checkpoint of the alternating training yet; start the run's command again, or wait "
                 "for its first (--training.checkpoint-every)"
             )
-        return latest
+        for broken in latest.unreadable:
+            warn(f"{broken}: not a readable checkpoint; the one before it is taken")
+        return latest.path, latest.checkpoint
     best = checkpoints / "best.pt"
     if not best.is_file():
         raise UserError(f"--checkpoint best: {best} is missing (no validation yet); use --checkpoint last")
-    return best
+    return best, read_training_checkpoint(best)

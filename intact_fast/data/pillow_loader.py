@@ -78,7 +78,7 @@ def _start_worker(worker: int) -> None:
     for threads that only the trainer has.
     """
     gc.freeze()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -85,7 +85,9 @@ def read_metrics(folder: Path) -> Metrics:
             continue
         iteration, series = line.pop("iteration"), metrics.setdefault(line.pop("task"), {})
         for name, value in line.items():
-            series.setdefault(name, {})[iteration] = value
+            # null stands for what was not a number
+            if value is not None:
+                series.setdefault(name, {})[iteration] = value
     return {
         task: {name: dict(sorted(points.items())) for name, points in series.items()}
         for task, series in metrics.items()

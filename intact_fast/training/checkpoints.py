@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from intact_fast.files import write_atomically
+from intact_fast.errors import UserError
+from intact_fast.files import LOCK, UnreadableCheckpoint, is_leftover, read_checkpoint, write_atomically
 
 _NAME = re.compile(r"iteration_(\d+)\.pt$")
+
+
+_PARTS = frozenset({"iteration", "position", "best", "world_size", "ranks", "state", "manifest_hash", "config"})
+"""What a checkpoint of a training holds at least."""
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The latest checkpoint that can be read.
+
+    Attributes:
+        path: Its file.
+        checkpoint: What it holds.
+        unreadable: Files of higher iterations that hold no checkpoint, the latest first.
+    """
+
+    path: Path
+    checkpoint: dict[str, Any]
+    unreadable: tuple[Path, ...]
 
 
 class CheckpointStore:
@@ -28,6 +49,7 @@ class CheckpointStore:
     def save(self, state: dict[str, Any], iteration: int) -> Path:
         """Write the state of ``iteration`` and drop what exceeds ``keep``."""
         path = self.folder / f"iteration_{iteration:08d}.pt"
+        self._remove_halves()
         write_checkpoint(state, path)
         for _, old in self._numbered()[: -max(self.keep, 1)]:
             old.unlink()
@@ -49,11 +71,52 @@ class CheckpointStore:
         numbered = self._numbered()
         return numbered[-1][0] if numbered else None
 
+    def read_latest(self, task: str) -> Latest | None:
+        """Read the checkpoint of the highest iteration that can be read; None where there is no file.
+
+        Args:
+            task: Name of the task whose checkpoints they are.
+
+        Raises:
+            UserError: None of the files can be read.
+        """
+        unreadable: list[Path] = []
+        for _, path in reversed(self._numbered()):
+            try:
+                checkpoint = read_checkpoint(path, "--name: checkpoint")
+            except UnreadableCheckpoint:
+                checkpoint = {}
+            if checkpoint.keys() >= _PARTS and checkpoint.get("task", task) == task:
+                return Latest(path, checkpoint, tuple(unreadable))
+            unreadable.append(path)
+        if not unreadable:
+            return None
+        raise UserError(
+            f"{unreadable[0]}: not a readable checkpoint of {task}, and there is none before it; put a copy of it "
+            f"back, or remove it to begin {task} anew"
+        )
+
+    def _remove_halves(self) -> None:
+        """Remove what a killed process has left of a write: a run has its folder to itself."""
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if is_leftover(path) and path.name != LOCK:
+                    path.unlink(missing_ok=True)
+
     def _numbered(self) -> list[tuple[int, Path]]:
         if not self.folder.is_dir():
             return []
         matches = ((_NAME.match(path.name), path) for path in self.folder.iterdir())
         return sorted((int(match[1]), path) for match, path in matches if match)
+
+
+def set_aside(path: Path) -> Path:
+    """Give a file that cannot be read another name, so that it takes the place of no checkpoint; the new name.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    return path.rename(path.with_name(f"{path.name}.unreadable"))
 
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> None:

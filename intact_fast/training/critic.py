@@ -15,11 +15,12 @@ from intact_fast.config.options import Config, CriticConfig
 from intact_fast.data.batches import Batch
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
+from intact_fast.files import UnreadableCheckpoint, read_checkpoint
 from intact_fast.losses import identity_loss
 from intact_fast.models import OSNet, build_osnet
 from intact_fast.models.layout import channels_last
 from intact_fast.models.osnet_weights import CLASSIFIER, load_osnet, osnet_state
-from intact_fast.training.checkpoints import write_checkpoint
+from intact_fast.training.checkpoints import set_aside, write_checkpoint
 from intact_fast.training.distributed.process import Process
 from intact_fast.training.known_people import KnownPeople, people_of, read_known_people, refuse_known_people, stored
 from intact_fast.training.step.iteration import Record
@@ -38,6 +39,7 @@ class CriticTask:
     """
 
     name = "critic"
+    remedy = "lower --critic.learning-rate, or use --training.precision fp32"
 
     def __init__(
         self, critic: OSNet, config: CriticConfig, process: Process, autocast: torch.dtype | None = None
@@ -51,6 +53,7 @@ class CriticTask:
         self._optimiser = Adam(
             self.critic.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
+        self.skips_overflows = autocast == torch.float16
         self._updater = Updater(self._optimiser, autocast == torch.float16, process.device)
         self._schedule = OneCycleLR(self._optimiser, max_lr=config.learning_rate, total_steps=config.iterations + 1)
 
@@ -212,7 +215,7 @@ class CriticSource:
             classifier = "is kept" if settings.keep_classifier else fresh
             self._note(f"critic's backbone from {settings.init}; its classifier {classifier}")
         finished = finished_critic(self._config)
-        if self._process.on_main(finished.is_file):
+        if self._process.on_main(lambda: self._is_usable(finished)):
             self._say(f"Critic already trained: {finished}")
             return self._load(finished)
         return self._train(train, finished)
@@ -223,6 +226,18 @@ class CriticSource:
 
     def _load(self, path: Path) -> OSNet:
         return load_critic(path, self._settings.arch, self._num_classes, enlarge=self._settings.enlarge)
+
+    def _is_usable(self, finished: Path) -> bool:
+        """Whether the run's own C is there; a file that cannot be read is set aside, to train C's last steps again."""
+        if not finished.is_file():
+            return False
+        try:
+            read_checkpoint(finished, "--name: critic")
+        except UnreadableCheckpoint:
+            aside = set_aside(finished)
+            self._say(f"warning: {finished} is no readable checkpoint; it is {aside.name} now, and C is trained again")
+            return False
+        return True
 
     def _train(self, train: Callable[[CriticTask], None], finished: Path) -> OSNet:
         """Train C from its first weights, and write it."""
@@ -237,11 +252,13 @@ class CriticSource:
         train(CriticTask(critic, settings, self._process, autocast))
         # every process goes on with rank 0's critic, batch statistics included
         critic.load_state_dict(self._process.broadcast(critic_checkpoint(critic, settings.arch)["state_dict"]))
-        if self._process.is_main:
+
+        def write() -> None:
             known = [] if settings.init is None else read_known_people(settings.init, "--critic.init")
             known.append(people_of(self._manifest))
             write_checkpoint(critic_checkpoint(critic, settings.arch, known), finished)
-        self._process.barrier()
+
+        self._process.on_main(write)
         return critic
 
     def _refuse_known_people(self, path: Path, option: str, keeps_classes: bool) -> None:

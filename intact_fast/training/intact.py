@@ -35,6 +35,10 @@ class IntactTask:
     """
 
     name = "INTACT"
+    remedy = (
+        "lower --optimiser.generator-learning-rate and --optimiser.discriminator-learning-rate, or use "
+        "--training.precision fp32"
+    )
 
     def __init__(
         self, config: Config, critic: OSNet, process: Process, plan: StepPlan, pictures: int | None = None
@@ -42,6 +46,7 @@ class IntactTask:
         self.iterations = config.training.iterations
         self._config = config
         self.plan = plan
+        self.skips_overflows = plan.precision.value == torch.float16
         config = replace(config, training=replace(config.training, kernels=plan.kernels.value))
         self.networks = Networks(config, critic, process.device, plan.sync_bn.value)
         self._optimisers = build_optimisers(self.networks, config.optimiser, capturable=plan.graphed.value)

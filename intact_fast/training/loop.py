@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -15,8 +16,10 @@ from intact_fast.data.loader import TrainLoader
 from intact_fast.data.plan import Position
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
-from intact_fast.training.checkpoints import CheckpointStore
-from intact_fast.training.distributed.process import Interrupted, Process, StopRequest
+from intact_fast.training.checkpoints import CheckpointStore, set_aside
+from intact_fast.training.distributed.process import Interrupted, Process
+from intact_fast.training.distributed.signals import Requests, Wish
+from intact_fast.training.divergence import DivergenceWatch
 from intact_fast.training.monitoring import Monitor, RecordAverage
 from intact_fast.training.step.iteration import Record
 
@@ -26,6 +29,10 @@ class Task(Protocol):
 
     name: str
     iterations: int
+    remedy: str
+    """What to do where it has diverged."""
+    skips_overflows: bool
+    """Whether steps whose gradients overflow are skipped."""
 
     @property
     def module(self) -> nn.Module:
@@ -70,7 +77,8 @@ gives the same score or raises the same UserError."""
 class TrainingLoop:
     """Trains a task to its last iteration, resuming from its latest checkpoint.
 
-    The state is saved every ``cadence.checkpoint`` iterations, at the end, and when a process is asked to stop.
+    The state is saved every ``cadence.checkpoint`` iterations, at the end, and when a process is asked to save or to
+    stop. A training that has diverged is stopped, and never saved.
 
     Args:
         task: What is trained.
@@ -102,6 +110,7 @@ class TrainingLoop:
         self._cadence = cadence
         self._fingerprint = fingerprint
         self._validate = validate
+        self._watch = DivergenceWatch(task.module, process, task.skips_overflows)
         self._iteration = 0
         self._position = Position(0, 0)
         self._best: float | None = None
@@ -114,7 +123,8 @@ class TrainingLoop:
 
         Raises:
             Interrupted: A process was asked to stop; the state is saved.
-            UserError: The latest checkpoint does not belong to this run.
+            UserError: The latest checkpoint does not belong to this run, the state cannot be saved, or the training has
+                diverged.
         """
         self._resume()
         if self._iteration < self._task.iterations:
@@ -125,15 +135,17 @@ class TrainingLoop:
 
     def _train(self) -> None:
         averages = RecordAverage()
-        with StopRequest(self._process) as stop, closing(self._loader.iterate(self._position)) as batches:
+        with Requests(self._process) as requests, closing(self._loader.iterate(self._position)) as batches:
             for batch in _marked(batches):
                 self._train_on(batch, averages)
-                stopping = stop.agreed()
+                wish = requests.agreed()
                 if self._is_last or self._due(self._cadence.validate):
                     self._keep_best()
-                if self._is_last or stopping or self._due(self._cadence.checkpoint):
+                if self._is_last or wish or self._due(self._cadence.checkpoint):
                     self._save()
-                if stopping:
+                if wish == Wish.SAVE:
+                    self._monitor.say(f"State saved at iteration {self._iteration}, as a signal asked for.")
+                if wish == Wish.STOP:
                     self._monitor.end_task()
                     self._monitor.say(
                         f"Stopped at iteration {self._iteration}, state saved; run the same command to go on."
@@ -150,7 +162,22 @@ class TrainingLoop:
         self._position = batch.next_position
         self._monitor.advance(len(batch.label) * self._process.world_size)
         if detailed:
-            self._monitor.record(self._iteration, averages.take(record))
+            figures = averages.take(record)
+            self._monitor.record(self._iteration, figures)
+            self._refuse_divergence(figures)
+
+    def _refuse_divergence(self, figures: Record | None = None) -> None:
+        """End the training where something is not a number, on all processes at the same iteration."""
+        found = self._watch.look(figures)
+        if found is None:
+            return
+        kept = self._process.on_main(self._store.latest)
+        good = "nothing was saved before" if kept is None else f"the last good state is {kept}"
+        self._monitor.end_task()
+        raise UserError(
+            f"{self._task.name}: {found} is not a number at iteration {self._iteration}, stopped; {good}; "
+            f"{self._task.remedy}, under another --name"
+        )
 
     @property
     def _is_last(self) -> bool:
@@ -163,6 +190,7 @@ class TrainingLoop:
         """Validate, and save the networks where they are the best so far."""
         if self._validate is None:
             return
+        self._refuse_divergence()
         try:
             with self._monitor.paused():
                 score = self._validate(self._iteration)
@@ -174,15 +202,17 @@ class TrainingLoop:
             raise
 
     def _save_best(self, score: float) -> None:
-        if self._process.is_main:
+        def save() -> None:
             state = {"iteration": self._iteration, "score": score, "state": self._task.state()}
             self._store.save_best({**state, **vars(self._fingerprint)})
 
+        self._process.on_main(save)
+
     def _save(self) -> None:
         with self._monitor.paused():
+            self._refuse_divergence()
             ranks = self._process.gather(self._rank_state())
-            if self._process.is_main:
-                self._store.save(self._checkpoint(ranks), self._iteration)
+            self._process.on_main(lambda: self._store.save(self._checkpoint(ranks), self._iteration))
 
     def _checkpoint(self, ranks: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -208,10 +238,10 @@ class TrainingLoop:
 
     def _resume(self) -> None:
         """Take up the latest checkpoint, where there is one."""
-        path = self._process.on_main(self._store.latest)
-        if path is None:
+        read = self._read_latest()
+        if read is None:
             return
-        checkpoint = read_checkpoint(path, "--name: checkpoint")
+        path, checkpoint = read
         if checkpoint["manifest_hash"] != self._fingerprint.manifest_hash:
             raise UserError(
                 f"{path}: trained on another split (manifest {checkpoint['manifest_hash'][:12]}, now "
@@ -231,6 +261,27 @@ class TrainingLoop:
         if not self._is_last:
             self._monitor.say(f"Resuming {self._task.name} at iteration {self._iteration} from {path}")
         self._resume_place(checkpoint)
+
+    def _read_latest(self) -> tuple[Path, dict[str, Any]] | None:
+        """Read the latest checkpoint that can be read, the same on every process; those after it are set aside."""
+        kept: list[dict[str, Any]] = []
+
+        def choose() -> Path | None:
+            latest = self._store.read_latest(self._task.name)
+            if latest is None:
+                return None
+            kept.append(latest.checkpoint)
+            for path in latest.unreadable:
+                aside = set_aside(path)
+                self._monitor.say(
+                    f"warning: {path} is no readable checkpoint; it is {aside.name} now, and the one before it is taken"
+                )
+            return latest.path
+
+        path = self._process.on_main(choose)
+        if path is None:
+            return None
+        return path, kept[0] if kept else read_checkpoint(path, "--name: checkpoint")
 
     def _resume_place(self, checkpoint: dict[str, Any]) -> None:
         """Go on where each process was, or with another number of them at the epoch's first batch."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +12,11 @@ from types import TracebackType
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
+from intact_fast.errors import UserError
 from intact_fast.reporting.console import make_console
 from intact_fast.training.diagnostics import CollapseAlarm
+from intact_fast.training.figures import FigureFiles
 from intact_fast.training.step.iteration import Record
 
 _SHOWN = {
@@ -71,9 +71,10 @@ class Monitor:
     def __init__(self, folder: Path | None, console: Console | None = None) -> None:
         self._folder = folder
         self.console = console or make_console(quiet=folder is None)
-        self._writer: SummaryWriter | None = None
+        self._files: FigureFiles | None = None
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
+        self._has_lost = False
         self._task = ""
         self._total = 0
         self._alarm = CollapseAlarm()
@@ -86,16 +87,21 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end_task()
-        if self._writer is not None:
-            self._writer.close()
 
     def say(self, text: str) -> None:
         """Print one line, above the progress bar where there is one."""
-        self.console.print(text, markup=False)
+        try:
+            self.console.print(text, markup=False)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            # a log on a full disk, or a terminal that has gone, ends no training; the command tells at its end
+            return
 
     def begin_task(self, name: str, iterations: int, start: int) -> None:
         """Show the progress of a training from ``start`` to ``iterations``."""
         self._task, self._total = name, iterations
+        self._open_files(start)
         self._alarm = CollapseAlarm()
         self._restart_clock()
         if self._folder is None or not self.console.is_terminal:
@@ -157,12 +163,23 @@ class Monitor:
 
     def store(self, iteration: int, values: dict[str, float]) -> None:
         """Append figures to metrics.jsonl and TensorBoard without showing them."""
+        if self._files is None:
+            return
+        try:
+            self._files.add(iteration, values)
+        except OSError as error:
+            self._lose_figures(error)
+
+    def _open_files(self, start: int) -> None:
         if self._folder is None:
             return
-        if self._writer is None:
-            self._writer = SummaryWriter(str(self._folder / "tensorboard"))
-        line = {"task": self._task, "iteration": iteration, **values}
-        with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        for name, value in values.items():
-            self._writer.add_scalar(f"{self._task}/{name}", value, iteration)
+        try:
+            self._files = FigureFiles(self._folder, self._task, start)
+        except (UserError, OSError) as error:
+            self._lose_figures(error)
+
+    def _lose_figures(self, error: Exception) -> None:
+        """Say once that figures are lost: a training is worth more than its curves."""
+        if not self._has_lost:
+            self.say(f"warning: {self._folder}: figures of the training are not written ({error}); it goes on without")
+        self._has_lost = True

@@ -110,14 +110,12 @@ class Run:
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
-        if self.process.is_main:
-            save_notes(self._notes, self.folder)
+        self.process.on_main(lambda: save_notes(self._notes, self.folder))
         self.monitor.say(text[0].upper() + text[1:] + ".")
 
     def _claim_folder(self) -> None:
         """Write config.yaml, which tells whose the folder is."""
-        if self.process.is_main:
-            save_config(self.config, self.folder / "config.yaml")
+        self.process.on_main(lambda: save_config(self.config, self.folder / "config.yaml"))
         self.monitor.say(to_yaml(self.config).rstrip())
         g = self.config.generator
         if g.skip == "add" or g.global_residual:
@@ -194,7 +192,7 @@ class Run:
         loader = self._loader(
             "critic", settings.batch_size, self.config.seed, with_lr=settings.degraded > 0, pad=settings.pad
         )
-        store = CheckpointStore(self.folder / "checkpoints" / "critic", keep=1)
+        store = CheckpointStore(self.folder / "checkpoints" / "critic", keep=2)
         cadence = Cadence(training.log_every, training.checkpoint_every, 0)
         TrainingLoop(task, loader, store, self.process, self.monitor, cadence, fingerprint).run()
 

@@ -102,7 +102,7 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
     for name in ("triptychs.png", "ranked_lists.png", "curves.png", "distances.png"):
         assert f"](samples/{name})" in report
         assert Image.open(folder / "samples" / name).size[0] > 100
-    assert list(folder.glob("tensorboard/events*"))
+    assert list(folder.glob("tensorboard/INTACT/events*"))
     assert (folder / "checkpoints" / "best.pt").is_file()
 
 

@@ -1,16 +1,13 @@
-"""The processes of a torchrun group: which one this is, and how they agree, wait for each other and stop."""
+"""The processes of a torchrun group: which one this is, and how they agree and wait for each other."""
 
 from __future__ import annotations
 
 import inspect
 import os
-import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from types import FrameType
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -25,7 +22,6 @@ T = TypeVar("T")
 
 # rank 0 ranks and writes while the others wait
 _TIMEOUT = timedelta(hours=12)
-_SAME_REQUEST_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -57,11 +53,15 @@ class Process:
 
     def any(self, flag: bool) -> bool:
         """Whether any process raised the flag; every process gets the same answer."""
+        return bool(self.highest(int(flag)))
+
+    def highest(self, value: int) -> int:
+        """The highest value of all processes; every process gets the same answer."""
         if self.control is None:
-            return flag
-        value = torch.tensor(int(flag))
-        dist.all_reduce(value, dist.ReduceOp.MAX, group=self.control)
-        return bool(value.item())
+            return value
+        found = torch.tensor(value)
+        dist.all_reduce(found, dist.ReduceOp.MAX, group=self.control)
+        return int(found.item())
 
     def broadcast(self, value: Any) -> Any:
         """Return rank 0's value on every process."""
@@ -164,49 +164,3 @@ def process_group(device_name: Literal["auto", "cpu", "cuda"]) -> Iterator[Proce
 
 class Interrupted(Exception):
     """Training stopped on request, after its state was saved."""
-
-
-class StopRequest:
-    """Remembers SIGTERM and SIGINT instead of dying of them.
-
-    A loop asks :meth:`agreed` once per iteration; when any process got a signal, all of them stop at
-    the same iteration. Another Ctrl-C some seconds later interrupts at once.
-    """
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        self._received: float | None = None
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self._received is None:
-            self._received = now
-        # torchrun passes a Ctrl-C on to workers that the terminal has already told
-        elif number == signal.SIGINT and now - self._received > _SAME_REQUEST_SECONDS:
-            raise KeyboardInterrupt
-
-    def agreed(self) -> bool:
-        """Whether to stop now; the same on every process."""
-        return self._process.any(self._received is not None)
-
-    def __enter__(self) -> StopRequest:
-        self._previous = {n: signal.signal(n, self._handle) for n in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C outside the training loops, which handle both themselves."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
