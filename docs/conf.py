@@ -28,7 +28,6 @@ html_title = "intact_fast"
 html_show_sphinx = False
 html_static_path = ["static"]
 html_css_files = ["tables.css"]
-myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]
 autodoc_member_order = "bysource"

@@ -8,6 +8,7 @@ import shlex
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -167,27 +168,34 @@ def user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", with_blocks("python"))
-def test_python_runs(name: str, user_files: Path) -> None:
-    names: dict[str, object] = {}
+def run_python(name: str) -> dict[str, Any]:
+    """Run a page's blocks in order; gives the names that they define."""
+    names: dict[str, Any] = {}
     for code in blocks(name, "python"):
         exec(compile(code, name, "exec"), names)
+    return names
+
+
+# the blocks of serving.md read what its commands write: below
+@pytest.mark.parametrize("name", [name for name in with_blocks("python") if name != "docs/serving.md"])
+def test_python_runs(name: str, user_files: Path) -> None:
+    run_python(name)
 
 
 def test_features_and_pictures_have_the_shapes_that_readme_says(user_files: Path) -> None:
-    names: dict[str, object] = {}
-    for code in blocks("README.md", "python"):
-        exec(compile(code, "README.md", "exec"), names)
-    assert names["features"].shape == (2, 512)  # type: ignore[attr-defined]
-    assert names["pictures"].shape == (1, 3, 48, 32)  # type: ignore[attr-defined]
+    names = run_python("README.md")
+    assert names["features"].shape == (2, 512)
+    assert names["pictures"].shape == (1, 3, 48, 32)
 
 
-def test_serving_commands_run(user_files: Path) -> None:
+def test_commands_and_python_of_serving_run(user_files: Path) -> None:
     for command, arguments in commands("docs/serving.md"):
-        if command in ("enhance", "search", "export") and "--checkpoint" not in arguments:
+        # a checkpoint and a split come from a training
+        if command in ("enhance", "search", "export") and not {"--checkpoint", "--manifest"} & set(arguments):
             assert main([command, *arguments]) == 0, arguments
     for written in ("enhanced/c.jpg", "matches.png", "gallery.safetensors", "query.onnx", "gallery.pt2"):
         assert (user_files / written).is_file()
+    run_python("docs/serving.md")
 
 
 @pytest.mark.parametrize("name", NAMES)
