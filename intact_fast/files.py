@@ -14,11 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-import torch
 from PIL import Image
 
 from intact_fast.errors import UserError, cannot_write, mistake_of
+from intact_fast.foreign_files import describe_file, load_plain
 
 LOCK = ".lock"
 """Name of the file by which a process keeps a folder to itself."""
@@ -27,15 +26,6 @@ _LONGEST_NAME = 200
 _PROBE = 1 << 16
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-
-_SCALAR: Any = np.float32(0).__reduce__()[0]
-_NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_SCALAR, "numpy.core.multiarray.scalar"),
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8")),
-]
-"""What torchreid's checkpoints hold besides tensors: their Rank-1 is a numpy number."""
 
 
 @contextmanager
@@ -252,17 +242,17 @@ def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
         UnreadableCheckpoint: The file is broken, or holds more than tensors and plain values.
         UserError: It is missing, or the system does not let it be read.
     """
+    if path.is_dir():
+        raise UserError(f"{option} {path}: is a folder; name the file in it")
     if not path.is_file():
         raise UserError(f"{option} {path}: no such file")
     try:
-        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_plain(path)
     # a broken or foreign file can fail anywhere inside the unpickler, with any exception
     except Exception as error:
         mistake = mistake_of(error) if isinstance(error, OSError) else None
         raise mistake or UnreadableCheckpoint(
-            f"{option} {path}: not a readable checkpoint (broken, or more than tensors and plain values); "
-            "give another file"
+            f"{option} {path}: not a readable checkpoint: {describe_file(path)}"
         ) from error
     if not isinstance(state, dict):
         raise UnreadableCheckpoint(

@@ -23,6 +23,7 @@ LAYERS = (
     {"data", "models", "losses"},
     {"config"},
     {"files"},
+    {"foreign_files"},
     {"errors"},
 )
 """From top to bottom. Rooms of one layer do not know each other."""
