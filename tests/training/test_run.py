@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -268,3 +270,48 @@ def test_two_processes_do_not_share_a_folder(config: Config) -> None:
     # what the killed one and half a write left behind does not make the folder somebody else's
     (folder / ".config.yaml.1.tmp").touch()
     assert Run(config, SINGLE_PROCESS).train_critic().is_file()
+
+
+def test_an_unreadable_newest_checkpoint_gives_way_to_the_one_before(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run goes on from there as one that was never broken, of C too, and keeps the broken file."""
+    config = replace(config, critic=replace(config.critic, iterations=4))
+    Run(config, SINGLE_PROCESS).execute()
+    unbroken = final_state(config)
+    checkpoints = config.runs / config.name / "checkpoints"
+    newest = checkpoints / "iteration_00000004.pt"
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    (checkpoints / "critic.pt").write_bytes(b"")
+    (checkpoints / "critic" / "iteration_00000004.pt").write_bytes(b"")
+    capsys.readouterr()
+    Run(config, SINGLE_PROCESS).execute()
+    said = capsys.readouterr().out.replace("\n", "")
+    assert "iteration_00000004.pt is no readable checkpoint; it is iteration_00000004.pt.unreadable now" in said
+    assert "Resuming INTACT at iteration 2" in said
+    assert "critic.pt is no readable checkpoint; it is critic.pt.unreadable now, and C is trained again" in said
+    assert "Resuming critic at iteration 2" in said
+    assert_equal(unbroken, final_state(config))
+    assert (checkpoints / "iteration_00000004.pt.unreadable").is_file()
+
+
+def test_a_full_disk_keeps_the_last_state_and_the_run_goes_on(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    save, full = torch.save, True
+
+    def save_until_full(state: Any, path: Path) -> None:
+        if full and isinstance(state, dict) and state.get("iteration") == 4:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(state, path)
+
+    Run(replace(config, name="unbroken"), SINGLE_PROCESS).execute()
+    monkeypatch.setattr(torch, "save", save_until_full)
+    with pytest.raises(UserError, match=r"iteration_00000004\.pt: cannot be written \(No space left on device\); make"):
+        Run(config, SINGLE_PROCESS).execute()
+    assert final_state(config)["iteration"] == 2
+    full = False
+    Run(config, SINGLE_PROCESS).execute()
+    expected, found = final_state(replace(config, name="unbroken")), final_state(config)
+    for state in (expected, found):
+        del state["config"]
+    assert_equal(expected, found)
