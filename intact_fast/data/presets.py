@@ -72,7 +72,7 @@ _OPEN = "the filter (bilinear), which camera of a pair is LR (the reader's), the
 SPLIT_PRESETS: dict[PresetName, SplitPreset] = {
     "paper": SplitPreset(
         description="queries of one camera at r drawn uniformly from 2, 3 and 4",
-        source="INTACT: Cheng, Gong, Dong, Zhu, CVPR 2020, section 4.1",
+        source="INTACT: Cheng, Dong, Gong, Zhu, CVPR 2020, section 4.1",
         decided=_OPEN,
         datasets=_FIVE,
     ),
