@@ -15,7 +15,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from intact_fast.errors import UserError, mistake_of
+from intact_fast.errors import UserError, mistake_of, warn
+from intact_fast.training.distributed.missing_gpu import why_no_gpu
 from intact_fast.training.distributed.rendezvous import agree_on_name
 
 T = TypeVar("T")
@@ -129,8 +130,12 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
         UserError: CUDA was asked for and there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: PyTorch sees no GPU; use --device cpu or install a CUDA build of torch")
+        why = why_no_gpu(name) or "PyTorch sees no GPU; install a CUDA build of torch"
+        raise UserError(f"--device cuda: {why}, or use --device cpu")
     if name == "cpu" or not torch.cuda.is_available():
+        # a run says it of --device cpu, too
+        if name == "auto" and (reason := why_no_gpu()) is not None:
+            warn(reason)
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
