@@ -7,8 +7,11 @@ import os
 import select
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
-from intact_fast.errors import fail
+import intact_fast
+from intact_fast.config.usage import lacking, usage_line
+from intact_fast.errors import UserError, fail
 
 COMMANDS = {
     "train": "train and evaluate, one process",
@@ -22,6 +25,8 @@ COMMANDS = {
 }
 """What each command does, by its name."""
 
+_HELP = ("-h", "--help", "help")
+_MISTAKE = 2
 _BROKEN_PIPE = 128 + 13
 """Exit status of a program that SIGPIPE ended, as shells give it."""
 
@@ -54,19 +59,44 @@ def _lost_reader() -> bool:
 
 def _dispatch(arguments: Sequence[str] | None) -> int:
     """Run the command that is named; each has its own ``--help``."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    name = arguments[0] if arguments else "--help"
+    name, *others = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    if name in _HELP and others and others[0] not in _HELP:
+        # `help COMMAND` is `COMMAND --help`
+        name, others = others[0], ["--help"]
     if name in COMMANDS:
-        return _run(name, arguments[1:])
-    if name in ("-h", "--help"):
+        return _run(name, others)
+    if name in _HELP:
         lines = [f"  {command:<11} {summary}" for command, summary in COMMANDS.items()]
-        print("\n".join(["usage: intact-fast COMMAND [options]", "", "commands:", *lines]))
+        foot = ["", "intact-fast COMMAND --help describes a command, intact-fast --version names the version."]
+        print("\n".join(["usage: intact-fast COMMAND [options]", "", "commands:", *lines, *foot]))
         return 0
-    print(f"error: unknown command {name!r}; use one of {', '.join(COMMANDS)}", file=sys.stderr)
-    return 2
+    if name in ("-V", "--version", "version"):
+        print(f"intact-fast {intact_fast.__version__}")
+        return 0
+    return fail(UserError(_unknown(name)), debug=False)
+
+
+def _unknown(name: str) -> str:
+    """Say that there is no such command, and which one may be meant."""
+    if name.startswith("-"):
+        return f"{name}: an option follows a command (intact-fast COMMAND {name}); use one of {', '.join(COMMANDS)}"
+    close = get_close_matches(name.lower(), COMMANDS, 1)
+    asked = f" (did you mean {close[0]}?)" if close else ""
+    return f"unknown command {name!r}{asked}; use one of {', '.join(COMMANDS)}"
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
+    alone = not arguments
+    if alone and (text := lacking(name)) is not None:
+        return fail(UserError(f"{text}\n{usage_line(f'intact-fast {name}')}"), debug=False)
+    status = _import_and_run(name, arguments)
+    if alone and status == _MISTAKE:
+        # its defaults, such as the folder gallery/ of search, are not here
+        print(usage_line(f"intact-fast {name}"), file=sys.stderr)
+    return status
+
+
+def _import_and_run(name: str, arguments: Sequence[str]) -> int:
     # imported only now: PyTorch and what draws take seconds, which --help need not wait for
     if name == "train":
         return importlib.import_module("intact_fast.train").main(arguments, "intact-fast train")

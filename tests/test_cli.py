@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import intact_fast
 from intact_fast import cli
 
 
@@ -61,6 +62,44 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert error.count("\n") == 1
     assert cli.main(["--help"]) == 0
     assert "evaluate" in capsys.readouterr().out
+
+
+def test_misspelt_command_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["trian"]) == 2
+    assert "(did you mean train?)" in capsys.readouterr().err
+    assert cli.main(["--debug", "train"]) == 2
+    assert "error: --debug: an option follows a command" in capsys.readouterr().err
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"intact-fast {intact_fast.__version__}\n"
+    for arguments in (["help"], ["-h"], [], ["help", "--help"]):
+        assert cli.main(arguments) == 0
+        assert capsys.readouterr().out.startswith("usage: intact-fast COMMAND")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["help", "prepare"])
+    assert ended.value.code == 0
+    assert "usage: intact-fast prepare" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [name for name in cli.COMMANDS if name != "train"])
+def test_command_alone_prints_its_usage(
+    command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # search has defaults, which are not here
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([command]) == 2
+    error, usage = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert usage.startswith(f"usage: intact-fast {command} ")
+
+
+def test_part_of_what_a_command_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["enhance", "pictures", "--model", "x"]) == 2
+    error, usage = capsys.readouterr().err.splitlines()
+    assert error == "error: TARGET: missing; intact-fast enhance --help describes all options"
+    assert usage == "usage: intact-fast enhance SOURCE TARGET --model FILE [options]"
 
 
 def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,9 +27,9 @@ class EnhanceOptions(ServingOptions):
     Exit status: 0 when all were, 1 when some could not be read, 2 after a mistake in the options.
     """
 
-    source: Annotated[Path, tyro.conf.Positional] = Path()
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = tyro.MISSING
     """Folder or file to read."""
-    target: Annotated[Path, tyro.conf.Positional] = Path()
+    target: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TARGET")] = tyro.MISSING
     """Folder or file to write."""
     mode: Mode = "always"
     """`auto` passes only natively small pictures through G and enlarges the others."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from intact_fast.commands.progress_bar import progress
 from intact_fast.config.checks import check_data, check_evaluation
 from intact_fast.config.command_line import parse_options
+from intact_fast.config.option_words import value_of
 from intact_fast.config.options import DataConfig, EvaluationConfig, OSNetName
 from intact_fast.data.manifest import Manifest
 from intact_fast.data.splits import obtain_manifest
@@ -71,10 +71,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: list[str]) -> None:
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--checkpoint", type=Path)
-    path = finder.parse_known_args(arguments)[0].checkpoint
-    checkpoint = read_training_checkpoint(path) if path is not None else None
+    named = value_of(arguments, "--checkpoint")
+    path = Path(named or "")
+    checkpoint = None if named is None else read_training_checkpoint(path)
     defaults = EvaluateOptions() if checkpoint is None else _defaults(checkpoint, path, arguments)
     options = parse_options(EvaluateOptions, "intact-fast evaluate", arguments, defaults)
     if checkpoint is not None and options.critic is None:

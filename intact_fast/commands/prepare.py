@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import tyro
 from intact_fast.commands.model_options import run_command
 from intact_fast.commands.progress_bar import progress
 from intact_fast.config.checks import check_data
+from intact_fast.config.option_words import value_of
 from intact_fast.config.options import DataConfig, DatasetName
 from intact_fast.data.manifest import SPLITS, Entry, Manifest
 from intact_fast.data.presets import SPLIT_PRESETS, PresetName
@@ -43,10 +43,10 @@ class PrepareOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--preset", choices=SPLIT_PRESETS)
-    name = finder.parse_known_args(arguments)[0].preset
-    data = DataConfig() if name is None else SPLIT_PRESETS[name].apply(DataConfig())
+    name = value_of(arguments, "--preset")
+    # what is no preset is refused below
+    preset = next((preset for known, preset in SPLIT_PRESETS.items() if known == name), None)
+    data = DataConfig() if preset is None else preset.apply(DataConfig())
     default = PrepareOptions(out=tyro.MISSING, data=data)
     return run_command(PrepareOptions, "intact-fast prepare", arguments, _run, default)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +12,9 @@ import torch
 import tyro
 import yaml
 
+from intact_fast.config.complaints import in_one_line
 from intact_fast.config.old_names import current_arguments, current_values
+from intact_fast.config.option_words import check_names, end_lists, value_of
 from intact_fast.config.options import Config
 from intact_fast.config.presets import PRESETS, resolve_preset
 from intact_fast.errors import UserError
@@ -37,9 +38,33 @@ def parse_options(
         arguments: Without the program's name.
         default: Values of options that are not given; None takes the class's own.
         description: First paragraph of ``--help``; None takes the class's docstring.
+
+    Raises:
+        UserError: The command line is wrong.
     """
-    parse = partial(tyro.cli, options_class, prog=program, description=description, args=current_arguments(arguments))
-    return parse() if default is None else parse(default=default)
+    words = current_arguments(arguments)
+    check_names(words, program, options_class)
+    words = end_lists(options_class, words)
+    parse = partial(tyro.cli, options_class, prog=program, description=description, args=words)
+    with in_one_line(program):
+        return parse() if default is None else parse(default=default)
+
+
+def parse_own_options(options_class: type[T], program: str, arguments: Sequence[str]) -> tuple[T, list[str]]:
+    """Parse options that a command has beside those of a training, and give the rest of the words.
+
+    Args:
+        options_class: The dataclass.
+        program: Name shown by ``--help``.
+        arguments: Without the program's name.
+
+    Raises:
+        UserError: The command line is wrong, or names an option that neither the command nor a training has.
+    """
+    words = current_arguments(arguments)
+    check_names(words, program, options_class, Config)
+    with in_one_line(program):
+        return tyro.cli(options_class, prog=program, args=words, return_unknown_args=True)
 
 
 def parse_config(arguments: Sequence[str], program: str, description: str) -> Config:
@@ -50,10 +75,9 @@ def parse_config(arguments: Sequence[str], program: str, description: str) -> Co
         program: Name shown by ``--help``.
         description: First paragraph of ``--help``.
     """
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--preset", choices=["auto", *PRESETS], default="auto")
-    known, _ = finder.parse_known_args(arguments)
-    default = resolve_preset(known.preset, torch.cuda.is_available())
+    preset = value_of(arguments, "--preset")
+    # what is no preset is refused below
+    default = resolve_preset(preset if preset in PRESETS else "auto", torch.cuda.is_available())
     config = parse_options(Config, program, arguments, default, description)
     # `--preset auto` on the command line would otherwise leave the word in place of the choice
     return dataclasses.replace(config, preset=default.preset)
