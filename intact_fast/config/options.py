@@ -13,6 +13,7 @@ DatasetName = Literal["synthetic", "viper", "market1501", "dukemtmc", "cuhk03", 
 CUHK03Boxes = Literal["detected", "labeled"]
 CUHK03Protocol = Literal["classic", "new"]
 Interpolation = Literal["bilinear", "bicubic", "area", "lanczos"]
+SameCamera = Literal["drop", "keep"]
 OSNetName = Literal["osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25"]
 
 
@@ -239,6 +240,9 @@ class EvaluationConfig:
     """Pictures per forward pass."""
     distractors: Literal["auto", "drop", "keep"] = "auto"
     """Gallery pictures of pid 0; `auto` drops them in single-shot and keeps them in multi-shot."""
+    same_camera: SameCamera = "drop"
+    """The query's person in the query's own camera: `drop` leaves it out, `keep` makes it a right match, for pictures
+    without camera ids."""
     gallery: Literal["bypass", "auto"] = "bypass"
     """Whether gallery pictures that are natively low-resolution pass through G (`auto`), or none does."""
     rerank: bool = False

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from intact_fast.config.options import EvaluationConfig
 from intact_fast.data.manifest import Entry, Manifest
+from intact_fast.data.matches import camids_for_matching, require_matches
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.errors import UserError
 from intact_fast.evaluation.features import QualityFigures, View, extract_features, measure_queries
@@ -133,6 +134,7 @@ def evaluate(
         UserError: A picture is missing or unreadable, no query has a match, or no view is left.
     """
     queries, gallery = _test_entries(manifest, validation)
+    require_matches(manifest, config.same_camera, validation=validation)
     if _natively_low(queries):
         views = tuple(view for view in views if view != "hr")
     if not views:
@@ -237,8 +239,7 @@ def rank(
         gallery_features,
         np.array([entry.pid for entry in queries]),
         np.array([entry.pid for entry in gallery]),
-        np.array([entry.camera for entry in queries]),
-        np.array([entry.camera for entry in gallery]),
+        *camids_for_matching(queries, gallery, config.same_camera),
         protocol=config.protocol,
         metric=config.metric,
         reranking=Reranking() if config.rerank else None,

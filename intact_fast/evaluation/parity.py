@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from intact_fast.config.options import EvaluationConfig
+from intact_fast.config.options import EvaluationConfig, SameCamera
 from intact_fast.data.degradation import downsample
 from intact_fast.data.manifest import Entry, Manifest
+from intact_fast.data.matches import camids_for_matching, count_matches
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.data.synthetic import CAMERAS, SyntheticSpec, draw_picture
 from intact_fast.evaluation.picture_source import PictureSource
@@ -65,11 +66,16 @@ def manifest_sets(
     """
     source = PictureSource(root, manifest.header, model, EvaluationConfig().batch_size, threads, progress)
 
-    def side(entries: list[Entry], degraded: bool, name: str) -> PictureSet:
-        pids, camids = (np.array([getattr(entry, column) for entry in entries]) for column in ("pid", "camera"))
+    queries, gallery = manifest.split("query"), manifest.split("gallery")
+    # both engines are scored alike, whichever rule finds matches
+    rule: SameCamera = "drop" if count_matches(manifest, "drop").found else "keep"
+    camids = camids_for_matching(queries, gallery, rule)
+
+    def side(entries: list[Entry], camids: NDArray[np.int64], degraded: bool, name: str) -> PictureSet:
+        pids = np.array([entry.pid for entry in entries])
         return PictureSet(lambda: source.batches(entries, degraded, name), pids, camids)
 
-    return side(manifest.split("query"), True, "queries"), side(manifest.split("gallery"), False, "gallery")
+    return side(queries, camids[0], True, "queries"), side(gallery, camids[1], False, "gallery")
 
 
 def drawn_sets(model: SRReID) -> tuple[PictureSet, PictureSet]:

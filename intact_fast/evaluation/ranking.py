@@ -117,8 +117,8 @@ def evaluate_ranking(
     gallery_features: Features,
     query_pids: Identifiers,
     gallery_pids: Identifiers,
-    query_camids: Identifiers,
-    gallery_camids: Identifiers,
+    query_camids: Identifiers | None,
+    gallery_camids: Identifiers | None,
     *,
     metric: Metric = "euclidean",
     reranking: Reranking | None = None,
@@ -150,8 +150,9 @@ def evaluate_ranking(
         gallery_features: G×D, on the device of the queries.
         query_pids: Q integers.
         gallery_pids: G integers.
-        query_camids: Q integers.
-        gallery_camids: G integers.
+        query_camids: Q integers. None, for both sides, where the pictures have no camera ids: every gallery picture
+            of a query's pid is then a match. Numbers of the files instead leave each query itself out.
+        gallery_camids: G integers, or None.
         metric: ``euclidean`` or ``cosine``.
         reranking: Re-rank by k-reciprocal encoding first. Queries that are not valid, and junk, still are
             neighbours there, as in the published method.
@@ -178,8 +179,7 @@ def evaluate_ranking(
     scoring = _Scoring(
         _identifiers("query_pids", query_pids, "query_features", len(query)),
         _identifiers("gallery_pids", gallery_pids, "gallery_features", len(gallery)),
-        _identifiers("query_camids", query_camids, "query_features", len(query)),
-        _identifiers("gallery_camids", gallery_camids, "gallery_features", len(gallery)),
+        *_camids(query_camids, gallery_camids, ("query_features", "gallery_features"), (len(query), len(gallery))),
         options,
     )
     if reranking is None:
@@ -192,8 +192,8 @@ def evaluate_distances(
     distances: Features,
     query_pids: Identifiers,
     gallery_pids: Identifiers,
-    query_camids: Identifiers,
-    gallery_camids: Identifiers,
+    query_camids: Identifiers | None,
+    gallery_camids: Identifiers | None,
     **options: Unpack[ScoringOptions],
 ) -> RankingResult:
     """Scores distances that are already there, as torchreid's ``evaluate_rank`` does.
@@ -203,8 +203,8 @@ def evaluate_distances(
             allowed, NaN is not.
         query_pids: Q integers.
         gallery_pids: G integers.
-        query_camids: Q integers.
-        gallery_camids: G integers.
+        query_camids: Q integers; None, for both sides, where there are none, as `evaluate_ranking` explains.
+        gallery_camids: G integers, or None.
         **options: ``protocol``, ``max_rank``, ``repeats``, ``seed``, ``distractors``, ``distractor_pid``, ``junk_pid``
             and ``threads``, as `evaluate_ranking` explains them.
 
@@ -228,8 +228,7 @@ def evaluate_distances(
     scoring = _Scoring(
         _identifiers("query_pids", query_pids, "distances", rows),
         _identifiers("gallery_pids", gallery_pids, "distances.T", columns),
-        _identifiers("query_camids", query_camids, "distances", rows),
-        _identifiers("gallery_camids", gallery_camids, "distances.T", columns),
+        *_camids(query_camids, gallery_camids, ("distances", "distances.T"), (rows, columns)),
         options,
     )
     return scoring.score([(slice(0, rows), matrix.astype(np.float32, copy=False))])
@@ -263,7 +262,10 @@ class _Scoring:
         self.single_shot_gallery = gallery_without(junk if distractors == "keep" else junk | distractor)
         self.valid = self.gallery.count_matches(query_pids, query_camids) > 0
         if not self.valid.any():
-            raise ValueError("query_pids: no query has a picture of its pid from another camera in the gallery")
+            raise ValueError(
+                "query_pids: no query has a picture of its pid from another camera in the gallery; give None as "
+                "query_camids and gallery_camids where there are no camera ids"
+            )
 
     def score(self, blocks: Iterable[tuple[slice, np.ndarray]]) -> RankingResult:
         cmc = np.empty((len(self.valid), self.max_rank))
@@ -302,6 +304,24 @@ def _check_options(options: ScoringOptions) -> None:
 def _check_choice(name: str, value: str, choices: object) -> None:
     if value not in get_args(choices):
         raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, not {value!r}")
+
+
+def _camids(
+    of_queries: Identifiers | None,
+    of_gallery: Identifiers | None,
+    aligned_with: tuple[str, str],
+    sizes: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give both sides' cameras; without any, the sides are two cameras, so that nothing is junk by its camera."""
+    if of_queries is None and of_gallery is None:
+        return np.zeros(sizes[0], np.int64), np.ones(sizes[1], np.int64)
+    if of_queries is None or of_gallery is None:
+        missing = "query_camids" if of_queries is None else "gallery_camids"
+        raise ValueError(f"{missing} is None; give both sides their cameras, or neither")
+    return (
+        _identifiers("query_camids", of_queries, aligned_with[0], sizes[0]),
+        _identifiers("gallery_camids", of_gallery, aligned_with[1], sizes[1]),
+    )
 
 
 def _identifiers(name: str, values: Identifiers, aligned_with: str, expected: int) -> np.ndarray:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from intact_fast.data.manifest import Entry
+from intact_fast.config.options import SameCamera
+from intact_fast.data.matches import camids_for_matching
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.evaluation.features import View
@@ -32,7 +33,8 @@ class PairDistances:
     """Distances between the queries of one view and the gallery.
 
     Queries are those that the ranking scored. Matches show the query's person in another camera; non-matches show
-    another person, or a distractor. Junk, the same person in the same camera, is left out.
+    another person, or a distractor. Junk, the same person in the same camera, is left out. Where the evaluation keeps
+    the query's camera, every other picture of the query's person is a match.
 
     Attributes:
         matches: M float32, ascending.
@@ -43,6 +45,7 @@ class PairDistances:
         match_counts: B int64, matches per bin.
         non_match_counts: B int64, non-matches per bin.
         rates: False-match rates that thresholds are wanted for.
+        same_camera: What the query's person in the query's camera is.
     """
 
     matches: np.ndarray
@@ -52,6 +55,7 @@ class PairDistances:
     match_counts: np.ndarray
     non_match_counts: np.ndarray
     rates: tuple[float, ...] = RATES
+    same_camera: SameCamera = "drop"
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,10 @@ def _greatest_distance(evaluation: Evaluation) -> float:
 
 def _measure(evaluation: Evaluation, view: View, rates: tuple[float, ...], greatest: float) -> PairDistances:
     queries = np.flatnonzero(evaluation.rankings[view].valid)
-    pids, cameras = _identities(evaluation.query_entries)
-    gallery_pids, gallery_cameras = _identities(evaluation.gallery_entries)
+    sides = evaluation.query_entries, evaluation.gallery_entries
+    pids, gallery_pids = (np.array([entry.pid for entry in entries]) for entries in sides)
+    same_camera = evaluation.config.same_camera
+    cameras, gallery_cameras = camids_for_matching(*sides, same_camera)
     counted = gallery_pids != JUNK_PID
     total = sum(int((counted & (gallery_pids != pid)).sum()) for pid in pids[queries])
     nearest = _Nearest(math.floor(max(*rates, HISTOGRAM_RATE) * total) + 1)
@@ -121,12 +127,8 @@ def _measure(evaluation: Evaluation, view: View, rates: tuple[float, ...], great
         match_counts,
         non_match_counts,
         rates,
+        same_camera,
     )
-
-
-def _identities(entries: Sequence[Entry]) -> tuple[np.ndarray, np.ndarray]:
-    """Pid and camera of each entry."""
-    return np.array([entry.pid for entry in entries]), np.array([entry.camera for entry in entries])
 
 
 class _Nearest:

@@ -23,7 +23,14 @@ from intact_fast.reporting.html_page import write_html
 from intact_fast.reporting.pictures import to_images
 from intact_fast.reporting.ranked_lists import Choice, RankedList, ap_changes
 from intact_fast.reporting.report import CAVEAT
-from intact_fast.reporting.tables import describe_protocol, figures, gain_sentence, table_cells, tabulate_thresholds
+from intact_fast.reporting.tables import (
+    describe_left_out,
+    describe_protocol,
+    figures,
+    gain_sentence,
+    table_cells,
+    tabulate_thresholds,
+)
 
 _SHORT: dict[View, str] = {"lr": "LR", "sr": "SR", "hr": "HR"}
 _UNCHANGED = 1e-9
@@ -112,6 +119,7 @@ def write_html_report(
         "choice": _describe(ranked.choice),
         "balance": _balance(evaluation),
         "reranked": evaluation.config.rerank,
+        "left_out": describe_left_out(evaluation.config),
         "sorts": _sorts(ranked.lists),
         "rates": sorted({r for row in ranked.choice.rows if (r := evaluation.query_entries[row].r) is not None}),
         "native": any(evaluation.query_entries[row].r is None for row in ranked.choice.rows),

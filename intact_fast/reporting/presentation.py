@@ -19,7 +19,13 @@ from intact_fast.reporting.html_report import Ranked, write_html_report
 from intact_fast.reporting.pictures import TRIPTYCHS, save_ranked_lists, save_triptychs
 from intact_fast.reporting.ranked_lists import choose_queries, lists_by_view, ranked_lists
 from intact_fast.reporting.report import CAVEAT, Section, write_report
-from intact_fast.reporting.tables import describe_protocol, gain_sentence, rich_table, threshold_table
+from intact_fast.reporting.tables import (
+    describe_left_out,
+    describe_protocol,
+    gain_sentence,
+    rich_table,
+    threshold_table,
+)
 
 HTML_QUERIES = 100
 """Queries that ``report.html`` shows where nothing else is said: about 10 MB of page."""
@@ -88,7 +94,7 @@ def present(
         Section(
             "Ranked lists before and after SR",
             ranked,
-            "Green: the query's person; red: another one. The same person in the query's camera is left out.",
+            f"Green: the query's person; red: another one. {describe_left_out(evaluation.config)}",
         )
     )
     files = {

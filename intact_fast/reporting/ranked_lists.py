@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from intact_fast.data.matches import camids_for_matching
 from intact_fast.data.sampling import evenly_spaced
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import Evaluation
@@ -55,8 +56,9 @@ def ranked_lists(
     """
     if view not in evaluation.query_features:
         return {}
-    pids, cameras = (
-        np.array([getattr(entry, name) for entry in evaluation.gallery_entries]) for name in ("pid", "camera")
+    pids = np.array([entry.pid for entry in evaluation.gallery_entries])
+    camids, gallery_camids = camids_for_matching(
+        evaluation.query_entries, evaluation.gallery_entries, evaluation.config.same_camera
     )
     counted = pids != JUNK_PID
     if evaluation.config.distractors == "drop" and distractor_pid is not None:
@@ -65,7 +67,7 @@ def ranked_lists(
     for query, distances in _distances(evaluation, view, queries):
         entry = evaluation.query_entries[query]
         same = pids == entry.pid
-        rows = np.flatnonzero(counted & ~(same & (cameras == entry.camera)))
+        rows = np.flatnonzero(counted & ~(same & (gallery_camids == camids[query])))
         right, near = same[rows], distances[rows]
         order = np.lexsort((right, near))[:top]
         first = None

@@ -68,7 +68,15 @@ def describe_protocol(config: EvaluationConfig) -> str:
         "multi-shot": "multi-shot CMC",
     }[config.protocol]
     reranked = ", re-ranked by k-reciprocal encoding" if config.rerank else ""
-    return f"{cmc}; mAP over the whole gallery; {config.metric} distance{reranked}"
+    cameras = "; matches of the query's own camera count" if config.same_camera == "keep" else ""
+    return f"{cmc}; mAP over the whole gallery; {config.metric} distance{reranked}{cameras}"
+
+
+def describe_left_out(config: EvaluationConfig) -> str:
+    """Say in a sentence which pictures of a query's person are in no list."""
+    if config.same_camera == "keep":
+        return "The same person in the query's camera counts as well; the query itself is left out."
+    return "The same person in the query's camera is left out."
 
 
 def rich_table(evaluation: Evaluation) -> Table:
@@ -141,8 +149,9 @@ def tabulate_thresholds(distances: Mapping[View, PairDistances], metric: Metric)
         for threshold in thresholds(pairs):
             by_rate.setdefault(threshold.rate, {})[view] = threshold
     some = next(iter(distances.values()))
+    where = "in another camera" if some.same_camera == "drop" else "in any camera"
     intro = (
-        f"{len(some.matches):,} matches (the same person in another camera) and {some.total_non_matches:,} "
+        f"{len(some.matches):,} matches (the same person {where}) and {some.total_non_matches:,} "
         f"non-matches, distractors among them; {metric} distance between features, not re-ranked."
     )
     if not by_rate:

@@ -294,6 +294,24 @@ def test_pictures_have_right_and_wrong_frames(setting: Setting, tmp_path: Path) 
         assert tuple(int(frame[i : i + 2], 16) for i in (1, 3, 5)) in colours
 
 
+def test_one_camera_is_refused_before_a_picture_is_read(setting: Setting) -> None:
+    model, manifest, root = setting
+    flat = replace(manifest, entries=tuple(replace(entry, camera=7) for entry in manifest.entries))
+    with pytest.raises(UserError, match=r"no query has a match in another camera .*camera 7"):
+        evaluate(model, flat, root / "nowhere", EvaluationConfig())
+
+
+def test_matches_of_one_camera_count_where_they_are_kept(setting: Setting, tmp_path: Path) -> None:
+    """As each query's matches stand in the other camera here, the figures are those of that rule."""
+    model, manifest, root = setting
+    flat = replace(manifest, entries=tuple(replace(entry, camera=7) for entry in manifest.entries))
+    kept = evaluate(model, flat, root, EvaluationConfig(batch_size=3, same_camera="keep"))
+    assert figures(kept)["rows"] == figures(run(setting))["rows"]
+    assert "matches of the query's own camera count" in figures(kept)["protocol"]
+    assert "matches of the query's own camera count" in write_report(kept, tmp_path, {}, []).read_text()
+    assert "camera" not in figures(run(setting))["protocol"]
+
+
 def test_no_query_says_what_to_check(setting: Setting) -> None:
     model, manifest, root = setting
     entries: tuple[Entry, ...] = tuple(entry for entry in manifest.entries if entry.split != "query")

@@ -234,8 +234,10 @@ def test_junk_pid_can_be_switched_off():
         ({"query_pids": [0]}, "query_pids must hold one number per row of query_features"),
         ({"gallery_camids": [1, 2]}, "gallery_camids must hold one number per row of gallery_features"),
         ({"query_camids": [1.0, 1.0]}, "query_camids must hold integers"),
+        ({"query_camids": None}, "query_camids is None; give both sides"),
+        ({"gallery_camids": None}, "gallery_camids is None; give both sides"),
         ({"query_pids": [7, 8]}, "query_pids: no query"),
-        ({"gallery_camids": [1, 1, 1]}, "query_pids: no query"),
+        ({"gallery_camids": [1, 1, 1]}, "query_pids: no query.*give None as query_camids and gallery_camids"),
         ({"gallery_pids": [-1, -1, -1], "query_pids": [-1, -1]}, "query_pids: no query"),
         ({"protocol": "multishot"}, "protocol must be one of"),
         ({"metric": "manhattan"}, "metric must be one of"),
@@ -270,6 +272,20 @@ def test_mistakes_name_the_argument(changes, message):
     evaluate_ranking(**arguments)
     with pytest.raises(ValueError, match=message):
         evaluate_ranking(**(arguments | changes))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_without_camera_ids_every_picture_of_a_person_is_a_match(protocol):
+    """Junk and distractors stay what they are."""
+    query, gallery = line(0, 10), line(1, 2, 3, 11, 12, 13)
+    pids = [5, 6], [-1, 5, 0, 6, 7, 5]
+    options = {"protocol": protocol, "distractor_pid": 0, "max_rank": 3}
+    free = evaluate_ranking(query, gallery, *pids, None, None, **options)
+    apart = evaluate_ranking(query, gallery, *pids, [1, 1], [2] * 6, **options)
+    for result in (free, evaluate_distances(all_distances(query, gallery), *pids, None, None, **options)):
+        np.testing.assert_array_equal(result.cmc_per_query, apart.cmc_per_query)
+        assert (result.mean_ap, result.valid.tolist()) == (apart.mean_ap, [True, True])
+    assert free.ap_per_query.tolist() == [(1 + 2 / 5) / 2, 1], "of five pictures that are ranked, junk left out"
 
 
 @pytest.mark.parametrize("function", [evaluate_ranking, evaluate_distances])

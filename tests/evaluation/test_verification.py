@@ -133,6 +133,20 @@ def test_junk_distractors_and_unscored_queries() -> None:
     assert "Too few non-matches" in threshold_table({"sr": pairs}, "euclidean")
 
 
+def test_matches_of_the_querys_camera_where_they_are_kept() -> None:
+    """The query itself, the file 0.jpg, is in the gallery, too; it is no match of itself."""
+    query, gallery = rows_of([1], [1]), rows_of([1, 1, 3, -1, 0], [1, 1, 1, 1, 1])
+    twice = make(query, rows_of([9, 1], [1, 2]), {"sr": torch.zeros(1, 1)}, torch.zeros(2, 1))
+    features = torch.tensor([[1.0], [2], [3], [4], [5]])
+    kept = replace(
+        twice, config=EvaluationConfig(same_camera="keep"), gallery_entries=gallery, gallery_features=features
+    )
+    pairs = pair_distances(kept)["sr"]
+    assert pairs.matches.tolist() == [2]
+    assert pairs.total_non_matches == 2
+    assert "1 matches (the same person in any camera)" in threshold_table({"sr": pairs}, "euclidean")
+
+
 def test_distances_stay_plain_when_reranked() -> None:
     evaluation = random_evaluation()
     reranked = replace(evaluation, config=replace(evaluation.config, rerank=True))

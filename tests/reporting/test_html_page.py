@@ -90,6 +90,7 @@ def test_a_report_shows_what_was_measured(case: Case, report_page: Path) -> None
     page = Elements(report_page)
     text = page.text
     assert "INTACT" in text
+    assert "The same person in the query's camera is left out. Ranks" in text
     assert "All 24 scored queries are shown." in text
     assert "Made with --x <b>" in text
     assert "A gain here shows super-resolution and identity supervision at work" in text

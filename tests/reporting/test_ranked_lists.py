@@ -66,6 +66,17 @@ def test_junk_and_dropped_distractors_are_left_out(case: Case) -> None:
     assert len(ranked_lists(kept, "lr", [0], top=99, distractor_pid=7)[0].rows) == 33
 
 
+def test_the_querys_camera_where_it_is_kept(case: Case) -> None:
+    """Of person 0 the first picture is of the queries' camera; the query's own file is left out wherever it stands."""
+    config = EvaluationConfig(same_camera="keep")
+    evaluation = replace(case.evaluation, config=config)
+    assert set(ranked_lists(evaluation, "lr", [0], top=99)[0].rows) == set(range(36))
+    path = evaluation.query_entries[0].path
+    own = [replace(entry, path=path) if i == 2 else entry for i, entry in enumerate(evaluation.gallery_entries)]
+    rows = ranked_lists(replace(evaluation, gallery_entries=own), "lr", [0], top=99)[0].rows
+    assert set(range(36)) - set(rows) == {2}
+
+
 def test_a_person_who_is_not_there_has_no_first_match(case: Case) -> None:
     entries = [replace(entry, pid=99) if i == 6 else entry for i, entry in enumerate(case.evaluation.query_entries)]
     assert ranked_lists(replace(case.evaluation, query_entries=entries), "sr", [6], top=3)[6].first_match is None
