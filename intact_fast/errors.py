@@ -92,6 +92,12 @@ def warn(text: str) -> None:
         _say(f"warning: {text}")
 
 
+def tell(text: str) -> None:
+    """Print what the user should know as one line on stderr, once per torchrun group."""
+    if is_first_rank():
+        _say(text)
+
+
 def fail(error: UserError | OSError, debug: bool) -> int:
     """Print a user error as one line, once per torchrun group, and return the exit status.
 

@@ -17,7 +17,7 @@ from intact_fast.config.option_words import value_of
 from intact_fast.config.options import DataConfig, EvaluationConfig, OSNetName
 from intact_fast.data.manifest import Manifest
 from intact_fast.data.splits import obtain_manifest
-from intact_fast.errors import UserError, fail
+from intact_fast.errors import UserError, fail, tell, warn
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.features import View
 from intact_fast.reporting.console import make_console
@@ -116,7 +116,7 @@ def _manifest(options: EvaluateOptions) -> Manifest:
     """Check the options and obtain the split."""
     check_data(options.data)
     check_evaluation(options.evaluation)
-    return obtain_manifest(options.data, partial(progress, quiet=options.json))
+    return obtain_manifest(options.data, partial(progress, quiet=options.json), warn, tell)
 
 
 def _evaluate(model: SRReID, manifest: Manifest, views: tuple[View, ...], options: EvaluateOptions) -> Evaluation:

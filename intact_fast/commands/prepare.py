@@ -20,7 +20,7 @@ from intact_fast.config.options import DataConfig, DatasetName
 from intact_fast.data.manifest import SPLITS, Entry, Manifest
 from intact_fast.data.presets import SPLIT_PRESETS, PresetName
 from intact_fast.data.splits import obtain_manifest
-from intact_fast.errors import UserError, warn
+from intact_fast.errors import UserError, tell, warn
 from intact_fast.files import check_writable
 
 
@@ -58,12 +58,22 @@ def _run(options: PrepareOptions) -> int:
     check_writable(options.out, "--out")
     check_data(data)
     warnings: list[str] = []
-    manifest = obtain_manifest(data, partial(progress, quiet=options.json), warnings.append)
+    notes: list[str] = []
+
+    def explain(note: str) -> None:
+        notes.append(note)
+        # at once, as a split that fails after it needs it most
+        if options.json:
+            tell(note)
+        else:
+            print(note)
+
+    manifest = obtain_manifest(data, partial(progress, quiet=options.json), warnings.append, explain, name_copies=True)
     manifest.save(options.out)
     for warning in warnings:
         warn(warning)
     if options.json:
-        print(json.dumps({**_figures(options, manifest), "warnings": warnings}, indent=1))
+        print(json.dumps({**_figures(options, manifest), "notes": notes, "warnings": warnings}, indent=1))
     else:
         _print_summary(options, manifest)
     return 0

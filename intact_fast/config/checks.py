@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from intact_fast.config.options import Config, DataConfig, EvaluationConfig
@@ -20,6 +21,27 @@ def check_data(data: DataConfig) -> None:
         raise UserError(f"--data.jpeg-quality {data.jpeg_quality}: must be 1 to 100")
     if not 0 <= data.val_fraction < 1:
         raise UserError(f"--data.val-fraction {data.val_fraction}: must be at least 0 and below 1")
+    if data.name_pattern is not None:
+        compile_name_pattern(data.name_pattern)
+        if data.dataset != "folder":
+            raise UserError(f"--data.name-pattern: {data.dataset} has names of its own; leave it out, or read a folder")
+
+
+def compile_name_pattern(text: str) -> re.Pattern[str]:
+    """Compile ``--data.name-pattern``.
+
+    Raises:
+        UserError: It is no regular expression, or lacks a group.
+    """
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UserError(f"--data.name-pattern {text!r}: no regular expression ({error}); correct it") from error
+    missing = [name for name in ("pid", "camera") if name not in pattern.groupindex]
+    if missing:
+        groups = " and ".join(f"(?P<{name}>…)" for name in missing)
+        raise UserError(f"--data.name-pattern {text!r}: no group {groups}; name what gives it, as in (?P<pid>[0-9]+)")
+    return pattern
 
 
 def check_evaluation(evaluation: EvaluationConfig) -> None:

@@ -14,7 +14,18 @@ CUHK03Boxes = Literal["detected", "labeled"]
 CUHK03Protocol = Literal["classic", "new"]
 Interpolation = Literal["bilinear", "bicubic", "area", "lanczos"]
 SameCamera = Literal["drop", "keep"]
-OSNetName = Literal["osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25"]
+OSNetName = Literal[
+    "osnet_x1_0",
+    "osnet_x0_75",
+    "osnet_x0_5",
+    "osnet_x0_25",
+    "osnet_ibn_x1_0",
+    "osnet_ain_x1_0",
+    "osnet_ain_x0_75",
+    "osnet_ain_x0_5",
+    "osnet_ain_x0_25",
+]
+"""torchreid's names; `ibn` and `ain` have instance normalisation, for data of other domains."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,9 @@ class DataConfig:
     """Folder that holds the data set; `synthetic` is written below it once."""
     manifest: Path | None = None
     """Split manifest to use as it is, instead of building one from `root`."""
+    name_pattern: str | None = None
+    """Regular expression with the groups `pid`, `camera` and, optionally, `role`, by which `folder` reads names; it is
+    searched in the path below `root` where it holds a slash, else in the file name."""
     height: int = 256
     """Height of the network inputs in pixels."""
     width: int = 128
@@ -139,7 +153,7 @@ class CriticConfig:
     """The re-id network C, trained once on HR pictures and then frozen."""
 
     arch: OSNetName = "osnet_x1_0"
-    """OSNet width."""
+    """OSNet by torchreid's name: its width, or one with instance normalisation (`ibn`, `ain`)."""
     checkpoint: Path | None = None
     """A finished critic (ours or torchreid's), loaded strictly; skips its training."""
     init: Path | None = None

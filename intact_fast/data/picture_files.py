@@ -85,7 +85,7 @@ class LeftOut:
         parts = [
             _counted(len(self.hidden), "hidden files", (path.name for path in self.hidden)),
             _counted(len(self.not_files), "folders, devices or dead links named as pictures", map(str, self.not_files)),
-            _counted(len(self.others), "files that are no pictures", suffixes),
+            _counted(len(self.others), "files that are no pictures", sorted(suffixes)),
         ]
         if suffixes.keys() & {".heic", ".heif", ".hif"}:
             parts.append("pip install pillow-heif reads .heic")

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from intact_fast.config.options import DataConfig
-from intact_fast.data.catalogue import Catalogue, Picture
+from intact_fast.config.options import DataConfig, SameCamera
+from intact_fast.data.catalogue import Catalogue, Picture, Subset
+from intact_fast.data.copies import find_copies
 from intact_fast.data.datasets import READERS
 from intact_fast.data.manifest import Entry, Header, LRCamera, Manifest, Split, require_identities
+from intact_fast.data.matches import require_matches
+from intact_fast.data.one_camera import draw_queries
+from intact_fast.data.overview import describe_split
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.errors import UserError
 
 _HALVES, _VALIDATION, _VALIDATION_QUERY, _FACTORS, _VALIDATION_FACTORS, _LR_CAMERAS = range(6)
+
+_LEARNT: tuple[Split, ...] = ("train", "val_query", "val_gallery")
+_CAMERAS_SHOWN = 8
+_TRAINING: tuple[Subset, ...] = ("train", "val", "all")
+"""Roles of pictures of people who may train."""
 
 _CameraOf = Callable[[int], int | None]
 """LR camera of an identity; None where all queries are LR."""
@@ -33,7 +42,7 @@ def read_catalogue(config: DataConfig, progress: Progress = no_progress) -> Cata
 
 
 def ignore_warning(warning: str) -> None:
-    """Report a warning to nobody."""
+    """Report a warning, or an explanation, to nobody."""
 
 
 def splits_at_random(config: DataConfig) -> bool:
@@ -52,7 +61,12 @@ def splits_at_random(config: DataConfig) -> bool:
 
 
 def obtain_manifest(
-    config: DataConfig, progress: Progress = no_progress, warn: Callable[[str], None] = ignore_warning
+    config: DataConfig,
+    progress: Progress = no_progress,
+    warn: Callable[[str], None] = ignore_warning,
+    explain: Callable[[str], None] = ignore_warning,
+    name_copies: bool = False,
+    same_camera: SameCamera = "drop",
 ) -> Manifest:
     """Load ``config.manifest``, or build a manifest from ``config.root``.
 
@@ -60,6 +74,9 @@ def obtain_manifest(
         config: Where and what.
         progress: Told how far a slow reader is.
         warn: Told what the user should know of the data: an incomplete copy, or people who train and are tested.
+        explain: Told how the data was understood: by which rule, what was left out, and who is in which role.
+        name_copies: Name all byte-identical pictures that ``warn`` is told of, instead of the first two.
+        same_camera: Whether matches of the query's own camera count.
 
     Raises:
         UserError: The data or the manifest is missing or wrong.
@@ -79,11 +96,23 @@ def obtain_manifest(
                     f"--data.{option.replace('_', '-')} {ours}: the manifest {config.manifest} was made for {theirs}; "
                     "give the same value"
                 )
+        explain(f"{dataset}: {describe_split(manifest)}")
+        require_matches(manifest, same_camera, warn)
         return manifest
     catalogue = read_catalogue(config, progress)
-    manifest = build_manifest(catalogue, config)
-    for warning in [*catalogue.deviations(), *_identities_on_both_sides(manifest)]:
+    for note in catalogue.notes:
+        explain(f"{config.dataset}: {note}")
+    if catalogue.left_out:
+        explain(f"{config.dataset}: left out {catalogue.left_out.describe()}")
+    manifest = build_manifest(catalogue, config, same_camera)
+    require_matches(manifest, same_camera, warn)
+    explain(f"{config.dataset}: {describe_split(manifest)}")
+    own_warnings = (f"{config.dataset}: {warning}" for warning in catalogue.warnings)
+    for warning in [*catalogue.deviations(), *own_warnings, *_identities_on_both_sides(manifest)]:
         warn(warning)
+    if manifest.header.dataset == "folder":
+        for warning in find_copies(manifest, config.root, progress).warnings(name_copies):
+            warn(f"folder: {warning}")
     return manifest
 
 
@@ -94,21 +123,25 @@ def _identities_on_both_sides(manifest: Manifest) -> list[str]:
     shared = manifest.labels.keys() & {entry.pid for entry in manifest.split("query", "gallery")}
     if not shared:
         return []
+    first = min(shared)
+    one, other = (next(e for e in manifest.split(*side) if e.pid == first) for side in (_LEARNT, ("query", "gallery")))
     return [
-        f"folder: {len(shared)} identities are in training and in test pictures; where they are the same people, the "
-        "test tells nothing"
+        f"folder: {len(shared)} identities are in training and in test pictures ({one.path} and {other.path} first); "
+        "where they are the same people, the test tells nothing"
     ]
 
 
-def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
+def build_manifest(catalogue: Catalogue, config: DataConfig, same_camera: SameCamera = "drop") -> Manifest:
     """Decide every split of a catalogue; a pure function of its arguments.
 
     * Identities without a fixed role are halved at random (VIPeR's protocol).
     * Test pictures of the LR camera are queries, those of other cameras the gallery. Fixed queries and
       galleries stay what they are. A named LR camera then selects among the queries. Where it is ``random``,
       each identity has its own.
-    * ``val_fraction`` of the training identities is held out. Their pictures of the LR camera are queries (one
-      of each camera but one where every query is LR), their other pictures the gallery.
+    * ``val_fraction`` of the training identities is held out, or those that the data set names. Their pictures of the
+      LR camera are queries (one of each camera but one where every query is LR), their other pictures the gallery.
+    * Where matches of the query's own camera count, half of the pictures of each person of one camera are queries
+      (`draw_queries`); the camera alone would make them all so, or none.
     * Each LR row draws its own r, unless it is natively LR; then its camera's pictures do not train.
 
     Raises:
@@ -117,9 +150,10 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
     """
     lr_camera = _lr_camera(catalogue, config)
     train_pids, test_pids = _halves(catalogue, config.split_seed)
-    val_pids = _validation_pids(catalogue, train_pids, config)
+    drawn = draw_queries(catalogue, config.lr_camera, config.split_seed) if same_camera == "keep" else {}
+    val_pids = _validation_pids(catalogue, train_pids, config, drawn)
     camera_of = _camera_of(catalogue, lr_camera, config.split_seed)
-    val_query = _validation_queries(catalogue, val_pids, camera_of, config.split_seed)
+    val_query = _validation_queries(catalogue, val_pids, camera_of, config.split_seed, drawn)
     # streams of their own, so that the queries' r do not depend on who is held out for validation
     factors = {
         "query": np.random.default_rng([config.split_seed, _FACTORS]),
@@ -128,7 +162,8 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
 
     entries = []
     for picture in catalogue.pictures:
-        split = _split_of(picture, train_pids, test_pids, val_pids, val_query, camera_of(picture.pid))
+        is_query = drawn.get(picture.path, camera_of(picture.pid) in (None, picture.camera))
+        split = _split_of(picture, train_pids, test_pids, val_pids, val_query, is_query)
         if split is None or (split == "train" and catalogue.natively_lr and picture.camera == lr_camera):
             continue
         is_lr = split in factors
@@ -144,10 +179,28 @@ def build_manifest(catalogue: Catalogue, config: DataConfig) -> Manifest:
     )
     manifest = Manifest(header, tuple(entries))
     require_identities(manifest.split("train"), "training")
+    if manifest.split("query") and not manifest.split("gallery"):
+        raise UserError(_without_gallery(manifest))
     require_identities(manifest.split("gallery"), "gallery")
     if not manifest.split("query"):
-        raise UserError(f"--data.root {config.root}: no query picture; test identities need pictures of two cameras")
+        raise UserError(
+            f"--data.root {config.root}: no query picture among {len(manifest.split('gallery')):,} test pictures; test "
+            "identities need pictures of two cameras, one of them --data.lr-camera"
+        )
     return manifest
+
+
+def _without_gallery(manifest: Manifest) -> str:
+    """Say that the LR camera took all test pictures, as it does where there is one camera."""
+    queries = manifest.split("query")
+    cameras = sorted({entry.camera for entry in queries})
+    listed = ", ".join(map(str, cameras[:_CAMERAS_SHOWN])) + (", …" if len(cameras) > _CAMERAS_SHOWN else "")
+    return (
+        f"{manifest.header.dataset}: all {len(queries):,} test pictures of {len({e.pid for e in queries}):,} people are "
+        f"of {'one camera' if len(cameras) == 1 else 'one camera each'} ({listed}), so that {len(queries):,} queries "
+        "have no match in another camera; correct the camera numbers, or, where the pictures have no camera ids, give "
+        "--evaluation.same-camera keep"
+    )
 
 
 def _lr_camera(catalogue: Catalogue, config: DataConfig) -> LRCamera:
@@ -186,7 +239,7 @@ def _camera_of(catalogue: Catalogue, lr_camera: LRCamera, seed: int) -> _CameraO
 
 def _halves(catalogue: Catalogue, seed: int) -> tuple[set[int], set[int]]:
     """Training and test identities; those that the data set left open are halved at random."""
-    train = {p.pid for p in catalogue.pictures if p.subset == "train"}
+    train = {p.pid for p in catalogue.pictures if p.subset in ("train", "val")}
     test = {p.pid for p in catalogue.pictures if p.subset in ("test", "query", "gallery")}
     undecided = sorted({p.pid for p in catalogue.pictures if p.subset == "all"})
     shuffled = np.random.default_rng([seed, _HALVES]).permutation(undecided).tolist()
@@ -194,13 +247,24 @@ def _halves(catalogue: Catalogue, seed: int) -> tuple[set[int], set[int]]:
     return train | set(shuffled[:half]), test | set(shuffled[half:])
 
 
-def _validation_pids(catalogue: Catalogue, train_pids: set[int], config: DataConfig) -> set[int]:
-    """Held-out training identities, drawn from those seen by at least two cameras."""
+def _validation_pids(
+    catalogue: Catalogue, train_pids: set[int], config: DataConfig, drawn: Mapping[str, bool]
+) -> set[int]:
+    """Held-out training identities: the data set's own, else drawn from those seen by at least two cameras."""
     cameras: dict[int, set[int]] = {pid: set() for pid in train_pids}
     for picture in catalogue.pictures:
-        if picture.subset in ("train", "all") and picture.pid in train_pids:
+        if picture.subset in _TRAINING and picture.pid in train_pids:
             cameras[picture.pid].add(picture.camera)
-    usable = sorted(pid for pid, seen in cameras.items() if len(seen) > 1)
+    with_queries = {picture.pid for picture in catalogue.pictures if drawn.get(picture.path)}
+    usable = sorted(pid for pid, seen in cameras.items() if len(seen) > 1 or pid in with_queries)
+    fixed = {p.pid for p in catalogue.pictures if p.subset == "val"}
+    if fixed:
+        if len(fixed.intersection(usable)) < 2:
+            raise UserError(
+                f"--data.root {config.root}: {len(fixed.intersection(usable))} of the {len(fixed)} people in val were "
+                "seen by two cameras, and two people are needed; move them to train, which holds some out by itself"
+            )
+        return fixed
     count = min(round(config.val_fraction * len(train_pids)), len(usable))
     if count < 2:
         return set()
@@ -208,13 +272,16 @@ def _validation_pids(catalogue: Catalogue, train_pids: set[int], config: DataCon
     return set(rng.permutation(usable)[:count].tolist())
 
 
-def _validation_queries(catalogue: Catalogue, val_pids: set[int], camera_of: _CameraOf, seed: int) -> set[str]:
-    pictures = [p for p in catalogue.pictures if p.pid in val_pids and p.subset in ("train", "all")]
-    of_lr_camera = {p.path for p in pictures if p.camera == camera_of(p.pid)}
+def _validation_queries(
+    catalogue: Catalogue, val_pids: set[int], camera_of: _CameraOf, seed: int, drawn: Mapping[str, bool]
+) -> set[str]:
+    pictures = [p for p in catalogue.pictures if p.pid in val_pids and p.subset in _TRAINING]
+    of_one_camera = {p.path for p in pictures if drawn.get(p.path)}
+    of_lr_camera = {p.path for p in pictures if p.camera == camera_of(p.pid) and p.path not in drawn}
     if of_lr_camera:
-        return of_lr_camera
+        return of_lr_camera | of_one_camera
     rng = np.random.default_rng([seed, _VALIDATION_QUERY])
-    queries = set()
+    queries = of_one_camera
     for cameras in _by_pid_and_camera(pictures).values():
         # one camera keeps all its pictures for the gallery, so that every query has a match
         kept = rng.integers(len(cameras))
@@ -236,16 +303,15 @@ def _split_of(
     test_pids: set[int],
     val_pids: set[int],
     val_query: set[str],
-    lr_camera: int | None,
+    is_query: bool,
 ) -> Split | None:
-    if picture.subset in ("train", "all") and picture.pid in train_pids:
+    if picture.subset in _TRAINING and picture.pid in train_pids:
         if picture.pid not in val_pids:
             return "train"
         return "val_query" if picture.path in val_query else "val_gallery"
     assert picture.pid in test_pids
     if picture.subset == "gallery":
         return "gallery"
-    from_lr_camera = lr_camera is None or picture.camera == lr_camera
     if picture.subset == "query":
-        return "query" if from_lr_camera else None
-    return "query" if from_lr_camera else "gallery"
+        return "query" if is_query else None
+    return "query" if is_query else "gallery"

@@ -17,7 +17,7 @@ from intact_fast.config.options import Config
 from intact_fast.data.manifest import Entry, Manifest
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.data.splits import ignore_warning, obtain_manifest, splits_at_random
-from intact_fast.errors import UserError, warn
+from intact_fast.errors import UserError, tell, warn
 from intact_fast.evaluation.evaluator import Evaluation, evaluate, features_of_critic, rank
 from intact_fast.evaluation.features import View, extract_features
 from intact_fast.evaluation.picture_source import PictureSource
@@ -239,11 +239,11 @@ class TableRuns:
             return self._manifests[seed]
         data = self._seeded(seed).data
         # each seed of the same people has the same to say
-        on_warning = ignore_warning if self._manifests else warn
+        on_warning, explain = (ignore_warning, ignore_warning) if self._manifests else (warn, tell)
         same = None if self._splits_at_random else next(iter(self._manifests.values()), None)
 
         def obtain() -> Manifest:
-            manifest = same or obtain_manifest(data, self._progress, on_warning)
+            manifest = same or obtain_manifest(data, self._progress, on_warning, explain)
             if not path.is_file():
                 manifest.save(path)
             elif Manifest.load(path).hash != manifest.hash:

@@ -14,6 +14,7 @@ from intact_fast.config.command_line import differences, from_yaml, save_config,
 from intact_fast.config.options import Config
 from intact_fast.data.loader import TrainLoader, build_loader, readable_images
 from intact_fast.data.manifest import Entry, Manifest
+from intact_fast.data.overview import describe_split
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.data.sampling import evenly_spaced
 from intact_fast.data.splits import obtain_manifest
@@ -136,9 +137,13 @@ class Run:
                         f"--data.manifest {given}: another split than {path}, which this run was trained on; use "
                         "another --name, or leave the option out to go on"
                     )
+                self.monitor.say(f"{own.header.dataset}: {describe_split(own)}")
                 return own
             manifest = obtain_manifest(
-                self.config.data, self._progress, lambda text: self.monitor.say(f"warning: {text}")
+                self.config.data,
+                self._progress,
+                lambda text: self.monitor.say(f"warning: {text}"),
+                self.monitor.say,
             )
             manifest.save(path)
             return manifest

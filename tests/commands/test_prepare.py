@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def test_json(prepare: Callable[..., int], tmp_path: Path, capsys: pytest.Captur
     assert found["splits"]["gallery"] == {"pictures": 4, "identities": 2}
     assert sum(found["splits"]["query"].pop("r").values()) == 4
     assert found["splits"]["query"] == {"pictures": 4, "identities": 2}
-    assert output.err.splitlines() == [f"warning: {warning}" for warning in found["warnings"]]
+    assert output.err.splitlines() == [*found["notes"], *(f"warning: {warning}" for warning in found["warnings"])]
+    assert found["notes"][0].startswith("cuhk03: training: 4 people, 15 pictures, 2 cameras (1, 2); queries: ")
     assert len(found["warnings"]) == 2
 
 
@@ -110,3 +112,23 @@ def test_prepared_manifest_is_described_again(
     manifest = str(tmp_path / "split.jsonl")
     assert main(["prepare", "--out", str(copy), "--data.manifest", manifest]) == 0
     assert copy.read_bytes() == (tmp_path / "split.jsonl").read_bytes()
+
+
+def test_how_a_folder_was_understood_is_printed(
+    prepare: Callable[..., int], picture_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = picture_folder()
+    shutil.copy(root / "0000_cam1_0.jpg", root / "0001_cam2_9.jpg")
+    assert prepare("folder", "--data.root", str(root)) == 0
+    output = capsys.readouterr()
+    assert output.out.splitlines()[0] == "folder: identity and camera by names like 0001_cam1_x.jpg"
+    assert "; gallery: 6 people, " in output.out
+    assert "0000_cam1_0.jpg (identity 0) = 0001_cam2_9.jpg (identity 1)" in output.err
+    pattern = r"(?P<pid>[0-9]+)_cam(?P<camera>[0-9])"
+    other = str(tmp_path / "other.jsonl")
+    assert main(["prepare", "folder", "--data.root", str(root), "--data.name-pattern", pattern, "--out", other]) == 0
+    assert f"identity and camera by --data.name-pattern {pattern}" in capsys.readouterr().out
+    (tmp_path / "split.jsonl").unlink()
+    assert prepare("folder", "--data.name-pattern", "[") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--data.name-pattern '[': no regular expression" in line

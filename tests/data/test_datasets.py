@@ -10,7 +10,7 @@ from conftest import write_picture
 from data.dataset_fixtures import write_duke
 from intact_fast.config.options import DataConfig
 from intact_fast.data.catalogue import Catalogue, Counts, Picture
-from intact_fast.data.datasets import read_dukemtmc, read_folder, read_market1501, read_synthetic, read_viper
+from intact_fast.data.datasets import read_dukemtmc, read_market1501, read_synthetic, read_viper
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 
@@ -113,56 +113,6 @@ def test_foreign_file_names_are_named(tmp_path: Path) -> None:
     write_picture(tmp_path / "query" / "holiday.jpg", 0)
     with pytest.raises(UserError, match=r"holiday\.jpg: not a Market-1501 file name"):
         read_market1501(tmp_path)
-
-
-def test_folder_names_and_roles(tmp_path: Path) -> None:
-    for name in ("train/7_cam1.jpg", "query/anna_cam2_x_y.png", "gallery/anna_cam3_1.bmp"):
-        write_picture(tmp_path / name, 0)
-    catalogue = read_folder(tmp_path)
-    assert {(p.path, p.camera, p.subset) for p in catalogue.pictures} == {
-        ("train/7_cam1.jpg", 1, "train"),
-        ("query/anna_cam2_x_y.png", 2, "query"),
-        ("gallery/anna_cam3_1.bmp", 3, "gallery"),
-    }
-    assert {p.path: p.pid for p in catalogue.pictures}["train/7_cam1.jpg"] == 0, "mixed names are numbered"
-    assert catalogue.default_lr_camera is None, "fixed queries are all LR"
-
-
-def test_folder_csv(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.jpg", 0)
-    write_picture(tmp_path / "b.jpg", 0)
-    (tmp_path / "pictures.csv").write_text("path,pid,camera,split\na.jpg,0005,2,\nb.jpg,5,1,test\n")
-    catalogue = read_folder(tmp_path)
-    assert [(p.path, p.camera, p.subset) for p in catalogue.pictures] == [
-        ("a.jpg", 2, "all"),
-        ("b.jpg", 1, "test"),
-    ]
-    assert catalogue.pictures[0].pid != catalogue.pictures[1].pid, "0005 and 5 are two names"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("path,pid\na.jpg,1\n", "no column camera"),
-        ("path,pid,camera\na.jpg,1,left\n", "line 2: camera 'left'"),
-        ("path,pid,camera\na.jpg,,1\n", "line 2: no pid"),
-        ("path,pid,camera\nmissing.jpg,1,1\n", "line 2: no file .*missing.jpg"),
-        ("path,pid,camera,split\na.jpg,1,1,exam\n", "line 2: split 'exam'"),
-    ],
-)
-def test_folder_csv_mistakes(tmp_path: Path, text: str, message: str) -> None:
-    write_picture(tmp_path / "a.jpg", 0)
-    (tmp_path / "pictures.csv").write_text(text)
-    with pytest.raises(UserError, match=message):
-        read_folder(tmp_path)
-
-
-def test_empty_folder_and_foreign_names(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no picture named like 0001_cam1_x\.jpg"):
-        read_folder(tmp_path)
-    write_picture(tmp_path / "portrait.jpg", 0)
-    with pytest.raises(UserError, match=r"portrait\.jpg: expected a name"):
-        read_folder(tmp_path)
 
 
 def test_synthetic_is_drawn_once_and_read_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,12 +120,14 @@ def test_people_who_train_and_are_tested_are_told(tmp_path: Path) -> None:
     for role, pids in (("train", (1, 2, 3)), ("query", (3, 4)), ("gallery", (3, 4))):
         for pid in pids:
             for camera in (1, 2):
-                write_picture(tmp_path / role / f"{pid}_cam{camera}.jpg", pid)
+                write_picture(tmp_path / role / f"{pid}_cam{camera}.jpg", ord(role[0]) + 1000 * pid)
     warnings: list[str] = []
     config = DataConfig(dataset="folder", root=tmp_path)
     obtain_manifest(config, warn=warnings.append)
     (warning,) = warnings
-    assert "1 identities are in training and in test pictures" in warning
+    assert (
+        "1 identities are in training and in test pictures (train/3_cam1.jpg and gallery/3_cam1.jpg first)" in warning
+    )
     assert not splits_at_random(config)
 
 

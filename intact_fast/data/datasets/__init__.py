@@ -28,6 +28,10 @@ def _read_cuhk03(config: DataConfig, progress: Progress) -> Catalogue:
     return read_cuhk03(config.root, config.cuhk03_boxes, config.cuhk03_protocol, config.split_seed, progress)
 
 
+def _read_folder(config: DataConfig, progress: Progress) -> Catalogue:
+    return read_folder(config.root, config.name_pattern)
+
+
 READERS: dict[DatasetName, Reader] = {
     "synthetic": _of_root(read_synthetic),
     "viper": _of_root(read_viper),
@@ -35,7 +39,7 @@ READERS: dict[DatasetName, Reader] = {
     "dukemtmc": _of_root(read_dukemtmc),
     "cuhk03": _read_cuhk03,
     "caviar": _of_root(read_caviar),
-    "folder": _of_root(read_folder),
+    "folder": _read_folder,
 }
 
 __all__ = [

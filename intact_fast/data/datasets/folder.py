@@ -1,87 +1,81 @@
-"""A user's own pictures: ``pid_camX_anything.jpg``, or a CSV of path, pid and camera."""
+"""A user's own pictures: known forms of names, a pattern for others, or a table."""
 
 from __future__ import annotations
 
-import csv
-import re
+from dataclasses import replace
 from pathlib import Path
-from typing import cast, get_args
 
-from intact_fast.data.catalogue import Catalogue, Picture, Subset
-from intact_fast.data.picture_files import list_pictures
+from intact_fast.data.catalogue import Catalogue, Picture
+from intact_fast.data.datasets.folder_ids import number_people
+from intact_fast.data.datasets.folder_names import read_names
+from intact_fast.data.datasets.folder_roles import settle_roles
+from intact_fast.data.datasets.folder_rows import settle_junk
+from intact_fast.data.datasets.folder_table import TABLE_NAME, find_table, read_table
 from intact_fast.errors import UserError
 
-CSV_NAME = "pictures.csv"
-_NAME = re.compile(r"([^_]+)_cam(\d+)(?:_.*)?$")
-_ROLES: tuple[str, ...] = tuple(role for role in get_args(Subset) if role != "all")
 
-
-def read_folder(root: Path) -> Catalogue:
+def read_folder(root: Path, name_pattern: str | None = None) -> Catalogue:
     """Read ``root/pictures.csv`` where there is one, else the file names.
 
-    File names are ``pid_camX_anything.jpg``; sub-folders called ``train``, ``query``, ``gallery``
-    or ``test`` fix what their pictures are for. The CSV has the columns ``path`` (relative to
-    ``root``), ``pid``, ``camera`` and, optionally, ``split`` with the same four words. Without
-    fixed roles the identities are halved at random. The lowest camera number is LR by default; with
-    fixed queries all of them are.
+    File names are ``pid_camX_anything.jpg`` or Market-1501's ``0001_c1s1_000151_00.jpg``. Where each person has a
+    folder, ``cam1_anything.jpg`` is enough. A pattern understands others. Folders that are called ``train``, ``val``,
+    ``query``, ``gallery`` or ``test`` fix what their pictures are for. The table has the columns ``path``, ``pid``,
+    ``camera`` and, optionally, ``split`` with the same words.
+
+    Without fixed roles the identities are halved at random. The lowest camera number is LR by default; with fixed
+    queries all of them are.
 
     Args:
         root: Folder of the pictures.
+        name_pattern: Regular expression with the groups ``pid``, ``camera`` and, optionally, ``role``.
 
     Raises:
-        UserError: Nothing was found, or a row or file name does not follow the form.
+        UserError: Nothing was found, or something could be understood in two ways or in none.
     """
     if not root.is_dir():
         raise UserError(f"--data.root {root}: no such folder; give the folder that holds the pictures")
-    table = root / CSV_NAME
-    raw = _read_csv(root, table) if table.is_file() else _read_names(root)
-    if not raw:
+    table = find_table(root)
+    if table is not None and name_pattern is not None:
         raise UserError(
-            f"--data.root {root}: no picture named like 0001_cam1_x.jpg and no {CSV_NAME}; rename the files or "
-            "add the table"
+            f"--data.name-pattern: {table} says what names would; remove the table, or leave the option out"
         )
-    numbers = _number_pids([pid for _, pid, _, _ in raw])
-    pictures = tuple(Picture(path, numbers[pid], camera, subset) for path, pid, camera, subset in raw)
-    fixed_queries = any(p.subset == "query" for p in pictures)
-    return Catalogue("folder", pictures, None if fixed_queries else min(p.camera for p in pictures))
+    reading = settle_junk(read_names(root, name_pattern) if table is None else read_table(root, table))
+    left_out = reading.left_out
+    if not reading.rows:
+        tables = sorted(path.name for path in root.glob("*.[ct]sv"))
+        raise UserError(
+            f"--data.root {root}: no picture named like 0001_cam1_x.jpg and no {TABLE_NAME}; rename the files or add "
+            f"the table{f' ({tables[0]} has another name)' if tables else ''}"
+            f"{f'; left out: {left_out.describe()}' if left_out else ''}"
+        )
+    roles, sentence = settle_roles([row.subset for row in reading.rows])
+    places = {row.pid: row.place for row in reversed(reading.rows)}
+    numbers, notes = number_people(places)
+    pictures = tuple(
+        Picture(row.path, numbers[row.pid], row.camera, role) for row, role in zip(reading.rows, roles, strict=True)
+    )
+    pictures, warning = _without_double_roles(pictures)
+    asked = [p.camera for p in pictures if p.subset in ("all", "test")] or [p.camera for p in pictures]
+    return Catalogue(
+        "folder",
+        pictures,
+        None if "query" in roles else min(asked),
+        distractor_pid=next((numbers[row.pid] for row in reading.rows if row.is_distractor), None),
+        left_out=left_out,
+        notes=(*reading.notes, *filter(None, [sentence]), *notes),
+        warnings=(*reading.warnings, *filter(None, [warning])),
+    )
 
 
-def _number_pids(pids: list[str]) -> dict[str, int]:
-    """Keep decimal identity names as numbers; give any other set of names numbers in sorted order."""
-    names = sorted(set(pids))
-    if all(name.isdecimal() for name in names) and len({int(name) for name in names}) == len(names):
-        return {name: int(name) for name in names}
-    return {name: number for number, name in enumerate(names)}
-
-
-def _read_names(root: Path) -> list[tuple[str, str, int, Subset]]:
-    rows = []
-    for path in list_pictures(root, recursive=True).pictures:
-        match = _NAME.match(path.stem)
-        if match is None:
-            raise UserError(f"{path}: expected a name like 0001_cam1_x.jpg; rename it or list it in {CSV_NAME}")
-        relative = path.relative_to(root)
-        subset = next((part for part in relative.parts[:-1] if part in _ROLES), "all")
-        rows.append((relative.as_posix(), match[1], int(match[2]), cast(Subset, subset)))
-    return rows
-
-
-def _read_csv(root: Path, table: Path) -> list[tuple[str, str, int, Subset]]:
-    rows = []
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = {"path", "pid", "camera"} - set(reader.fieldnames or ())
-        if missing:
-            raise UserError(f"{table}: no column {', '.join(sorted(missing))}; the header is path,pid,camera[,split]")
-        for number, row in enumerate(reader, start=2):
-            subset = (row.get("split") or "all").strip()
-            if subset != "all" and subset not in _ROLES:
-                raise UserError(f"{table}, line {number}: split {subset!r}; use one of {', '.join(_ROLES)}")
-            if not (row["camera"] or "").strip().isdecimal():
-                raise UserError(f"{table}, line {number}: camera {row['camera']!r}; give a whole number")
-            if not (row["pid"] or "").strip():
-                raise UserError(f"{table}, line {number}: no pid; give the identity of {row['path']}")
-            if not row["path"] or not (root / row["path"]).is_file():
-                raise UserError(f"{table}, line {number}: no file {root / row['path']}; correct the path")
-            rows.append((row["path"], row["pid"].strip(), int(row["camera"]), cast(Subset, subset)))
-    return rows
+def _without_double_roles(pictures: tuple[Picture, ...]) -> tuple[tuple[Picture, ...], str]:
+    """Let people train with all their pictures who train and validate, as validation needs other people."""
+    training = {p.pid for p in pictures if p.subset == "train"}
+    both = [p for p in pictures if p.subset == "val" and p.pid in training]
+    if not both:
+        return pictures, ""
+    warning = (
+        f"{len({p.pid for p in both}):,} people in val also train, so their {len(both):,} pictures in val "
+        f"({both[0].path} first) train, too; validation needs people of its own"
+    )
+    moved = {p.path for p in both}
+    return tuple(replace(p, subset="train") if p.path in moved else p for p in pictures), warning
