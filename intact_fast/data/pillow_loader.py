@@ -1,10 +1,14 @@
-"""Training pictures through Pillow in worker processes."""
+"""Training pictures through Pillow in worker processes, or in threads where the machine has no room for those."""
 
 from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from intact_fast.data.batches import Batch, PictureSpec, assemble
 from intact_fast.data.degradation import downsample, normalise, read_image, resize
 from intact_fast.data.plan import BatchPlan
-from intact_fast.errors import UserError
+from intact_fast.data.shared_memory import fit_workers
+from intact_fast.errors import UserError, warn
 
 
 def read_training_image(path: Path) -> Image.Image:
@@ -60,6 +65,11 @@ class PlannedBatches(Dataset[dict[str, Any]]):
             "lr": None if lr is None else torch.from_numpy(lr),
         }
 
+    def size_of(self, plan: BatchPlan) -> int:
+        """Bytes of a batch."""
+        height, width = self.spec.size
+        return len(plan.index) * height * width * 3 * (2 if self.spec.with_lr else 1)
+
     def _augmented(self, image: Image.Image, plan: BatchPlan, i: int) -> NDArray[np.uint8]:
         """Resize to the input size, crop from a black frame, mirror: H×W×3 uint8."""
         (height, width), pad = self.spec.size, self.spec.pad
@@ -69,6 +79,9 @@ class PlannedBatches(Dataset[dict[str, Any]]):
             framed = np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)))
             pixels = framed[top : top + height, left : left + width]
         return pixels[:, ::-1] if plan.flip[i] else pixels
+
+
+_Items = Generator[dict[str, Any], None, None]
 
 
 def _start_worker(worker: int) -> None:
@@ -103,33 +116,75 @@ def pillow_batches(
         prefetch: Batches prepared ahead by all workers together, at least one each.
 
     Raises:
-        UserError: A picture is unreadable.
+        UserError: A picture is unreadable, or the system has ended a worker.
     """
+    batches = PlannedBatches(paths, spec)
+    if workers == 0:
+        items = (batches[plan] for plan in plans)
+    else:
+        first = next(plans)
+        ahead = max(1, -(-prefetch // workers))
+        fitting = fit_workers(workers, ahead, batches.size_of(first))
+        if fitting.warning is not None:
+            warn(f"--data.threads {workers}: {fitting.warning}")
+        plans = chain([first], plans)
+        if fitting.processes > 0:
+            items = _read_in_processes(batches, plans, workers, fitting.prefetch, pin=device.type == "cuda")
+        else:
+            items = _read_in_threads(batches, plans, workers, ahead * workers)
+    with closing(items):
+        for item in items:
+            if "error" in item:
+                raise item["error"]
+            x_h = normalise(item["hr"].to(device, non_blocking=True))
+            x_l = None if item["lr"] is None else normalise(item["lr"].to(device, non_blocking=True))
+            yield assemble(x_h, x_l, item["plan"], labels, device)
+
+
+def _read_in_processes(
+    batches: PlannedBatches, plans: Iterator[BatchPlan], workers: int, ahead: int, pin: bool
+) -> _Items:
+    """Read with worker processes, each of them some batches ahead."""
     # Workers fork: they share the picture list without copying it and start without importing anything.
     # They run only Pillow and numpy, never torch's thread pools, gloo or CUDA, whose state a fork breaks.
-    parallel: dict[str, Any] = {}
-    if workers > 0:
-        parallel = {
-            "multiprocessing_context": "fork",
-            "prefetch_factor": max(1, -(-prefetch // workers)),
-            "worker_init_fn": _start_worker,
-        }
     loader = DataLoader(
-        PlannedBatches(paths, spec),
+        batches,
         batch_size=None,
         sampler=plans,
         num_workers=workers,
-        pin_memory=device.type == "cuda",
+        pin_memory=pin,
         # a DataLoader would draw its workers' seeds from the global generator, which a resumed run must find
         # as an unbroken one leaves it
         generator=torch.Generator(),
-        **parallel,
+        multiprocessing_context="fork",
+        prefetch_factor=ahead,
+        worker_init_fn=_start_worker,
     )
-    if workers > 0:
-        gc.collect()  # nothing is left for a worker to finalise before it has started
-    for item in loader:
-        if "error" in item:
-            raise item["error"]
-        x_h = normalise(item["hr"].to(device, non_blocking=True))
-        x_l = None if item["lr"] is None else normalise(item["lr"].to(device, non_blocking=True))
-        yield assemble(x_h, x_l, item["plan"], labels, device)
+    gc.collect()  # nothing is left for a worker to finalise before it has started
+    try:
+        yield from loader
+    except RuntimeError as error:
+        # DataLoader has no type for it
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            f"--data.threads {workers}: the system has ended a process that reads pictures "
+            f"({str(error).split('. ')[0].rstrip('.')}); memory or /dev/shm is short: use fewer threads or smaller "
+            "batches, or --data.threads 0"
+        ) from error
+
+
+def _read_in_threads(batches: PlannedBatches, plans: Iterator[BatchPlan], threads: int, ahead: int) -> _Items:
+    """Read with threads of this process, some batches ahead; they need no memory in common."""
+    pending: deque[Future[dict[str, Any]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for plan in plans:
+                pending.append(pool.submit(batches.__getitem__, plan))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
