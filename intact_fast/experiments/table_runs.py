@@ -17,7 +17,7 @@ from intact_fast.config.options import Config
 from intact_fast.data.manifest import Entry, Manifest
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.data.splits import ignore_warning, obtain_manifest, splits_at_random
-from intact_fast.errors import UserError, tell, warn
+from intact_fast.errors import UserError, mistake_of, tell, warn
 from intact_fast.evaluation.evaluator import Evaluation, evaluate, features_of_critic, rank
 from intact_fast.evaluation.features import View, extract_features
 from intact_fast.evaluation.picture_source import PictureSource
@@ -127,11 +127,12 @@ class TableRuns:
         """
         try:
             return self.run(recipe, seed)
-        except UserError as error:
-            if self._process.world_size > 1:
+        except (UserError, OSError) as error:
+            mistake = mistake_of(error) if isinstance(error, OSError) else error
+            if mistake is None or self._process.world_size > 1:
                 raise
             # without its traceback, whose frames hold the networks of the row
-            return UserError(str(error))
+            return UserError(str(mistake))
 
     def run(self, recipe: str, seed: int) -> RowResult:
         """Train and evaluate a row; an interrupted training goes on where it was. What it needs must be prepared.
