@@ -12,6 +12,7 @@ from difflib import get_close_matches
 import intact_fast
 from intact_fast.config.usage import lacking, usage_line
 from intact_fast.errors import UserError, fail
+from intact_fast.terminal import print_any_character
 
 COMMANDS = {
     "train": "train and evaluate, one process",
@@ -33,6 +34,7 @@ _BROKEN_PIPE = 128 + 13
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and end without a word where the reader of its output, such as ``head``, has seen enough."""
+    print_any_character()
     try:
         status = _dispatch(arguments)
         sys.stdout.flush()

@@ -13,6 +13,7 @@ from intact_fast.config.checks import check_config
 from intact_fast.config.command_line import parse_config
 from intact_fast.config.options import Config
 from intact_fast.errors import UserError, fail, is_first_rank
+from intact_fast.terminal import print_any_character
 from intact_fast.training.distributed.process import Interrupted, process_group
 from intact_fast.training.distributed.signals import signals_as_interrupt
 from intact_fast.training.run import Run
@@ -63,4 +64,5 @@ def _parse(arguments: Sequence[str], program: str) -> Config:
 
 
 if __name__ == "__main__":
+    print_any_character()
     sys.exit(main())

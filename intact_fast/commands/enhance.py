@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from intact_fast.commands.model_options import ServingOptions, run_command, warn
 from intact_fast.commands.progress_bar import progress
 from intact_fast.errors import UserError
 from intact_fast.files import check_writable, save_picture
+from intact_fast.json_text import to_json
 from intact_fast.serving.gallery import Unreadable, list_pictures, read_in_batches
 from intact_fast.serving.sr_reid import Mode
 
@@ -69,7 +69,7 @@ def _run(options: EnhanceOptions) -> int:
         "target": str(options.target),
     }
     if options.json:
-        print(json.dumps(figures, indent=1))
+        print(to_json(figures, indent=1))
     else:
         print(
             f"{figures['written']} pictures written to {options.target}; {len(unreadable.reasons)} unreadable, "

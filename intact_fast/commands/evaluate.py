@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError, fail, tell, warn
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.features import View
+from intact_fast.json_text import to_json
 from intact_fast.reporting.console import make_console
 from intact_fast.reporting.tables import describe_protocol, figures, gain_sentence, rich_table
 from intact_fast.serving.sr_reid import SRReID
@@ -83,7 +83,7 @@ def _run(arguments: list[str]) -> None:
     else:
         raise UserError("evaluate needs --checkpoint FILE or --critic FILE (one of them)")
     if options.json:
-        print(json.dumps(figures(result), indent=1))
+        print(to_json(figures(result), indent=1))
         return
     console = make_console()
     console.print(rich_table(result))

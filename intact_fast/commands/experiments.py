@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Generator, Mapping, Sequence
@@ -26,6 +25,7 @@ from intact_fast.experiments.results import RowResult
 from intact_fast.experiments.summary import Summary, as_json, markdown, summaries
 from intact_fast.experiments.table_runs import TableRuns, log_file
 from intact_fast.files import exclusive_folder, write_atomically
+from intact_fast.json_text import to_json
 from intact_fast.reporting.console import make_console
 from intact_fast.reporting.tables import describe_protocol
 from intact_fast.training.distributed.process import Interrupted, process_group
@@ -182,7 +182,7 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
         if not process.is_main:
             return
     if options.json:
-        print(json.dumps(as_json(shown, describe_protocol(base.evaluation)), indent=1))
+        print(to_json(as_json(shown, describe_protocol(base.evaluation)), indent=1))
     elif shown:
         text = (runs.folder / _file_name(options)).read_text(encoding="utf-8")
         make_console().print(Markdown(text))
@@ -231,6 +231,6 @@ def _write(folder: Path, title: str, options: ExperimentOptions, base: Config, r
     path = folder / _file_name(options)
     with write_atomically(path) as temporary:
         text = markdown(title, table, base.data.dataset, protocol, rows, notes)
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     with write_atomically(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(as_json(rows, protocol), indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(to_json(as_json(rows, protocol), indent=1) + "\n", encoding="utf-8")

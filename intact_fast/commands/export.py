@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.parity import Parity, drawn_sets, manifest_sets, measure_parity
 from intact_fast.files import check_writable
+from intact_fast.json_text import to_json
 from intact_fast.serving.export import Engine, ExportFormat, ExportSide, export_graph, load_engine, require
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.checkpoint_models import served_by
@@ -121,7 +121,7 @@ def _model(options: ExportOptions) -> SRReID:
 def _print(options: ExportOptions, export_format: str, parity: Parity) -> None:
     if options.json:
         figures = {"out": str(options.out), "format": export_format, "side": options.side, **asdict(parity)}
-        print(json.dumps(figures, indent=1))
+        print(to_json(figures, indent=1))
         return
     what = "drawn pedestrians" if options.manifest is None else str(options.manifest)
     print(f"{options.out}: {export_format}, {options.side}'s side, {options.out.stat().st_size / 2**20:.1f} MiB")

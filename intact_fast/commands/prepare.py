@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from intact_fast.data.presets import SPLIT_PRESETS, PresetName
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError, tell, warn
 from intact_fast.files import check_writable
+from intact_fast.json_text import to_json
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _run(options: PrepareOptions) -> int:
     for warning in warnings:
         warn(warning)
     if options.json:
-        print(json.dumps({**_figures(options, manifest), "notes": notes, "warnings": warnings}, indent=1))
+        print(to_json({**_figures(options, manifest), "notes": notes, "warnings": warnings}, indent=1))
     else:
         _print_summary(options, manifest)
     return 0

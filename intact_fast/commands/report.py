@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from intact_fast.evaluation.evaluator import evaluate
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.verification import RATES
 from intact_fast.files import check_writable
+from intact_fast.json_text import to_json
 from intact_fast.reporting.console import make_console
 from intact_fast.reporting.presentation import HTML_QUERIES, present, print_presentation
 from intact_fast.reporting.report import read_notes
@@ -100,7 +100,7 @@ def _run(options: ReportOptions) -> int:
     if options.json:
         thresholds = threshold_figures(presentation.distances)
         files = {name: str(file) for name, file in presentation.files.items()}
-        print(json.dumps({**figures(evaluation), "thresholds": thresholds, "files": files}, indent=1))
+        print(to_json({**figures(evaluation), "thresholds": thresholds, "files": files}, indent=1))
     else:
         print_presentation(presentation, make_console())
     return 0

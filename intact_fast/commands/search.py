@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from intact_fast.commands.model_options import ServingOptions, run_command, warn
 from intact_fast.commands.progress_bar import progress
 from intact_fast.errors import UserError
 from intact_fast.files import check_writable
+from intact_fast.json_text import to_json
 from intact_fast.reporting.html_page import check_html_name
 from intact_fast.reporting.html_search import write_html_search
 from intact_fast.reporting.pictures import save_matches
@@ -111,7 +111,7 @@ def _print(
             for path, found in matches.items()
         }
         figures = {"gallery": size, "computed": computed, "other_files": other_files, "matches": lists}
-        print(json.dumps(figures, indent=1))
+        print(to_json(figures, indent=1))
         return
     for path, found in matches.items():
         print(path)

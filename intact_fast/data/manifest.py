@@ -13,6 +13,7 @@ from typing import Any, Literal
 from intact_fast.config.options import DatasetName, Interpolation
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
+from intact_fast.json_text import to_json
 
 Split = Literal["train", "val_query", "val_gallery", "query", "gallery"]
 LRCamera = int | Literal["random"] | None
@@ -78,7 +79,7 @@ class Manifest:
         """SHA-256 over header and entries; the identity of a split."""
         digest = hashlib.sha256()
         for line in (_fields_in_file(self.header), *map(asdict, self.entries)):
-            digest.update(json.dumps(line, sort_keys=True).encode() + b"\n")
+            digest.update(to_json(line, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
 
     @cached_property
@@ -90,7 +91,7 @@ class Manifest:
         if self.header.dataset != "folder":
             return self.header.dataset
         pictures = sorted(f"{entry.pid} {entry.path}" for entry in self.entries)
-        return f"folder {hashlib.sha256(json.dumps(pictures).encode()).hexdigest()}"
+        return f"folder {hashlib.sha256(to_json(pictures).encode()).hexdigest()}"
 
     def split(self, *names: Split) -> list[Entry]:
         """Entries of the named splits, in the manifest's order."""
@@ -109,7 +110,7 @@ class Manifest:
     def save(self, path: Path) -> None:
         """Write the manifest atomically."""
         first = {"format": FORMAT, "hash": self.hash, **_fields_in_file(self.header)}
-        lines = [json.dumps(line) for line in (first, *map(asdict, self.entries))]
+        lines = [to_json(line) for line in (first, *map(asdict, self.entries))]
         with write_atomically(path) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from PIL import Image
 from intact_fast.data.pedestrian import Identity, draw_identity, draw_pedestrian
 from intact_fast.errors import UserError, cannot_write
 from intact_fast.files import picture_bytes
+from intact_fast.json_text import to_json
 
 DRAWING_VERSION = 1
 CAMERAS = (0, 1)
@@ -51,7 +51,7 @@ class SyntheticSpec:
     @property
     def folder_name(self) -> str:
         """`synthetic-` and a short hash of the fields."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = to_json(asdict(self), sort_keys=True)
         return f"synthetic-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 

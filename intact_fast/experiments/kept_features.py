@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from intact_fast.data.manifest import Entry
 from intact_fast.errors import UserError, warn
 from intact_fast.evaluation.evaluator import SharedFeatures
 from intact_fast.files import one_at_a_time, stamp, write_atomically
+from intact_fast.json_text import to_json
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.distributed.process import Process
 
@@ -98,7 +98,7 @@ class KeptFeatures:
         Raises:
             UserError: As ``compute`` does.
         """
-        text = json.dumps(asdict(origin))
+        text = to_json(asdict(origin))
         path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
         with ExitStack() as stack:
             features = self._read(path)

@@ -20,6 +20,7 @@ from intact_fast.config.options import Config
 from intact_fast.errors import UserError
 from intact_fast.experiments.results import RowResult
 from intact_fast.experiments.table_runs import TableRuns, log_file, row_name
+from intact_fast.terminal import print_any_character
 from intact_fast.training.distributed.process import Interrupted, process_group
 
 
@@ -127,6 +128,7 @@ def _take(worker: _Worker, row: SeededRow, base: Config) -> RowResult | UserErro
 def _work(connection: Connection, base: Config, unseen: Sequence[int], number: int, count: int) -> None:
     """Run the rows that come through the connection, until it is closed."""
     _end_with_parent()
+    print_any_character()
     if torch.cuda.is_available():
         os.environ["LOCAL_RANK"] = str(number % torch.cuda.device_count())
     torch.set_num_threads(max(1, torch.get_num_threads() // count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from intact_fast.config.command_line import differences, from_yaml
 from intact_fast.config.options import Config
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
+from intact_fast.json_text import to_json
 from intact_fast.reporting.curves import read_metrics
 from intact_fast.training.intact import IntactTask
 
@@ -55,7 +57,7 @@ class RowResult:
     def save(self, path: Path) -> None:
         """Write the result atomically."""
         with write_atomically(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(to_json(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
 def read_result(path: Path, config: Config, unseen: set[str], manifest: str) -> RowResult | None:
@@ -64,6 +66,9 @@ def read_result(path: Path, config: Config, unseen: set[str], manifest: str) -> 
         return None
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        # null stands for what was not a number
+        for name in values.keys() & {"figures", "upper", "unseen", "health"}:
+            values[name] = {key: math.nan if value is None else value for key, value in values[name].items()}
         values["curve"] = [tuple(point) for point in values["curve"]]
         result = RowResult(**values)
         old = from_yaml(result.config, str(path))

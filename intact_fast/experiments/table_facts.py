@@ -8,6 +8,7 @@ from pathlib import Path
 
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
+from intact_fast.json_text import to_json
 
 
 class TableFacts:
@@ -64,5 +65,5 @@ class TableFacts:
         if name not in known:
             known[name] = value
             with write_atomically(self._path) as temporary:
-                temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+                temporary.write_text(to_json(known, indent=1) + "\n", encoding="utf-8")
         return known[name]

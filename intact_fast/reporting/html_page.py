@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
+from intact_fast.json_text import to_json
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -107,7 +107,7 @@ def _json(data: Mapping[str, Any]) -> Markup:
     """Write JSON that can stand in a script element: no text in it opens or ends one."""
     from markupsafe import Markup
 
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    text = to_json(data, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.files import write_atomically
+from intact_fast.json_text import to_json
 from intact_fast.reporting.tables import describe_protocol, figures, gain_sentence, markdown_table
 
 CAVEAT = (
@@ -35,7 +36,7 @@ class Section:
 
 def save_notes(notes: Sequence[str], folder: Path) -> None:
     """Keep sentences about how a run was made in its folder."""
-    _write(folder / _NOTES, json.dumps(notes, indent=1, ensure_ascii=False))
+    _write(folder / _NOTES, to_json(notes, indent=1))
 
 
 def read_notes(folder: Path) -> list[str]:
@@ -86,7 +87,7 @@ def write_report(
     body += ["## Files", "\n".join(links)]
     report = folder / "report.md"
     _write(report, "\n\n".join(part for part in body if part))
-    _write(folder / "evaluation.json", json.dumps(plain, indent=1))
+    _write(folder / "evaluation.json", to_json(plain, indent=1))
     return report
 
 
@@ -96,4 +97,5 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     with write_atomically(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        # bytes of a file's name that are no Unicode become their escape
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
+from intact_fast.json_text import to_json
 from intact_fast.models.fused import select_kernels
 from intact_fast.serving.folding import folded
 from intact_fast.serving.inputs import unnormalised
@@ -106,7 +106,7 @@ def export_graph(model: SRReID, side: ExportSide, export_format: ExportFormat, p
     shapes = {_INPUT: {0: torch.export.Dim("batch", min=1)}}
     with torch.no_grad():
         program = torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
-    described = json.dumps(_description(model, side))
+    described = to_json(_description(model, side))
     with write_atomically(path) as temporary:
         if export_format == "onnx":
             _write_onnx(program, side, described, temporary)

@@ -21,6 +21,7 @@ from intact_fast.data.picture_files import LeftOut, Listing
 from intact_fast.data.read_ahead import read_ahead
 from intact_fast.errors import UserError
 from intact_fast.files import stamp, write_atomically
+from intact_fast.json_text import to_json
 from intact_fast.serving.sr_reid import SRReID
 
 _KEY = "intact_fast_gallery"
@@ -191,7 +192,7 @@ class GalleryIndex:
         }
         tensors = {"features": self.features.contiguous(), "stamps": self._stamps.contiguous()}
         with write_atomically(self._file) as temporary:
-            save_file(tensors, temporary, metadata={_KEY: json.dumps(header)})
+            save_file(tensors, temporary, metadata={_KEY: to_json(header)})
 
     def search(self, features: Tensor, top: int) -> tuple[Tensor, Tensor]:
         """Rank the gallery for some queries by cosine similarity, the most similar first.

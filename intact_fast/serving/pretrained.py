@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
+from intact_fast.json_text import to_json
 from intact_fast.models.generator import Generator
 from intact_fast.models.osnet import OSNet, arch_of, build_osnet
 
@@ -47,7 +48,7 @@ def write_pretrained(path: Path, critic: OSNet, generator: Generator | None, opt
         "options": options,
     }
     with write_atomically(path) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: json.dumps(configuration)})
+        save_file(tensors, temporary, metadata={_KEY: to_json(configuration)})
 
 
 def read_pretrained(path: Path) -> tuple[OSNet, Generator | None, dict[str, Any]]:

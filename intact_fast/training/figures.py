@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import socket
 import time
@@ -16,6 +15,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from intact_fast.files import append_whole, write_atomically
+from intact_fast.json_text import to_json
 
 _FORMAT = "brain.Event:2"
 
@@ -58,8 +58,7 @@ class FigureFiles:
         Raises:
             OSError: They cannot be written; no half of them is.
         """
-        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        line = json.dumps({"task": self._task, "iteration": iteration, **finite}, allow_nan=False)
+        line = to_json({"task": self._task, "iteration": iteration, **values})
         append_whole(self._metrics, f"{line}\n".encode())
         figures = [Summary.Value(tag=f"{self._task}/{name}", simple_value=value) for name, value in values.items()]
         event = Event(wall_time=time.time(), step=iteration, summary=Summary(value=figures))

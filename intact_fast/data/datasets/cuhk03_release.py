@@ -16,6 +16,7 @@ from intact_fast.config.options import CUHK03Boxes
 from intact_fast.data.progress import Progress
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
+from intact_fast.json_text import to_json
 
 MAT_NAME = "cuhk-03.mat"
 TestSet = list[tuple[int, int]]
@@ -78,7 +79,7 @@ def extract_release(mat: Path, pictures: Path, boxes: CUHK03Boxes, progress: Pro
         try:
             count = _write_pictures(release, pairs, pictures, f"CUHK03, {boxes}", progress)
             with write_atomically(record_path(pictures)) as temporary:
-                temporary.write_text(json.dumps({"pictures": count, "testsets": testsets}), encoding="utf-8")
+                temporary.write_text(to_json({"pictures": count, "testsets": testsets}), encoding="utf-8")
         except OSError as error:
             raise UserError(
                 f"{mat}: its pictures cannot be extracted to {pictures} ({error}); make room and the folder writable, "

@@ -8,6 +8,8 @@ import uuid
 
 from torch.distributed import Store  # type: ignore[attr-defined]
 
+from intact_fast.json_text import to_json
+
 _PATIENCE = 600.0
 _PAUSE = 0.05
 
@@ -32,7 +34,7 @@ def agree_on_name(store: Store, rank: int, world_size: int) -> str:
         store.set("rendezvous/name", name)
         answers = [f"rendezvous/{name}/{other}" for other in range(1, world_size)]
         tokens = [store.get(answer).decode() for answer in answers]
-        store.set(f"rendezvous/{name}/met", json.dumps(tokens))
+        store.set(f"rendezvous/{name}/met", to_json(tokens))
         return name
     token = uuid.uuid4().hex
     deadline = time.monotonic() + _PATIENCE
