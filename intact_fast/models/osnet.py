@@ -54,6 +54,9 @@ _PLACES: dict[Family, tuple[tuple[InstanceNormPlace, InstanceNormPlace], ...]] =
 }
 """Of the two blocks of conv2, conv3 and conv4."""
 
+CLASSIFIER = "classifier."
+"""What the names of the classifier's parameters begin with."""
+
 FEATURE_DIM = 512
 """Dimension of f_c, the same for every variant."""
 
@@ -300,3 +303,8 @@ def family_of(state: Mapping[str, Tensor]) -> Family:
     if "conv2.0.conv2.0.layers.0.conv1.weight" in state:
         return "ain"
     return "ibn" if "conv2.0.IN.weight" in state else "plain"
+
+
+def first_widths() -> list[int]:
+    """Channels of conv1 in the published networks, from the narrowest."""
+    return sorted({variant.widths[0] for variant in OSNET_VARIANTS.values()})

@@ -7,22 +7,27 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from intact_fast.errors import UserError
+from intact_fast.errors import UserError, warn
 from intact_fast.files import read_checkpoint
-from intact_fast.models.osnet import OSNet, arch_of, build_osnet
-
-CLASSIFIER = "classifier."
+from intact_fast.models.foreign_weights import FoundOSNet, describe_content, find_osnets, own_file
+from intact_fast.models.osnet import CLASSIFIER, FEATURE_DIM, OSNet, arch_of, build_osnet, first_widths
 
 
 class StoredOSNet(NamedTuple):
     """An OSNet as a file stores it."""
 
     arch: str
-    """Its width."""
+    """Its variant."""
     state: dict[str, Tensor]
     """Its state dict."""
     enlarge: int | None
     """How many times it enlarges its pictures; None of a file that does not say, as torchreid's."""
+
+    @property
+    def classes(self) -> int:
+        """Identities that its classifier tells apart; 0 where it has none."""
+        weight = self.state.get(CLASSIFIER + "weight")
+        return 0 if weight is None else weight.shape[0]
 
 
 def read_osnet(path: Path, option: str, enlarge: int = 1) -> OSNet:
@@ -37,26 +42,64 @@ def read_osnet(path: Path, option: str, enlarge: int = 1) -> OSNet:
         UserError: The file is no OSNet.
     """
     stored = osnet_state(path, option)
-    critic = build_osnet(stored.arch, stored.state[CLASSIFIER + "weight"].shape[0], stored.enlarge or enlarge)
+    critic = build_osnet(stored.arch, stored.classes, stored.enlarge or enlarge)
     load_osnet(critic, stored.state, path, option)
     return critic
 
 
 def osnet_state(path: Path, option: str) -> StoredOSNet:
-    """Read the OSNet that a file stores.
+    """Read the OSNet that a file stores: under any keys and prefixes, with its classifier or without.
 
     Raises:
-        UserError: The file is no OSNet.
+        UserError: The file is no OSNet, or holds several.
     """
     checkpoint = read_checkpoint(path, option)
-    state = checkpoint.get("state_dict", checkpoint)
-    # torchreid saves the DataParallel wrapper's names
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    arch = arch_of(state)
-    if arch is None or CLASSIFIER + "weight" not in state:
-        raise UserError(f"{option} {path}: not an OSNet checkpoint; give one of torchreid's or of this project's")
+    found = find_osnets(checkpoint)
+    if not found or own_file(checkpoint):
+        raise UserError(
+            f"{option} {path}: not an OSNet checkpoint but {describe_content(checkpoint)}; give an OSNet of "
+            "torchreid's, or checkpoints/critic.pt of a run"
+        )
+    if len(found) > 1:
+        places = ", ".join(osnet.place or "at its top" for osnet in found)
+        raise UserError(
+            f"{option} {path}: holds {len(found)} OSNets ({places}); save the one you mean under state_dict alone"
+        )
+    (osnet,) = found
+    arch = _arch(osnet, path, option)
+    if osnet.place and osnet.left_out:
+        warn(
+            f"{option} {path}: {len(osnet.left_out)} tensors beside {osnet.place} are left out, for one "
+            f"{osnet.left_out[0]}; f_c is OSNet's own"
+        )
     enlarge = checkpoint.get("enlarge")
-    return StoredOSNet(arch, state, enlarge if isinstance(enlarge, int) else None)
+    return StoredOSNet(arch, osnet.state, enlarge if isinstance(enlarge, int) else None)
+
+
+def _arch(osnet: FoundOSNet, path: Path, option: str) -> str:
+    """Name a network's variant, and see that its features are f_c's size.
+
+    Raises:
+        UserError: It is none of the published networks.
+    """
+    arch = arch_of(osnet.state)
+    if arch is None:
+        raise UserError(
+            f"{option} {path}: an OSNet whose conv1 has the shape {tuple(osnet.state['conv1.conv.weight'].shape)}; "
+            f"the published ones have {', '.join(map(str, first_widths()))} channels there"
+        )
+    fc = osnet.state.get("fc.0.weight")
+    if fc is None:
+        raise UserError(
+            f"{option} {path}: an OSNet without its fully connected layer (fc.0.weight), as fast-reid's; f_c is that "
+            "layer's output, so give torchreid's form"
+        )
+    if fc.shape[0] != FEATURE_DIM:
+        raise UserError(
+            f"{option} {path}: an OSNet of {fc.shape[0]} features (fc.0.weight); C's are {FEATURE_DIM}, as torchreid's "
+            "by default"
+        )
+    return arch
 
 
 def load_osnet(
@@ -71,10 +114,14 @@ def load_osnet(
     Raises:
         UserError: It does not fit.
     """
-    try:
-        result = critic.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise UserError(f"{option} {path}: tensors of another shape than {type(critic).__name__}'s") from error
+    own = critic.state_dict()
+    for name in own.keys() & state.keys():
+        if own[name].shape != state[name].shape:
+            raise UserError(
+                f"{option} {path}: {name} has the shape {tuple(state[name].shape)}, {critic.name}'s is "
+                f"{tuple(own[name].shape)}; give the file of another network"
+            )
+    result = critic.load_state_dict(state, strict=False)
     wrong = [*(set(result.missing_keys) - missing_allowed), *result.unexpected_keys]
     if wrong:
         raise UserError(f"{option} {path}: {len(wrong)} parameters do not fit OSNet, for one {sorted(wrong)[0]}")

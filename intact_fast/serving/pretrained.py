@@ -13,7 +13,7 @@ from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
 from intact_fast.json_text import to_json
 from intact_fast.models.generator import Generator
-from intact_fast.models.osnet import OSNet, arch_of, build_osnet
+from intact_fast.models.osnet import OSNet, build_osnet
 
 _KEY = "intact_fast"
 _VERSION = 1
@@ -40,7 +40,7 @@ def write_pretrained(path: Path, critic: OSNet, generator: Generator | None, opt
     configuration = {
         "version": _VERSION,
         "critic": {
-            "name": arch_of(critic.state_dict()),
+            "name": critic.name,
             "num_classes": critic.num_classes,
             "enlarge": critic.enlarge,
         },

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
@@ -19,7 +19,8 @@ from intact_fast.files import UnreadableCheckpoint, read_checkpoint
 from intact_fast.losses import identity_loss
 from intact_fast.models import OSNet, build_osnet
 from intact_fast.models.layout import channels_last
-from intact_fast.models.osnet_weights import CLASSIFIER, load_osnet, osnet_state
+from intact_fast.models.osnet import CLASSIFIER
+from intact_fast.models.osnet_weights import StoredOSNet, load_osnet, osnet_state
 from intact_fast.training.checkpoints import set_aside, write_checkpoint
 from intact_fast.training.distributed.process import Process
 from intact_fast.training.known_people import KnownPeople, people_of, read_known_people, refuse_known_people, stored
@@ -101,7 +102,7 @@ class CriticTask:
 
 def load_critic(
     path: Path,
-    arch: str,
+    arch: str | None,
     num_classes: int | None,
     option: str = "--critic.checkpoint",
     enlarge: int | None = None,
@@ -110,28 +111,28 @@ def load_critic(
 
     Args:
         path: The checkpoint.
-        arch: The variant that the configuration names.
-        num_classes: Number of training identities; None takes the checkpoint's (for evaluation).
+        arch: The variant that the configuration names; None takes the checkpoint's.
+        num_classes: Number of training identities; None takes the checkpoint's, or none (for evaluation).
         option: How the user named the file, for errors.
         enlarge: How many times C enlarges its pictures first; None takes the file's, or 1.
 
     Raises:
-        UserError: The file is no OSNet of that width, has another number of classes, or enlarges otherwise.
+        UserError: The file is no OSNet of that variant, has another number of classes, or enlarges otherwise.
     """
-    state, stored_enlarge = _state_of(path, option, arch)
-    if None not in (enlarge, stored_enlarge) and enlarge != stored_enlarge:
+    found = _stored(path, option, arch)
+    if None not in (enlarge, found.enlarge) and enlarge != found.enlarge:
         raise UserError(
-            f"{option} {path}: enlarges its pictures {stored_enlarge} times, --critic.enlarge is {enlarge}; set "
-            f"--critic.enlarge {stored_enlarge}"
+            f"{option} {path}: enlarges its pictures {found.enlarge} times, --critic.enlarge is {enlarge}; set "
+            f"--critic.enlarge {found.enlarge}"
         )
-    classes = state[CLASSIFIER + "weight"].shape[0]
-    if num_classes is not None and classes != num_classes:
+    if num_classes is not None and found.classes != num_classes:
+        knows = f"its classifier knows {found.classes} identities" if found.classes else "it has no classifier"
         raise UserError(
-            f"{option} {path}: its classifier knows {classes} identities, the training split has {num_classes}; "
+            f"{option} {path}: {knows}, the training split has {num_classes}; "
             "use --critic.init to keep the backbone and train a new classifier"
         )
-    critic = build_osnet(arch, classes, enlarge or stored_enlarge or 1)
-    load_osnet(critic, state, path, option)
+    critic = build_osnet(found.arch, found.classes, enlarge or found.enlarge or 1)
+    load_osnet(critic, found.state, path, option)
     return critic
 
 
@@ -139,20 +140,19 @@ def initialise_critic(critic: OSNet, path: Path, arch: str, keep_classifier: boo
     """Load a backbone into ``critic``; its classifier keeps its fresh weights, unless the file's is wanted.
 
     Raises:
-        UserError: The file is no OSNet of that width, or its classifier knows another number of identities.
+        UserError: The file is no OSNet of that variant, or its classifier knows another number of identities.
     """
     option = "--critic.init"
-    state, _ = _state_of(path, option, arch)
+    found = _stored(path, option, arch)
     if keep_classifier:
-        classes = state[CLASSIFIER + "weight"].shape[0]
-        if classes != critic.num_classes:
+        if found.classes != critic.num_classes:
             raise UserError(
-                f"--critic.keep-classifier: {path} knows {classes} identities, the training split has "
+                f"--critic.keep-classifier: {path} knows {found.classes} identities, the training split has "
                 f"{critic.num_classes}; leave the option out"
             )
-        load_osnet(critic, state, path, option)
+        load_osnet(critic, found.state, path, option)
         return
-    backbone = {key: value for key, value in state.items() if not key.startswith(CLASSIFIER)}
+    backbone = {key: value for key, value in found.state.items() if not key.startswith(CLASSIFIER)}
     classifier = frozenset(key for key in critic.state_dict() if key.startswith(CLASSIFIER))
     load_osnet(critic, backbone, path, option, missing_allowed=classifier)
 
@@ -271,9 +271,9 @@ def finished_critic(config: Config) -> Path:
     return config.runs / config.name / "checkpoints" / "critic.pt"
 
 
-def _state_of(path: Path, option: str, arch: str) -> tuple[dict[str, Tensor], int | None]:
-    found, state, enlarge = osnet_state(path, option)
-    if found != arch:
-        arch_option = "--arch" if option == "--critic" else "--critic.arch"
-        raise UserError(f"{option} {path}: holds {found}, {arch_option} is {arch}; set {arch_option} {found}")
-    return state, enlarge
+def _stored(path: Path, option: str, arch: str | None) -> StoredOSNet:
+    found = osnet_state(path, option)
+    if arch is not None and found.arch != arch:
+        name = "--arch" if option == "--critic" else "--critic.arch"
+        raise UserError(f"{option} {path}: holds {found.arch}, {name} is {arch}; set {name} {found.arch}")
+    return found
