@@ -73,23 +73,28 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_real_training(tmp_path: Path, picture_folder: Callable[..., Path], processes: int) -> None:
-    """With several processes one alone is told, and all save at the same iteration."""
+    """With several processes one alone is told, and all save at the same iteration; then all are, as by Slurm."""
     options = ["--runs", tmp_path / "runs", "--data.root", picture_folder(), "--data.threads", 1]
     options += ["--training.iterations", 100_000, "--training.checkpoint-every", 100_000]
     module = ["-m", "intact_fast.train", *TINY, *map(str, options)]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, *(launcher if processes > 1 else []), *module]
+    # torchrun itself must not hear of it
+    shell = ["sh", "-c", "trap '' USR1 USR2; exec \"$@\"", "sh"]
+    command = [*shell, sys.executable, *(launcher if processes > 1 else []), *module]
     run = tmp_path / "runs" / "default"
     store, metrics = CheckpointStore(run / "checkpoints", 2), run / "metrics.jsonl"
-    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    output_of = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, **output_of) as process:  # type: ignore[call-overload]
         wait_for(lambda: metrics.is_file() and "INTACT" in metrics.read_text(), process)
-        told = process.pid if processes == 1 else second_worker(process.pid)
+        workers = [process.pid] if processes == 1 else workers_of(process.pid)
+        told = workers[-1]
         os.kill(told, signal.SIGUSR1)
         wait_for(lambda: store.latest() is not None, process)
         first = store.last_iteration()
         lines = metrics.read_text().count("\n")
         wait_for(lambda: metrics.read_text().count("\n") > lines + 1, process)
-        os.kill(told, signal.SIGUSR2)
+        for pid in {process.pid, *workers}:
+            os.kill(pid, signal.SIGUSR2)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert output.count(f"State saved at iteration {first}, as a signal asked for.") == 1
@@ -102,7 +107,8 @@ def test_a_real_training(tmp_path: Path, picture_folder: Callable[..., Path], pr
     assert read_checkpoint(latest, "--x")["world_size"] == processes
 
 
-def second_worker(agent: int) -> int:
-    """The process of rank 1 that an agent has started."""
+def workers_of(agent: int) -> list[int]:
+    """The processes that an agent has started, in order of rank."""
     children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
-    return next(int(pid) for pid in children if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes())
+    environments = {int(pid): Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in children}
+    return [next(pid for pid, values in environments.items() if f"RANK={rank}".encode() in values) for rank in (0, 1)]

@@ -205,3 +205,21 @@ def test_user_error_speaks_once(tmp_path: Path, options: list[object]) -> None:
     output, _ = process.communicate(timeout=120)
     assert process.returncode != 0
     assert output.count("error: --data.lr-camera 9") == 1
+
+
+def test_a_diverged_training_stops_all_and_speaks_once(tmp_path: Path, options: list[object]) -> None:
+    options = [*options, "--training.iterations", 50, "--optimiser.generator-learning-rate", "1e30"]
+    process = start(torchrun(2, *options))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert output.count("error: INTACT: ") == 1
+    assert "is not a number at iteration" in output
+    assert "INTACT 3/50" not in output, "it stops at the record"
+    assert not list((tmp_path / "runs" / "default" / "checkpoints").glob("iteration_*.pt"))
+
+
+def test_a_full_disk_stops_all_and_speaks_once(options: list[object], tiny_disk: Path) -> None:
+    process = start(torchrun(2, *options, "--runs", tiny_disk))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert output.count("cannot be written (No space left on device); make room there") == 1
