@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
+from intact_fast.file_names import plain_path
+
 METADATA = "__metadata__"
 """Key under which the description of a safetensors file stands beside its tensors, as in the file itself."""
 
@@ -41,7 +43,7 @@ def load_plain(path: Path) -> Any:
         Exception: Of any kind, where the file is broken or something else; `describe_file` says what it is.
     """
     if is_safetensors(path):
-        with safe_open(path, "pt") as file:
+        with plain_path(path) as plain, safe_open(plain, "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return {**tensors, METADATA: metadata} if metadata else tensors

@@ -24,7 +24,7 @@ LAYERS = (
     {"config"},
     {"files"},
     {"foreign_files"},
-    {"errors", "json_text", "terminal"},
+    {"errors", "file_names", "json_text", "terminal"},
 )
 """From top to bottom. Rooms of one layer do not know each other."""
 

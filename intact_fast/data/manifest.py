@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from intact_fast.config.options import DatasetName, Interpolation
 from intact_fast.errors import UserError
+from intact_fast.file_names import native_name, portable_name
 from intact_fast.files import write_atomically
 from intact_fast.json_text import to_json
 
@@ -78,7 +79,7 @@ class Manifest:
     def hash(self) -> str:
         """SHA-256 over header and entries; the identity of a split."""
         digest = hashlib.sha256()
-        for line in (_fields_in_file(self.header), *map(asdict, self.entries)):
+        for line in (_fields_in_file(self.header), *map(_entry_in_file, self.entries)):
             digest.update(to_json(line, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
 
@@ -90,7 +91,7 @@ class Manifest:
         """
         if self.header.dataset != "folder":
             return self.header.dataset
-        pictures = sorted(f"{entry.pid} {entry.path}" for entry in self.entries)
+        pictures = sorted(f"{entry.pid} {portable_name(entry.path)}" for entry in self.entries)
         return f"folder {hashlib.sha256(to_json(pictures).encode()).hexdigest()}"
 
     def split(self, *names: Split) -> list[Entry]:
@@ -110,7 +111,7 @@ class Manifest:
     def save(self, path: Path) -> None:
         """Write the manifest atomically."""
         first = {"format": FORMAT, "hash": self.hash, **_fields_in_file(self.header)}
-        lines = [to_json(line) for line in (first, *map(asdict, self.entries))]
+        lines = [to_json(line) for line in (first, *map(_entry_in_file, self.entries))]
         with write_atomically(path) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -126,7 +127,7 @@ class Manifest:
         try:
             first, *rest = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
             written_hash, written_format = first.pop("hash"), first.pop("format")
-            manifest = Manifest(_header(first), tuple(Entry(**entry) for entry in rest))
+            manifest = Manifest(_header(first), tuple(map(_entry, rest)))
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"manifest {path}: not a split manifest ({error}); build it again") from error
         if written_format != FORMAT:
@@ -142,6 +143,14 @@ class Manifest:
 def _fields_in_file(header: Header) -> dict[str, Any]:
     """Give a header's values under the names that a file has for them."""
     return {_IN_FILE.get(name, name): value for name, value in asdict(header).items()}
+
+
+def _entry_in_file(entry: Entry) -> dict[str, Any]:
+    return {**asdict(entry), "path": portable_name(entry.path)}
+
+
+def _entry(line: dict[str, Any]) -> Entry:
+    return Entry(**{**line, "path": native_name(line["path"])})
 
 
 def _header(line: dict[str, Any]) -> Header:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -64,7 +65,7 @@ def digest_of_critic(model: SRReID) -> str:
 
 def digest_of_files(root: Path, entries: Sequence[Entry]) -> str:
     """Digest of the sizes and times of pictures, as hexadecimal digits; one that is missing changes it."""
-    digest = hashlib.sha256(str(root.resolve()).encode())
+    digest = hashlib.sha256(os.fsencode(root.resolve()))
     for entry in entries:
         try:
             described = str(stamp(root / entry.path))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from intact_fast.errors import UserError
+from intact_fast.file_names import plain_path
 from intact_fast.files import write_atomically
 from intact_fast.json_text import to_json
 from intact_fast.models.fused import select_kernels
@@ -170,7 +171,8 @@ def load_engine(path: Path, export_format: ExportFormat) -> Engine:
         UserError: onnxruntime is not installed.
     """
     if export_format == "torch-export":
-        module = torch.export.load(path).module()
+        with plain_path(path) as plain:
+            module = torch.export.load(plain).module()
 
         def run_torch(pictures: Tensor) -> Tensor:
             with torch.no_grad():
@@ -178,7 +180,8 @@ def load_engine(path: Path, export_format: ExportFormat) -> Engine:
             return found if isinstance(found, Tensor) else found[0]
 
         return run_torch
-    session = require("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    with plain_path(path) as plain:
+        session = require("onnxruntime").InferenceSession(str(plain), providers=["CPUExecutionProvider"])
 
     def run_onnx(pictures: Tensor) -> Tensor:
         (features,) = session.run([_FEATURES], {_INPUT: pictures.contiguous().numpy()})

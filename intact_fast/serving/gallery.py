@@ -20,6 +20,7 @@ from intact_fast.data.degradation import read_image
 from intact_fast.data.picture_files import LeftOut, Listing
 from intact_fast.data.read_ahead import read_ahead
 from intact_fast.errors import UserError
+from intact_fast.file_names import native_name, plain_path, portable_name
 from intact_fast.files import stamp, write_atomically
 from intact_fast.json_text import to_json
 from intact_fast.serving.sr_reid import SRReID
@@ -109,7 +110,7 @@ class GalleryIndex:
 
     def _load(self, file: Path) -> None:
         try:
-            with safe_open(file, "pt") as stored:
+            with plain_path(file) as plain, safe_open(plain, "pt") as stored:
                 text = (stored.metadata() or {}).get(_KEY)
                 if text is None:
                     raise UserError(f"--index {file}: not an index of ours; give another name")
@@ -117,13 +118,13 @@ class GalleryIndex:
         except (SafetensorError, OSError) as error:
             raise UserError(f"--index {file}: not an index of ours, or a broken one; give another name") from error
         header = json.loads(text)
-        if header["folder"] != str(self.folder.resolve()):
+        if header["folder"] != portable_name(str(self.folder.resolve())):
             raise UserError(f"--index {file}: of the folder {header['folder']}; give another name")
         if header["identity"] != self._identity:
             raise UserError(
                 f"--index {file}: made with another model or --mode; remove it to make it again, or give another name"
             )
-        self.names = header["names"]
+        self.names = list(map(native_name, header["names"]))
 
     def update(
         self,
@@ -186,9 +187,9 @@ class GalleryIndex:
         if self._file is None:
             return
         header = {
-            "folder": str(self.folder.resolve()),
+            "folder": portable_name(str(self.folder.resolve())),
             "identity": self._identity,
-            "names": self.names,
+            "names": list(map(portable_name, self.names)),
         }
         tensors = {"features": self.features.contiguous(), "stamps": self._stamps.contiguous()}
         with write_atomically(self._file) as temporary:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from intact_fast.errors import UserError
+from intact_fast.file_names import plain_path
 from intact_fast.files import write_atomically
 from intact_fast.json_text import to_json
 from intact_fast.models.generator import Generator
@@ -60,7 +61,7 @@ def read_pretrained(path: Path) -> tuple[OSNet, Generator | None, dict[str, Any]
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        with safe_open(path, "pt") as file:
+        with plain_path(path) as plain, safe_open(plain, "pt") as file:
             text = (file.metadata() or {}).get(_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()} if text else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
