@@ -35,7 +35,9 @@ def test_evaluate_repeats_the_runs_table(
 ) -> None:
     capsys.readouterr()
     assert main(["evaluate", "--checkpoint", str(checkpoint), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    output = capsys.readouterr()
+    found = json.loads(output.out)
+    assert output.err.startswith("folder: training: "), "how the folder was understood"
     assert found == json.loads((tiny_run.runs / tiny_run.name / "evaluation.json").read_text())
     assert main(["evaluate", "--checkpoint", str(checkpoint), "--queries", "lr", "sr"]) == 0
     table = capsys.readouterr().out

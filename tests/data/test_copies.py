@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from conftest import write_picture_folder
+from conftest import write_picture, write_picture_folder
 from intact_fast.config.options import DataConfig
 from intact_fast.data.copies import find_copies
 from intact_fast.data.splits import obtain_manifest
@@ -45,6 +45,7 @@ def test_the_same_picture_in_training_and_test(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "store")
     assert not warnings_of(tmp_path)
     shutil.copy(tmp_path / "train/0001_cam1_0.jpg", tmp_path / "test/0001_cam1_7.jpg")
+    write_picture(tmp_path / "test/0001_cam2_7.jpg", seed=999)
     people, copies = warnings_of(tmp_path)
     assert "1 identities are in training and in test pictures (train/0001_cam1_0.jpg and test/0001_cam1_7.jpg" in people
     assert "1 pictures stand there as byte-identical copies that are in training and in test pictures" in copies

@@ -147,6 +147,7 @@ def test_repeated_lines(tmp_path: Path) -> None:
         ("path,pid,camera\na.jpg,0,1\n./a.jpg,1,1\n", "line 3: ./a.jpg has identity 1, and 0 in "),
         ("path,pid,camera\na.jpg,1,1\na.jpg,1,2\n", "line 3: a.jpg has camera 2, and 1 in "),
         ("path,pid,camera,split\na.jpg,1,1,train\na.jpg,1,1,test\n", "line 3: a.jpg has split test, and train in "),
+        ('path,pid,camera\n"a.jpg,1,1\nb.jpg,1,2\n', "line 3: the path goes on over lines ('a.jpg,1,1"),
         ('path,pid,camera\n"a.jpg,1,1\n' + "x" * 140_000, "no line of a table (field larger than field limit"),
     ],
 )

@@ -9,7 +9,7 @@ from intact_fast.data.catalogue import Catalogue, Picture
 from intact_fast.data.datasets.folder_ids import number_people
 from intact_fast.data.datasets.folder_names import read_names
 from intact_fast.data.datasets.folder_roles import settle_roles
-from intact_fast.data.datasets.folder_rows import settle_junk
+from intact_fast.data.datasets.folder_rows import Reading, settle_junk
 from intact_fast.data.datasets.folder_table import TABLE_NAME, find_table, read_table
 from intact_fast.errors import UserError
 
@@ -42,12 +42,7 @@ def read_folder(root: Path, name_pattern: str | None = None) -> Catalogue:
     reading = settle_junk(read_names(root, name_pattern) if table is None else read_table(root, table))
     left_out = reading.left_out
     if not reading.rows:
-        tables = sorted(path.name for path in root.glob("*.[ct]sv"))
-        raise UserError(
-            f"--data.root {root}: no picture named like 0001_cam1_x.jpg and no {TABLE_NAME}; rename the files or add "
-            f"the table{f' ({tables[0]} has another name)' if tables else ''}"
-            f"{f'; left out: {left_out.describe()}' if left_out else ''}"
-        )
+        raise UserError(_nothing_found(root, reading))
     roles, sentence = settle_roles([row.subset for row in reading.rows])
     places = {row.pid: row.place for row in reversed(reading.rows)}
     numbers, notes = number_people(places)
@@ -64,6 +59,22 @@ def read_folder(root: Path, name_pattern: str | None = None) -> Catalogue:
         left_out=left_out,
         notes=(*reading.notes, *filter(None, [sentence]), *notes),
         warnings=(*reading.warnings, *filter(None, [warning])),
+    )
+
+
+def _nothing_found(root: Path, reading: Reading) -> str:
+    """Say what was looked for, and what is there instead."""
+    tables = sorted(path.name for path in root.glob("*.[ct]sv") if path.name.casefold() != TABLE_NAME)
+    told = (
+        *(f"{name} has another name" for name in tables[:1]),
+        *(note for note in reading.notes if note.startswith("left out")),
+    )
+    if reading.left_out:
+        told = (*told, f"left out {reading.left_out.describe()}")
+    there = f" ({'; '.join(told)})" if told else ""
+    return (
+        f"--data.root {root}: no picture named like 0001_cam1_x.jpg and no {TABLE_NAME}; rename the files or add the "
+        f"table{there}"
     )
 
 

@@ -242,6 +242,8 @@ class _Lines:
         if ntpath.splitdrive(text)[0]:
             raise UserError(f"{place}: {text} is a path of Windows; give paths relative to {self._root}")
         read_as = "" if self._encoding == "utf-8" else f", or save the table as UTF-8 (it was read as {self._encoding})"
+        if "\n" in text or "\r" in text:
+            raise UserError(f"{place}: the path goes on over lines ({text!r:.80}); close its quotes")
         raise UserError(f"{place}: no file {self._root / text}; correct the path{read_as}")
 
     def _is_file(self, path: str) -> bool:
