@@ -124,11 +124,15 @@ def read_names(root: Path, name_pattern: str | None) -> Reading:
 
 def _choose_form(root: Path, paths: list[PurePosixPath], name_pattern: str | None) -> tuple[_Form, list[_Found]]:
     forms = _FORMS if name_pattern is None else (_pattern_form(name_pattern),)
-    readings = [(form, [form.read(path) for path in paths]) for form in forms]
+    readings: list[tuple[_Form, list[_Found | None]]] = []
+    for form in forms:
+        found = [form.read(path) for path in paths]
+        known = [one for one in found if one is not None]
+        if len(known) == len(paths):
+            return form, known
+        readings.append((form, found))
     form, found = min(readings, key=lambda reading: reading[1].count(None))
     known = [one for one in found if one is not None]
-    if len(known) == len(paths):
-        return form, known
     failed = root / paths[found.index(None)]
     count = f"{len(paths) - len(known):,} of {len(paths):,} pictures do not follow it"
     if name_pattern is not None:

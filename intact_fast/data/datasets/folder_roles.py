@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import PurePosixPath
 
 from intact_fast.data.catalogue import Subset
@@ -39,6 +40,7 @@ _SHOWN = 3
 _REMEDY = "name the folders train, val, test, query and gallery, or move them out of the data"
 
 
+@cache
 def role_of_word(word: str) -> Subset | None:
     """Understand the name of a folder, or an entry of a table; None where it is no role.
 
