@@ -127,7 +127,8 @@ def check_writable(path: Path, option: str, folder: bool = False) -> None:
         if path.is_dir() and not folder:
             raise UserError(f"{option} {path}: is a folder; name a file")
         place = path if folder else path.parent
-        while not place.exists() and place != place.parent:
+        # a link to nowhere is in the way, too
+        while not os.path.lexists(place) and place != place.parent:
             place = place.parent
         with tempfile.TemporaryFile(dir=place):
             pass

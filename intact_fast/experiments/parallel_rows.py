@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 
 from intact_fast.config.options import Config
-from intact_fast.errors import UserError
+from intact_fast.errors import UserError, mistake_of
 from intact_fast.experiments.results import RowResult
 from intact_fast.experiments.table_runs import TableRuns, log_file, row_name
 from intact_fast.terminal import print_any_character
@@ -128,6 +128,8 @@ def _take(worker: _Worker, row: SeededRow, base: Config) -> RowResult | UserErro
 def _work(connection: Connection, base: Config, unseen: Sequence[int], number: int, count: int) -> None:
     """Run the rows that come through the connection, until it is closed."""
     _end_with_parent()
+    # asks a training to save, and nobody else for anything
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     print_any_character()
     if torch.cuda.is_available():
         os.environ["LOCAL_RANK"] = str(number % torch.cuda.device_count())
@@ -139,9 +141,14 @@ def _work(connection: Connection, base: Config, unseen: Sequence[int], number: i
                 row = connection.recv()
             except (EOFError, ConnectionError):
                 return
-            _write_to(log_file(runs.folder, row.folder_name(base)))
             try:
+                _write_to(log_file(runs.folder, row.folder_name(base)))
                 outcome: RowResult | UserError | Interrupted = runs.attempt(*row)
+            except OSError as error:
+                mistake = mistake_of(error)
+                if mistake is None:
+                    raise
+                outcome = mistake
             except Interrupted:
                 outcome = Interrupted()
             if isinstance(outcome, UserError):
