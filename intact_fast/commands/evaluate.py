@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from intact_fast.commands.progress_bar import progress
 from intact_fast.config.checks import check_data, check_evaluation
 from intact_fast.config.command_line import parse_options
@@ -43,12 +45,12 @@ class EvaluateOptions:
     """Checkpoint of a training run; its configuration gives the defaults of all other options."""
     critic: Path | None = None
     """Critic alone, ours or torchreid's: queries as HR and as LR without SR."""
-    arch: OSNetName = "osnet_x1_0"
-    """Architecture of `critic`."""
+    arch: OSNetName | None = None
+    """Architecture that `critic` must have; none takes the file's own."""
     queries: tuple[Literal["hr", "lr", "sr"], ...] = ("hr", "lr", "sr")
     """Which rows to compute: `hr`, `lr` (without SR), `sr`."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to evaluate on."""
+    device: str = "auto"
+    """Device to evaluate on: `auto`, `cpu`, `cuda`, or one of several GPUs as `cuda:1`."""
     json: bool = False
     """Print the figures as JSON instead of a table."""
     debug: bool = False
@@ -76,10 +78,11 @@ def _run(arguments: list[str]) -> None:
     checkpoint = None if named is None else read_training_checkpoint(path)
     defaults = EvaluateOptions() if checkpoint is None else _defaults(checkpoint, path, arguments)
     options = parse_options(EvaluateOptions, "intact-fast evaluate", arguments, defaults)
+    device = choose_device(options.device)
     if checkpoint is not None and options.critic is None:
-        result = _evaluate_checkpoint(checkpoint, path, options)
+        result = _evaluate_checkpoint(checkpoint, path, options, device)
     elif options.critic is not None and checkpoint is None:
-        result = _evaluate_critic(options.critic, options)
+        result = _evaluate_critic(options.critic, options, device)
     else:
         raise UserError("evaluate needs --checkpoint FILE or --critic FILE (one of them)")
     if options.json:
@@ -92,16 +95,18 @@ def _run(arguments: list[str]) -> None:
             console.print(line, markup=False)
 
 
-def _evaluate_checkpoint(checkpoint: dict[str, Any], path: Path, options: EvaluateOptions) -> Evaluation:
+def _evaluate_checkpoint(
+    checkpoint: dict[str, Any], path: Path, options: EvaluateOptions, device: torch.device
+) -> Evaluation:
     manifest = _manifest(options)
     _check_split(manifest, checkpoint, options, path)
     size = (options.data.height, options.data.width)
     height = lr_height(options.data.root, manifest, options.data.factors)
     model = model_of_checkpoint(checkpoint, path, size, manifest.header.interpolation, height)
-    return _evaluate(model, manifest, options.queries, options)
+    return _evaluate(model.to(device), manifest, options.queries, options)
 
 
-def _evaluate_critic(path: Path, options: EvaluateOptions) -> Evaluation:
+def _evaluate_critic(path: Path, options: EvaluateOptions, device: torch.device) -> Evaluation:
     manifest = _manifest(options)
     refuse_known_people(path, "--critic", manifest)
     critic = load_critic(path, options.arch, num_classes=None, option="--critic")
@@ -109,19 +114,20 @@ def _evaluate_critic(path: Path, options: EvaluateOptions) -> Evaluation:
     views: tuple[View, ...] = tuple(view for view in options.queries if view != "sr")
     if not views:
         raise UserError("--queries sr: a critic alone has no G; use --checkpoint, or --queries hr lr")
-    return _evaluate(model, manifest, views, options)
+    return _evaluate(model.to(device), manifest, views, options)
 
 
 def _manifest(options: EvaluateOptions) -> Manifest:
     """Check the options and obtain the split."""
     check_data(options.data)
     check_evaluation(options.evaluation)
-    return obtain_manifest(options.data, partial(progress, quiet=options.json), warn, tell)
+    quiet_progress = partial(progress, quiet=options.json)
+    return obtain_manifest(options.data, quiet_progress, warn, tell, same_camera=options.evaluation.same_camera)
 
 
 def _evaluate(model: SRReID, manifest: Manifest, views: tuple[View, ...], options: EvaluateOptions) -> Evaluation:
     return evaluate(
-        model.to(choose_device(options.device)),
+        model,
         manifest,
         options.data.root,
         options.evaluation,

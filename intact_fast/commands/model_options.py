@@ -21,10 +21,10 @@ class ServingOptions:
 
     model: Path = Path("model.safetensors")
     """Model file of a run (`runs/NAME/model.safetensors`)."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to compute on."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Type of G and C."""
+    device: str = "auto"
+    """Device to compute on: `auto`, `cpu`, `cuda`, or one of several GPUs as `cuda:1`."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Type of G and C; `fp16` is for GPUs that do not compute bfloat16."""
     batch_size: int = 64
     """Pictures per forward pass."""
     threads: int = 2

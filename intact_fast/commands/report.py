@@ -54,8 +54,8 @@ class ReportOptions:
     """False-match rates to suggest distance thresholds for."""
     html_queries: int = HTML_QUERIES
     """Queries whose ranked lists report.html shows; a page of all can be large."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to evaluate on."""
+    device: str = "auto"
+    """Device to evaluate on: `auto`, `cpu`, `cuda`, or one of several GPUs as `cuda:1`."""
     json: bool = False
     """Print figures and thresholds as JSON instead of a table."""
     debug: bool = False
@@ -79,6 +79,7 @@ def _run(options: ReportOptions) -> int:
     check_writable(folder, "report", folder=True)
     settings = folder / "config.yaml"
     config = from_yaml(settings.read_text(encoding="utf-8"), str(settings))
+    device = choose_device(options.device)
     root = options.data_root or config.data.root
     if not root.is_dir():
         raise UserError(f"--data.root {root}: no such folder; give the one that holds the run's pictures")
@@ -91,7 +92,7 @@ def _run(options: ReportOptions) -> int:
         )
     height = lr_height(root, manifest, config.data.factors)
     model = model_of_checkpoint(checkpoint, path, interpolation=manifest.header.interpolation, lr_height=height)
-    model.to(choose_device(options.device))
+    model.to(device)
     shown = partial(progress, quiet=options.json)
     evaluation = evaluate(model, manifest, root, config.evaluation, config.data.threads, progress=shown)
     source = PictureSource(root, manifest.header, model, config.evaluation.batch_size, config.data.threads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from intact_fast.config.devices import parse_device
 from intact_fast.config.options import Config, DataConfig, EvaluationConfig
 from intact_fast.errors import UserError
 
@@ -63,6 +64,7 @@ def check_config(config: Config) -> None:
     for name, size in (("training", config.training.batch_size), ("critic", config.critic.batch_size)):
         if size < 2:
             raise UserError(f"--{name}.batch-size {size}: batch normalisation needs at least 2 pictures")
+    parse_device(config.device)
     if config.seed < 0:
         raise UserError(f"--seed {config.seed}: must be 0 or more")
     if not config.generator.widths or min(config.generator.widths) < 1:

@@ -219,7 +219,7 @@ class TrainingConfig:
     step: Literal["shared", "naive"] = "shared"
     """`shared` reuses forward passes; `naive` is the plain reference."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Autocast type of G, D and C (fp16 scales its losses); `auto` is bf16 on CUDA and fp32 on CPU."""
+    """Autocast type of G, D and C (fp16 scales its losses); `auto` is bf16 on GPUs that compute it, else fp32."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile each role of the training step into one graph; `auto` does on CUDA (on a CPU it measured slower)."""
     f_c_table: bool = False
@@ -273,8 +273,8 @@ class Config:
     """Name of the run; starting again with the same name resumes it."""
     runs: Path = Path("runs")
     """Folder that holds the runs."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to train on."""
+    device: str = "auto"
+    """Device to train on: `auto`, `cpu`, `cuda`, or one of several GPUs as `cuda:1`."""
     seed: int = 0
     """Seed of weights, order and augmentation."""
     debug: bool = False

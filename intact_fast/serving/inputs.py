@@ -19,7 +19,7 @@ from intact_fast.data.degradation import read_image, to_rgb
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
 Picture = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
-"""A file; a Pillow picture; an array H×W, H×W×1, H×W×3 or H×W×4 (RGB order); a tensor C×H×W with 1, 3 or 4 channels.
+"""A file; a Pillow picture; an array H×W, H×W×1, H×W×3 or H×W×4; a tensor C×H×W with 1, 3 or 4 channels.
 Arrays and tensors are 8 bits, uint16 (arrays) or floating point from 0 to 1. A fourth channel (opacity) is left out."""
 
 Pictures = Picture | Sequence[Picture]
@@ -27,6 +27,9 @@ Pictures = Picture | Sequence[Picture]
 
 TensorRange = Literal["unit", "imagenet"]
 """What floating-point tensors hold: RGB from 0 to 1, or RGB normalised with ImageNet's channel statistics."""
+
+ChannelOrder = Literal["rgb", "bgr"]
+"""Order of the channels of arrays and tensors; OpenCV's is BGR. Files and Pillow pictures know their own."""
 
 _MODES: dict[str, Literal["bilinear", "bicubic"]] = {"bilinear": "bilinear", "bicubic": "bicubic"}
 
@@ -44,8 +47,12 @@ def as_sequence(pictures: Pictures) -> Sequence[Picture] | Tensor:
     return pictures
 
 
-def host_image(picture: Picture) -> Image.Image:
+def host_image(picture: Picture, order: ChannelOrder = "rgb") -> Image.Image:
     """Bring a file, a Pillow picture or an array to 8-bit RGB, turned upright.
+
+    Args:
+        picture: The picture.
+        order: Of an array's channels.
 
     Raises:
         UserError: A file is missing or unreadable.
@@ -57,17 +64,19 @@ def host_image(picture: Picture) -> Image.Image:
         upright = ImageOps.exif_transpose(picture)
         return upright if upright.mode == "RGB" else to_rgb(upright)
     if isinstance(picture, np.ndarray):
-        return Image.fromarray(_rgb_array(picture))
+        return Image.fromarray(_rgb_array(picture, order))
     raise ValueError(f"a picture is a path, a PIL image, an array or a tensor, this is a {type(picture).__name__}")
 
 
-def _rgb_array(array: NDArray[Any]) -> NDArray[np.uint8]:
+def _rgb_array(array: NDArray[Any], order: ChannelOrder) -> NDArray[np.uint8]:
     """H×W×3 uint8 of a picture array."""
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
         raise ValueError(f"an array is H×W, H×W×1, H×W×3 or H×W×4, this one is {array.shape}")
     array = array[:, :, :3]
+    if order == "bgr":
+        array = array[:, :, ::-1]
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
             raise ValueError("a floating-point array holds values from 0 to 1; this one has others, or NaN")
@@ -79,7 +88,13 @@ def _rgb_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
-def prepare_tensor(pictures: Tensor, size: tuple[int, int], interpolation: Interpolation, holds: TensorRange) -> Tensor:
+def prepare_tensor(
+    pictures: Tensor,
+    size: tuple[int, int],
+    interpolation: Interpolation,
+    holds: TensorRange,
+    order: ChannelOrder = "rgb",
+) -> Tensor:
     """Resize a batch of pictures on their device and normalise it.
 
     8-bit pictures are rounded to 8 bits after each of the two passes, as Pillow does. The result differs from
@@ -90,6 +105,7 @@ def prepare_tensor(pictures: Tensor, size: tuple[int, int], interpolation: Inter
         size: (height, width).
         interpolation: Filter; ``area`` and ``lanczos`` exist on the host only.
         holds: What floating-point tensors hold.
+        order: Of the channels.
 
     Returns:
         N×3×height×width float32.
@@ -108,6 +124,8 @@ def prepare_tensor(pictures: Tensor, size: tuple[int, int], interpolation: Inter
     if not eight_bits and not pictures.is_floating_point():
         raise ValueError(f"a tensor of pictures is uint8 or floating point, this one is {pictures.dtype}")
     x = pictures[:, :3].float()
+    if order == "bgr":
+        x = x.flip(1)
     normalised = not eight_bits and holds == "imagenet"
     if not eight_bits:
         _check_values(x, normalised)

@@ -11,8 +11,10 @@ from safetensors.torch import save_file
 
 from intact_fast.errors import UserError
 from intact_fast.file_names import plain_path
-from intact_fast.files import write_atomically
+from intact_fast.files import UnreadableCheckpoint, read_checkpoint, write_atomically
+from intact_fast.foreign_files import describe_file, is_safetensors
 from intact_fast.json_text import to_json
+from intact_fast.models.foreign_weights import describe_content, find_osnets, own_file
 from intact_fast.models.generator import Generator
 from intact_fast.models.osnet import OSNet, build_osnet
 
@@ -58,6 +60,8 @@ def read_pretrained(path: Path) -> tuple[OSNet, Generator | None, dict[str, Any]
     Raises:
         UserError: The file is missing, broken, or of something else.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name the model.safetensors in it")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
@@ -65,10 +69,7 @@ def read_pretrained(path: Path) -> tuple[OSNet, Generator | None, dict[str, Any]
             text = (file.metadata() or {}).get(_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()} if text else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path}: no safetensors file, or a broken one; a training writes one (runs/NAME/model.safetensors), and "
-            "intact-fast export --checkpoint another"
-        ) from error
+        raise UserError(f"{path}: {_what_else(path)}") from error
     if text is None:
         raise UserError(f"{path}: a safetensors file, but none of intact_fast's: it holds no configuration")
     configuration = json.loads(text)
@@ -93,3 +94,17 @@ def read_pretrained(path: Path) -> tuple[OSNet, Generator | None, dict[str, Any]
         ) from error
     options = {_NEW_NAMES.get(name, name): value for name, value in configuration["options"].items()}
     return critic, generator, {**options, "size": tuple(options["size"])}
+
+
+def _what_else(path: Path) -> str:
+    """Say what a file is that is no model file, and what to do."""
+    if is_safetensors(path):
+        return "a broken safetensors file; copy it again, or let intact-fast export --checkpoint write another"
+    remedy = "a training writes a model file (runs/NAME/model.safetensors), and intact-fast export --checkpoint another"
+    try:
+        content = read_checkpoint(path, "")
+    except UnreadableCheckpoint:
+        return f"no safetensors file but {describe_file(path)}; {remedy}"
+    if find_osnets(content) and not own_file(content):
+        return "no safetensors file but an OSNet checkpoint; load it by SRReID.from_torchreid"
+    return f"no safetensors file but {describe_content(content)}; {remedy}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intact_fast.config.devices import find_device
 from intact_fast.config.options import Interpolation
 from intact_fast.data.degradation import normalise, pixels, resize
 from intact_fast.data.read_ahead import read_ahead
@@ -20,6 +21,7 @@ from intact_fast.models.osnet_weights import read_osnet
 from intact_fast.models.unregistered import Unregistered
 from intact_fast.serving.folding import folded
 from intact_fast.serving.inputs import (
+    ChannelOrder,
     Picture,
     Pictures,
     TensorRange,
@@ -33,6 +35,10 @@ from intact_fast.serving.pretrained import read_pretrained, write_pretrained
 Mode = Literal["auto", "always", "never"]
 """Which pictures pass through G: those that are natively LR, all, or none."""
 
+Precision = Literal["fp32", "bf16", "fp16"]
+"""Type that G and C compute in."""
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _Network = Callable[[Tensor], Tensor]
 
 LR_HEIGHT = 90
@@ -55,10 +61,12 @@ class SRReID(nn.Module):
         batch_size: Pictures per forward pass.
         threads: Threads that read and resize pictures on the host.
         tensors: What floating-point tensors hold.
-        precision: ``bf16`` runs G and C under autocast.
+        color: Order of the channels of arrays and tensors; ``bgr`` is OpenCV's.
+        precision: ``bf16`` and ``fp16`` run G and C under autocast; ``fp16`` is for GPUs that do not compute bfloat16.
+            After ``.half()`` or ``.bfloat16()`` they run in that type throughout.
         fold: Serve copies of the networks with their normalisations folded into the layers before: the same up to
             rounding, and faster. They no longer follow or can be saved.
-        compile: Compile G and C at their first use.
+        compile: Compile G and C at their first use; a copy compiles its own.
 
     Attributes:
         feature_dim: 512.
@@ -80,14 +88,16 @@ class SRReID(nn.Module):
         batch_size: int = 64,
         threads: int = 2,
         tensors: TensorRange = "unit",
-        precision: Literal["fp32", "bf16"] = "fp32",
+        color: ChannelOrder = "rgb",
+        precision: Precision = "fp32",
         fold: bool = False,
         compile: bool = False,
     ) -> None:
         super().__init__()
         _check("mode", mode, ("auto", "always", "never"))
         _check("tensors", tensors, ("unit", "imagenet"))
-        _check("precision", precision, ("fp32", "bf16"))
+        _check("color", color, ("rgb", "bgr"))
+        _check("precision", precision, ("fp32", *_AUTOCAST))
         if batch_size < 1 or threads < 1:
             raise ValueError(f"batch_size {batch_size} and threads {threads}: both must be 1 or more")
         if fold:
@@ -103,13 +113,30 @@ class SRReID(nn.Module):
         self.batch_size = batch_size
         self.threads = threads
         self.tensors = tensors
+        self.color = color
         self.precision = precision
+        # PyTorch's modules have a method of that name
+        self.is_compiled = compile
         self.feature_dim = critic.feature_dim
-        networks: tuple[_Network, _Network | None] = (critic.embed, generator)
-        if compile:
-            networks = (torch.compile(critic.embed), None if generator is None else torch.compile(generator))
-        self._run = Unregistered(networks)
+        self._run = self._networks()
         channels_last(self).eval()
+
+    def _networks(self) -> Unregistered[tuple[_Network, _Network | None]]:
+        """C and G as they run."""
+        if not self.is_compiled:
+            return Unregistered((self.critic.embed, self.generator))
+        embed = torch.compile(self.critic.embed)
+        return Unregistered((embed, None if self.generator is None else torch.compile(self.generator)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of; compiled code stays behind."""
+        state = super().__getstate__()  # type: ignore[no-untyped-call]
+        return {name: value for name, value in state.items() if name != "_run"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become a copy."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._run = self._networks()
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu", **options: object) -> SRReID:
@@ -117,14 +144,15 @@ class SRReID(nn.Module):
 
         Args:
             path: A safetensors file with its configuration inside.
-            device: Where to put the networks.
+            device: Where to put the networks: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``.
             **options: Any keyword of the constructor, instead of what the file says.
 
         Raises:
-            UserError: The file is missing, broken, or of something else.
+            UserError: The file is missing, broken, or of something else, or there is no such device.
         """
+        found = find_device(device)
         critic, generator, stored = read_pretrained(Path(path))
-        return cls(critic, generator, **(stored | options)).to(device)
+        return cls(critic, generator, **(stored | options)).to(found)
 
     @classmethod
     def from_torchreid(
@@ -137,22 +165,24 @@ class SRReID(nn.Module):
         """Serve an OSNet of torchreid's, alone or behind a generator of ours.
 
         Args:
-            checkpoint: OSNet of any width; which one is read off its weights.
+            checkpoint: OSNet, OSNet-IBN or OSNet-AIN of any width, with its classifier or without; which one is read
+                off its weights.
             generator: G, or a file of `save_pretrained` whose G, input size and filter are taken. Give one that was
                 trained for this critic.
-            device: Where to put the networks.
+            device: Where to put the networks: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``.
             **options: Any keyword of the constructor.
 
         Raises:
-            UserError: A file is missing, broken, or of something else.
+            UserError: A file is missing, broken, or of something else, or there is no such device.
         """
+        found = find_device(device)
         stored: dict[str, object] = {}
         enlarge = 1
         if isinstance(generator, str | Path):
             theirs, generator, stored = read_pretrained(Path(generator))
             enlarge = theirs.enlarge
         critic = read_osnet(Path(checkpoint), "checkpoint", enlarge)
-        return cls(critic, generator, **(stored | options)).to(device)  # type: ignore[arg-type]
+        return cls(critic, generator, **(stored | options)).to(found)  # type: ignore[arg-type]
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write networks and configuration as one safetensors file, atomically.
@@ -176,6 +206,11 @@ class SRReID(nn.Module):
         """Device of the networks."""
         return next(self.critic.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the networks' parameters."""
+        return next(self.critic.parameters()).dtype
+
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode, whatever a surrounding module asks for."""
         return super().train(False)
@@ -189,8 +224,9 @@ class SRReID(nn.Module):
         if isinstance(picture, Tensor):
             if picture.ndim != 3:
                 raise ValueError(f"a picture tensor is C×H×W, this one is {tuple(picture.shape)}")
-            return prepare_tensor(picture[None], self.size, self.interpolation, self.tensors)[0], picture.shape[1]
-        image = host_image(picture)
+            prepared = prepare_tensor(picture[None], self.size, self.interpolation, self.tensors, self.color)
+            return prepared[0], picture.shape[1]
+        image = host_image(picture, self.color)
         return pixels(resize(image, self.size, self.interpolation)), image.height
 
     def prepare_pixels(self, resized: Sequence[Tensor]) -> Tensor:
@@ -207,19 +243,19 @@ class SRReID(nn.Module):
         if generator is None:
             return x_l
         with self._autocast():
-            return generator(x_l).float()
+            return generator(x_l.to(self.dtype)).float()
 
     @torch.inference_mode()
     def embed(self, prepared: Tensor) -> Tensor:
         """Compute f_c of prepared pictures: N×3×H×W → N×512 float32, not normalised."""
         embed, _ = self._run.network
         with self._autocast():
-            return embed(prepared).float()
+            return embed(prepared.to(self.dtype)).float()
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False
-        )
+        # networks of another type have nothing to cast
+        dtype = _AUTOCAST.get(self.precision) if self.dtype == torch.float32 else None
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None, cache_enabled=False)
 
     @torch.inference_mode()
     def forward(self, images: Pictures, *, mode: Mode | None = None, normalize: bool | None = None) -> Tensor:
@@ -288,7 +324,8 @@ class SRReID(nn.Module):
         pictures = as_sequence(images)
         if isinstance(pictures, Tensor):
             for part in pictures.split(self.batch_size):
-                prepared = prepare_tensor(part.to(self.device), self.size, self.interpolation, self.tensors)
+                there = part.to(self.device)
+                prepared = prepare_tensor(there, self.size, self.interpolation, self.tensors, self.color)
                 yield prepared, [part.shape[2]] * len(part)
             return
         for _, read in read_ahead(pictures, self._resized, self.batch_size, self.threads):

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from intact_fast.config.devices import parse_device, require_gpu
 from intact_fast.errors import UserError, mistake_of, warn
 from intact_fast.training.distributed.missing_gpu import why_no_gpu
 from intact_fast.training.distributed.rendezvous import agree_on_name
@@ -123,16 +124,31 @@ def _outcome(function: Callable[[], T]) -> tuple[T | None, UserError | None]:
         return None, mistake
 
 
-def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """Pick the device of this process, by its local rank on CUDA.
+def choose_device(name: str) -> torch.device:
+    """Pick the device of this process, on CUDA by its local rank where the name has no number.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        UserError: CUDA was asked for and there is none.
+        UserError: There is no such device, or several processes would share one.
     """
-    if name == "cuda" and not torch.cuda.is_available():
+    kind, number = parse_device(name)
+    if kind == "cuda" and not torch.cuda.is_available():
         why = why_no_gpu(name) or "PyTorch sees no GPU; install a CUDA build of torch"
-        raise UserError(f"--device cuda: {why}, or use --device cpu")
-    if name == "cpu" or not torch.cuda.is_available():
+        raise UserError(f"--device {name}: {why}, or use --device cpu")
+    if kind == "cuda" and number is not None:
+        require_gpu(name, number)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UserError(
+                f"--device {name}: each process of torchrun takes a GPU of its own; use --device cuda, and choose "
+                "GPUs by CUDA_VISIBLE_DEVICES"
+            )
+        device = torch.device(kind, number)
+        # what names no device goes to this one, too
+        torch.cuda.set_device(device)
+        return device
+    if kind == "cpu" or not torch.cuda.is_available():
         # a run says it of --device cpu, too
         if name == "auto" and (reason := why_no_gpu()) is not None:
             warn(reason)
@@ -141,7 +157,7 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
 
 
 @contextmanager
-def process_group(device_name: Literal["auto", "cpu", "cuda"]) -> Iterator[Process]:
+def process_group(device_name: str) -> Iterator[Process]:
     """Join the group that torchrun started (gloo on CPU, NCCL on GPU), or stand alone without it."""
     device = choose_device(device_name)
     if device.type == "cuda":

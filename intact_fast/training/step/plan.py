@@ -25,6 +25,9 @@ from intact_fast.training.step.shared import SharedStep
 
 T = TypeVar("T")
 
+_BFLOAT16_SINCE = (8, 0)
+"""Compute capability of NVIDIA's first GPUs that compute it (Ampere)."""
+
 
 @dataclass(frozen=True)
 class Choice(Generic[T]):
@@ -143,23 +146,28 @@ def _refuse(training: TrainingConfig, process: Process) -> None:
 
 
 def autocast_type(training: TrainingConfig, device: torch.device) -> torch.dtype | None:
-    """Autocast type that a training asks for: bf16 on CUDA unless told otherwise, else None for float32."""
+    """Autocast type that a training asks for: bf16 on CUDA unless told otherwise, else None for float32.
+
+    A GPU that emulates bfloat16 computes in float32 unless told otherwise.
+    """
     if training.precision == "fp16":
         return torch.float16
-    if training.precision == "bf16" or (training.precision == "auto" and device.type == "cuda"):
-        return torch.bfloat16
-    return None
+    wants = training.precision == "auto" and device.type == "cuda" and computes_bfloat16(device)
+    return torch.bfloat16 if wants or training.precision == "bf16" else None
 
 
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether the hardware computes bfloat16; else it is emulated, and many times slower than float32."""
-    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    if device.type == "cpu":
+        return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return not torch.cuda.is_available() or torch.cuda.get_device_capability(device) >= _BFLOAT16_SINCE
 
 
 def _precision(training: TrainingConfig, device: torch.device) -> Choice[torch.dtype | None]:
     dtype = autocast_type(training, device)
     if dtype is None:
-        return Choice(None, "float32")
+        tried = training.precision == "auto" and device.type == "cuda"
+        return Choice(None, "float32" + (" (this GPU emulates bfloat16; try --training.precision fp16)" * tried))
     emulated = "" if computes_bfloat16(device) else " (emulated on this processor: slower than float32)"
     return Choice(dtype, str(dtype).removeprefix("torch.") + emulated)
 
