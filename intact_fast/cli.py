@@ -13,6 +13,7 @@ import intact_fast
 from intact_fast.config.usage import lacking, usage_line
 from intact_fast.errors import UserError, fail
 from intact_fast.terminal import print_any_character
+from intact_fast.training.distributed.cpu_threads import prepare_openmp, use_cores
 
 COMMANDS = {
     "train": "train and evaluate, one process",
@@ -99,10 +100,11 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
 
 def _import_and_run(name: str, arguments: Sequence[str]) -> int:
+    prepare_openmp()
     # imported only now: PyTorch and what draws take seconds, which --help need not wait for
-    if name == "train":
-        return importlib.import_module("intact_fast.train").main(arguments, "intact-fast train")
-    return importlib.import_module(f"intact_fast.commands.{name}").main(arguments)
+    module = importlib.import_module("intact_fast.train" if name == "train" else f"intact_fast.commands.{name}")
+    use_cores()
+    return module.main(arguments, "intact-fast train") if name == "train" else module.main(arguments)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,12 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
+from intact_fast.training.distributed.cpu_threads import prepare_openmp, use_cores
+
+if __name__ == "__main__":
+    # before what follows imports PyTorch
+    prepare_openmp()
+
 from intact_fast.commands.progress_bar import progress
 from intact_fast.config.checks import check_config
 from intact_fast.config.command_line import parse_config
@@ -65,4 +71,5 @@ def _parse(arguments: Sequence[str], program: str) -> Config:
 
 if __name__ == "__main__":
     print_any_character()
+    use_cores()
     sys.exit(main())

@@ -21,6 +21,7 @@ from intact_fast.errors import UserError, mistake_of
 from intact_fast.experiments.results import RowResult
 from intact_fast.experiments.table_runs import TableRuns, log_file, row_name
 from intact_fast.terminal import print_any_character
+from intact_fast.training.distributed.cpu_threads import use_cores
 from intact_fast.training.distributed.process import Interrupted, process_group
 
 
@@ -133,6 +134,7 @@ def _work(connection: Connection, base: Config, unseen: Sequence[int], number: i
     print_any_character()
     if torch.cuda.is_available():
         os.environ["LOCAL_RANK"] = str(number % torch.cuda.device_count())
+    use_cores()
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     with process_group(base.device) as process:
         runs = TableRuns(base, process, unseen, concurrent=True)
