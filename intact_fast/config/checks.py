@@ -65,6 +65,7 @@ def check_config(config: Config) -> None:
         if size < 2:
             raise UserError(f"--{name}.batch-size {size}: batch normalisation needs at least 2 pictures")
     parse_device(config.device)
+    _check_critic_size(config)
     if config.seed < 0:
         raise UserError(f"--seed {config.seed}: must be 0 or more")
     if not config.generator.widths or min(config.generator.widths) < 1:
@@ -90,6 +91,22 @@ def check_config(config: Config) -> None:
         raise UserError(f"--generator.ema-decay {decay}: must be at least 0 and below 1")
     if config.critic.checkpoint is not None and config.critic.init is not None:
         raise UserError("--critic.checkpoint and --critic.init exclude each other; give the one you mean")
+
+
+def _check_critic_size(config: Config) -> None:
+    """See that something is left of a picture in C's last layers, and that instance normalisation has two values."""
+    needed = 2 if config.critic.arch.startswith("osnet_ain") else 1
+    positions = 1
+    for side in (config.data.height, config.data.width):
+        pixels = side * config.critic.enlarge
+        for _ in range(2):
+            pixels = (pixels + 1) // 2
+        positions *= pixels // 4
+    if positions < needed:
+        raise UserError(
+            f"--data.height {config.data.height}, --data.width {config.data.width}: too small for "
+            f"{config.critic.arch}, which divides both by 16; use 32 and 16 or more, or --critic.enlarge"
+        )
 
 
 def _at_least(section: str, values: object, least: int, names: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
 from intact_fast.models import build_osnet
+from intact_fast.models.foreign_weights import describe_content, find_osnets, own_file
 from intact_fast.serving.pretrained import read_pretrained
 from intact_fast.serving.sr_reid import LR_HEIGHT, SRReID
 from intact_fast.training.intact import describe_training
@@ -32,7 +33,11 @@ def read_training_checkpoint(path: Path) -> dict[str, Any]:
     """
     checkpoint = read_checkpoint(path, "--checkpoint")
     if "networks" not in checkpoint.get("state", {}) or "config" not in checkpoint:
-        raise UserError(f"--checkpoint {path}: not a checkpoint of the alternating training; a critic goes to --critic")
+        what = "an OSNet" if find_osnets(checkpoint) and not own_file(checkpoint) else describe_content(checkpoint)
+        raise UserError(
+            f"--checkpoint {path}: not a checkpoint of the alternating training but {what}; a critic goes to "
+            "--critic, a model file to --model"
+        )
     return checkpoint
 
 

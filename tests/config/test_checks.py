@@ -45,6 +45,11 @@ def test_presets_pass(preset: Config) -> None:
         ("association", {"updates_per_iteration": 0}, r"--association\.updates-per-iteration 0"),
         ("association", {"predictor": "mean", "direction": "d-to-r"}, r"--association\.predictor mean: only with"),
         ("critic", {"enlarge": 0}, r"--critic\.enlarge 0"),
+        (
+            "data",
+            {"height": 8, "width": 16},
+            r"--data\.height 8, --data\.width 16: too small for osnet_x0_25, which divi",
+        ),
         ("critic", {"degraded": 1.5}, r"--critic\.degraded 1\.5"),
         ("critic", {"keep_classifier": True}, r"--critic\.keep-classifier: whose"),
     ],
@@ -53,3 +58,14 @@ def test_senseless_values_are_named(section: str, changes: dict[str, Any], messa
     config = replace(PRESETS["cpu"], training=replace(PRESETS["cpu"].training, f_c_table=True))
     with pytest.raises(UserError, match=message):
         check_config(replace(config, **{section: replace(getattr(config, section), **changes)}))
+
+
+def test_instance_normalisation_needs_two_positions() -> None:
+    """AIN normalises in C's last layers, where a picture of 16 by 16 has one value for each channel."""
+    config = replace(PRESETS["cpu"], critic=replace(PRESETS["cpu"].critic, arch="osnet_ain_x0_25"))
+    small = replace(config, data=replace(config.data, height=16, width=16))
+    with pytest.raises(UserError, match="too small for osnet_ain_x0_25"):
+        check_config(small)
+    check_config(replace(small, data=replace(small.data, height=32)))
+    check_config(replace(small, critic=replace(small.critic, enlarge=2)))
+    check_config(replace(small, critic=replace(small.critic, arch="osnet_x0_25")))

@@ -28,6 +28,38 @@ def test_own_checkpoint_comes_back(checkpoint: Path) -> None:
     assert all(torch.equal(expected[name], loaded[name]) for name in expected)
 
 
+@pytest.mark.parametrize("arch", ["osnet_ibn_x1_0", "osnet_ain_x0_25"])
+def test_instance_normalisation_trains_as_c(tmp_path: Path, arch: str) -> None:
+    """Two updates, its file, and the way back; no option names the architecture in an evaluation."""
+    torch.manual_seed(0)
+    critic = build_osnet(arch, 5)
+    before = {name: value.clone() for name, value in critic.state_dict().items()}
+    task = CriticTask(critic, CriticConfig(arch=arch, iterations=2), SINGLE_PROCESS)  # type: ignore[arg-type]
+    losses = [task.step(batch_of(seed), seed, detailed=True)["loss/critic"] for seed in range(2)]
+    assert torch.stack(losses).isfinite().all()  # type: ignore[arg-type]
+    after = critic.state_dict()
+    for name in ("conv1.bn.weight", "conv2.1.IN.bias", "fc.0.weight"):
+        assert not torch.equal(before[name], after[name])
+    torch.save(critic_checkpoint(critic, arch), tmp_path / "critic.pt")
+    loaded = load_critic(tmp_path / "critic.pt", None, None, option="--critic")
+    assert loaded.name == arch
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in after.items())
+    with pytest.raises(UserError, match=rf"holds {arch}, --critic\.arch is osnet_x1_0; set --critic\.arch {arch}$"):
+        load_critic(tmp_path / "critic.pt", "osnet_x1_0", 5)
+
+
+def test_a_file_without_classifier_is_a_backbone(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    state = {k: v for k, v in build_osnet("osnet_x0_25", 7).state_dict().items() if not k.startswith("classifier")}
+    torch.save(state, tmp_path / "osnet.pth")
+    with pytest.raises(UserError, match=r"it has no classifier, the training split has 7; use --critic\.init"):
+        load_critic(tmp_path / "osnet.pth", "osnet_x0_25", 7)
+    assert load_critic(tmp_path / "osnet.pth", None, None, "--critic").num_classes == 0
+    critic = build_osnet("osnet_x0_25", 4)
+    initialise_critic(critic, tmp_path / "osnet.pth", "osnet_x0_25")
+    assert torch.equal(critic.conv1.conv.weight, state["conv1.conv.weight"])
+
+
 @pytest.mark.parametrize("wrapped", ["bare", "engine", "data-parallel"])
 def test_torchreid_forms(tmp_path: Path, wrapped: str) -> None:
     state = build_osnet("osnet_x0_25", 7).state_dict()
