@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import association_step, kernel_costs, ladder, loss_terms, mixed_gallery, operators, record
+from benchmarks import association_step, contention, kernel_costs, ladder, loss_terms, mixed_gallery, operators, record
 from benchmarks.table_record import rows_of_table
 from conftest import write_picture
 from intact_fast.config.options import Config
@@ -161,3 +162,12 @@ def test_kernel_costs_have_a_record() -> None:
     found = kernel_costs.record_of([], traffic)
     assert found["traffic"]["batch_norm_act, eval"]["forward"]["moved"] == 4
     assert len(found["traffic"]) * 2 == len(traffic)
+
+
+def test_two_trainings_beside_each_other_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contention, "BATCH", 2)
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+    assert contention.train(0.01) > 0
+    monkeypatch.setattr(contention, "measure", lambda processes, environment, seconds: [1.0] * processes)
+    assert contention.compare({}, turns=2) == {"alone": [1.0] * 2, "together": [1.0] * 4}
