@@ -12,6 +12,7 @@ from difflib import get_close_matches
 import intact_fast
 from intact_fast.config.usage import lacking, usage_line
 from intact_fast.errors import UserError, fail
+from intact_fast.tallies import warn_tallies
 from intact_fast.terminal import print_any_character
 from intact_fast.training.distributed.cpu_threads import prepare_openmp, use_cores
 
@@ -104,7 +105,10 @@ def _import_and_run(name: str, arguments: Sequence[str]) -> int:
     # imported only now: PyTorch and what draws take seconds, which --help need not wait for
     module = importlib.import_module("intact_fast.train" if name == "train" else f"intact_fast.commands.{name}")
     use_cores()
-    return module.main(arguments, "intact-fast train") if name == "train" else module.main(arguments)
+    try:
+        return module.main(arguments, "intact-fast train") if name == "train" else module.main(arguments)
+    finally:
+        warn_tallies()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from intact_fast.config.checks import check_config
 from intact_fast.config.command_line import parse_config
 from intact_fast.config.options import Config
 from intact_fast.errors import UserError, fail, is_first_rank
+from intact_fast.tallies import warn_tallies
 from intact_fast.terminal import print_any_character
 from intact_fast.training.distributed.process import Interrupted, process_group
 from intact_fast.training.distributed.signals import signals_as_interrupt
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "torchrun --stan
         return 130
     except (UserError, OSError) as error:
         return fail(error, debug)
+    finally:
+        warn_tallies()
     return 0
 
 

@@ -23,7 +23,7 @@ LAYERS = (
     {"data", "models", "losses"},
     {"config"},
     {"files"},
-    {"foreign_files"},
+    {"foreign_files", "tallies"},
     {"errors", "file_names", "json_text", "terminal"},
 )
 """From top to bottom. Rooms of one layer do not know each other."""

@@ -15,13 +15,23 @@ from intact_fast.commands.model_options import run_command
 from intact_fast.commands.progress_bar import progress
 from intact_fast.config.checks import check_data
 from intact_fast.config.option_words import value_of
-from intact_fast.config.options import DataConfig, DatasetName
+from intact_fast.config.options import DataConfig, DatasetName, SameCamera
 from intact_fast.data.manifest import SPLITS, Entry, Manifest
+from intact_fast.data.matches import count_matches
 from intact_fast.data.presets import SPLIT_PRESETS, PresetName
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError, tell, warn
 from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
+
+
+@dataclass(frozen=True)
+class MatchOptions:
+    """What an evaluation takes for a match, which a split has to provide."""
+
+    same_camera: SameCamera = "drop"
+    """The query's person in the query's own camera: `drop` leaves it out, `keep` makes it a match, for pictures without
+    camera ids. With `keep` half of the pictures of each test person of one camera are queries."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,7 @@ class PrepareOptions:
     preset: PresetName | None = None
     """Published variant of the protocol, from which the defaults of `--data.*` come."""
     data: DataConfig = field(default_factory=DataConfig)
+    evaluation: MatchOptions = field(default_factory=MatchOptions)
     json: bool = False
     """Print the result as JSON."""
     debug: bool = False
@@ -68,7 +79,10 @@ def _run(options: PrepareOptions) -> int:
         else:
             print(note)
 
-    manifest = obtain_manifest(data, partial(progress, quiet=options.json), warnings.append, explain, name_copies=True)
+    quiet_progress = partial(progress, quiet=options.json)
+    manifest = obtain_manifest(
+        data, quiet_progress, warnings.append, explain, name_copies=True, same_camera=options.evaluation.same_camera
+    )
     manifest.save(options.out)
     for warning in warnings:
         warn(warning)
@@ -108,6 +122,7 @@ def _figures(options: PrepareOptions, manifest: Manifest) -> dict[str, Any]:
         "hash": manifest.hash,
         "training_identities": len(manifest.labels),
         "splits": splits,
+        "matches": count_matches(manifest, options.evaluation.same_camera).figures(),
     }
 
 

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import io
-import struct
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from intact_fast.config.options import Interpolation
+from intact_fast.data.decoding import read_upright, unreadable
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from intact_fast.errors import UserError
 
 _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# what Pillow's decoders raise on damaged files, besides OSError
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 def read_image(path: Path) -> Image.Image:
@@ -32,22 +29,21 @@ def read_image(path: Path) -> Image.Image:
         path: Any format that Pillow reads.
 
     Raises:
-        UserError: The file is missing, truncated or no picture.
+        UserError: The file is missing, damaged or no picture.
+        OSError: The machine lacks something, such as open files.
     """
+    image = read_upright(path)
     try:
-        with Image.open(path) as image:
-            ImageOps.exif_transpose(image, in_place=True)
-            return to_rgb(image)
-    except _DECODE_ERRORS as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or "damaged"
-        raise UserError(f"{path}: unreadable picture ({reason}); replace the file") from error
+        return to_rgb(image)
+    except ValueError as error:
+        raise unreadable(path, error) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Bring a picture of any mode to 8-bit RGB; opacity is left out.
 
     Raises:
-        ValueError: Its pixels are floating-point numbers, which have no known range.
+        ValueError: Its pixels are floating-point numbers, which have no known range, or of a mode without a way to RGB.
     """
     if image.mode == "F":
         raise ValueError("floating-point pixels")
@@ -55,6 +51,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
         # 16 bits of grey, which Pillow itself would clip
         grey = np.asarray(image, dtype=np.int64).clip(0, 65535)
         image = Image.fromarray(np.rint(grey / 257).astype(np.uint8))
+    if image.mode in ("P", "PA") and "transparency" in image.info:
+        # Pillow advises this way itself, by a warning
+        image = image.convert("RGBA")
     return image.convert("RGB")
 
 

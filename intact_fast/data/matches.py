@@ -90,8 +90,12 @@ class Matches:
         """Give all counts in one line."""
         return (
             f"{self.queries.pictures:,} queries {self.queries.describe()}; gallery: {self.gallery.pictures:,} pictures "
-            f"{self.gallery.describe()}; queries with a match{self._where()}: {self.found:,}, without: {self.missing:,}"
+            f"{self.gallery.describe()}; {self.outcome()}"
         )
+
+    def outcome(self) -> str:
+        """Say how many queries have a match."""
+        return f"queries with a match{self._where()}: {self.found:,}, without: {self.missing:,}"
 
     def complaint(self) -> str | None:
         """Say why nothing can be ranked, and what to do; None where something can be."""

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from intact_fast.data.batches import Batch, PictureSpec, assemble
 from intact_fast.data.degradation import downsample, normalise, read_image, resize
 from intact_fast.data.plan import BatchPlan
 from intact_fast.data.shared_memory import fit_workers
 from intact_fast.errors import UserError, warn
+from intact_fast.tallies import add_tallies, take_tallies
 
 
 def read_training_image(path: Path) -> Image.Image:
@@ -44,8 +45,8 @@ class PlannedBatches(Dataset[dict[str, Any]]):
         """Prepare a batch.
 
         Returns:
-            ``plan``, ``hr`` (B×H×W×3 uint8) and ``lr`` (the same, or None). Or ``error``, a UserError: raised in a
-            worker, it would arrive wrapped in a traceback.
+            ``plan``, ``hr`` (B×H×W×3 uint8), ``lr`` (the same, or None) and a worker's ``tallies``. Or ``error``, a
+            UserError or OSError: raised in a worker, it would arrive wrapped in a traceback.
         """
         shape = (len(plan.index), *self.spec.size, 3)
         hr = np.empty(shape, dtype=np.uint8)
@@ -57,12 +58,13 @@ class PlannedBatches(Dataset[dict[str, Any]]):
                 if lr is not None:
                     small = downsample(native, int(r), self.spec.interpolation, self.spec.jpeg_quality)
                     lr[i] = self._augmented(small, plan, i)
-        except UserError as error:
+        except (UserError, OSError) as error:
             return {"error": error}
         return {
             "plan": plan,
             "hr": torch.from_numpy(hr),
             "lr": None if lr is None else torch.from_numpy(lr),
+            "tallies": {} if get_worker_info() is None else take_tallies(),
         }
 
     def size_of(self, plan: BatchPlan) -> int:
@@ -91,6 +93,7 @@ def _start_worker(worker: int) -> None:
     for threads that only the trainer has.
     """
     gc.freeze()
+    take_tallies()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
 
@@ -136,6 +139,7 @@ def pillow_batches(
         for item in items:
             if "error" in item:
                 raise item["error"]
+            add_tallies(item["tallies"])
             x_h = normalise(item["hr"].to(device, non_blocking=True))
             x_l = None if item["lr"] is None else normalise(item["lr"].to(device, non_blocking=True))
             yield assemble(x_h, x_l, item["plan"], labels, device)

@@ -11,7 +11,7 @@ from intact_fast.data.catalogue import Catalogue, Picture, Subset
 from intact_fast.data.copies import find_copies
 from intact_fast.data.datasets import READERS
 from intact_fast.data.manifest import Entry, Header, LRCamera, Manifest, Split, require_identities
-from intact_fast.data.matches import require_matches
+from intact_fast.data.matches import count_matches, require_matches
 from intact_fast.data.one_camera import draw_queries
 from intact_fast.data.overview import describe_split
 from intact_fast.data.progress import Progress, no_progress
@@ -96,8 +96,7 @@ def obtain_manifest(
                     f"--data.{option.replace('_', '-')} {ours}: the manifest {config.manifest} was made for {theirs}; "
                     "give the same value"
                 )
-        explain(f"{dataset}: {describe_split(manifest)}")
-        require_matches(manifest, same_camera, warn)
+        _look_at(manifest, same_camera, warn, explain)
         return manifest
     catalogue = read_catalogue(config, progress)
     for note in catalogue.notes:
@@ -105,8 +104,7 @@ def obtain_manifest(
     if catalogue.left_out:
         explain(f"{config.dataset}: left out {catalogue.left_out.describe()}")
     manifest = build_manifest(catalogue, config, same_camera)
-    require_matches(manifest, same_camera, warn)
-    explain(f"{config.dataset}: {describe_split(manifest)}")
+    _look_at(manifest, same_camera, warn, explain)
     own_warnings = (f"{config.dataset}: {warning}" for warning in catalogue.warnings)
     for warning in [*catalogue.deviations(), *own_warnings, *_identities_on_both_sides(manifest)]:
         warn(warning)
@@ -114,6 +112,21 @@ def obtain_manifest(
         for warning in find_copies(manifest, config.root, progress).warnings(name_copies):
             warn(f"folder: {warning}")
     return manifest
+
+
+def _look_at(
+    manifest: Manifest, same_camera: SameCamera, warn: Callable[[str], None], explain: Callable[[str], None]
+) -> None:
+    """Say who is in which role, and how many queries have a match; none is refused."""
+    matches = count_matches(manifest, same_camera)
+    explain(f"{manifest.header.dataset}: {describe_split(manifest)}; {matches.outcome()}")
+    require_matches(manifest, same_camera, warn)
+    held_out = count_matches(manifest, same_camera, validation=True)
+    if held_out.queries.pictures and not held_out.found:
+        warn(
+            f"{manifest.header.dataset}: none of the {held_out.queries.pictures:,} queries of held-out training people "
+            "has a match, so that nothing is validated and no best.pt chosen"
+        )
 
 
 def _identities_on_both_sides(manifest: Manifest) -> list[str]:
@@ -196,10 +209,10 @@ def _without_gallery(manifest: Manifest) -> str:
     cameras = sorted({entry.camera for entry in queries})
     listed = ", ".join(map(str, cameras[:_CAMERAS_SHOWN])) + (", …" if len(cameras) > _CAMERAS_SHOWN else "")
     return (
-        f"{manifest.header.dataset}: all {len(queries):,} test pictures of {len({e.pid for e in queries}):,} people are "
-        f"of {'one camera' if len(cameras) == 1 else 'one camera each'} ({listed}), so that {len(queries):,} queries "
-        "have no match in another camera; correct the camera numbers, or, where the pictures have no camera ids, give "
-        "--evaluation.same-camera keep"
+        f"{manifest.header.dataset}: all {len(queries):,} test pictures of {len({e.pid for e in queries}):,} people "
+        f"are of {'one camera' if len(cameras) == 1 else 'one camera each'} ({listed}), so that {len(queries):,} "
+        "queries have no match in another camera; correct the camera numbers, or, where the pictures have no camera "
+        "ids, give --evaluation.same-camera keep"
     )
 
 

@@ -244,7 +244,9 @@ class TableRuns:
         same = None if self._splits_at_random else next(iter(self._manifests.values()), None)
 
         def obtain() -> Manifest:
-            manifest = same or obtain_manifest(data, self._progress, on_warning, explain)
+            manifest = same or obtain_manifest(
+                data, self._progress, on_warning, explain, same_camera=self._base.evaluation.same_camera
+            )
             if not path.is_file():
                 manifest.save(path)
             elif Manifest.load(path).hash != manifest.hash:

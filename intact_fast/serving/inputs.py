@@ -11,10 +11,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from intact_fast.config.options import Interpolation
+from intact_fast.data.decoding import upright
 from intact_fast.data.degradation import read_image, to_rgb
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
@@ -61,8 +62,8 @@ def host_image(picture: Picture, order: ChannelOrder = "rgb") -> Image.Image:
     if isinstance(picture, str | os.PathLike):
         return read_image(Path(picture))
     if isinstance(picture, Image.Image):
-        upright = ImageOps.exif_transpose(picture)
-        return upright if upright.mode == "RGB" else to_rgb(upright)
+        turned = upright(picture, "a PIL image")
+        return turned if turned.mode == "RGB" else to_rgb(turned)
     if isinstance(picture, np.ndarray):
         return Image.fromarray(_rgb_array(picture, order))
     raise ValueError(f"a picture is a path, a PIL image, an array or a tensor, this is a {type(picture).__name__}")

@@ -14,6 +14,7 @@ from intact_fast.config.command_line import differences, from_yaml, save_config,
 from intact_fast.config.options import Config
 from intact_fast.data.loader import TrainLoader, build_loader, readable_images
 from intact_fast.data.manifest import Entry, Manifest
+from intact_fast.data.matches import count_matches, require_matches
 from intact_fast.data.overview import describe_split
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.data.sampling import evenly_spaced
@@ -31,6 +32,7 @@ from intact_fast.training.association_probe import AssociationProbe
 from intact_fast.training.checkpoint_models import lr_height
 from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.critic import CriticSource, CriticTask, finished_critic
+from intact_fast.training.distributed.missing_gpu import why_no_gpu
 from intact_fast.training.distributed.process import Process
 from intact_fast.training.intact import IntactTask, describe_training
 from intact_fast.training.loop import Cadence, Fingerprint, TrainingLoop
@@ -118,6 +120,8 @@ class Run:
         """Write config.yaml, which tells whose the folder is."""
         self.process.on_main(lambda: save_config(self.config, self.folder / "config.yaml"))
         self.monitor.say(to_yaml(self.config).rstrip())
+        if self.config.device == "cpu" and (reason := why_no_gpu("cpu")) is not None:
+            self.monitor.say(reason[0].upper() + reason[1:] + ".")
         g = self.config.generator
         if g.skip == "add" or g.global_residual:
             self._note(
@@ -138,12 +142,14 @@ class Run:
                         "another --name, or leave the option out to go on"
                     )
                 self.monitor.say(f"{own.header.dataset}: {describe_split(own)}")
+                require_matches(own, self.config.evaluation.same_camera)
                 return own
             manifest = obtain_manifest(
                 self.config.data,
                 self._progress,
                 lambda text: self.monitor.say(f"warning: {text}"),
                 self.monitor.say,
+                same_camera=self.config.evaluation.same_camera,
             )
             manifest.save(path)
             return manifest
@@ -209,7 +215,7 @@ class Run:
         )
         task = IntactTask(self.config, critic, self.process, self._plan, loader.schedule.num_images)
         self._note(self._plan.describe())
-        has_validation = bool(self.manifest.split("val_query")) and bool(self.manifest.split("val_gallery"))
+        has_validation = count_matches(self.manifest, self.config.evaluation.same_camera, validation=True).found > 0
         TrainingLoop(
             task,
             loader,

@@ -11,7 +11,7 @@ from pathlib import Path
 _CGROUPS = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
 _THREADS = "OMP_NUM_THREADS"
-_WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+_WAITING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 """How long a thread looks for work before it sleeps: turns with GCC's OpenMP, milliseconds with Intel's.
 
 By default that is 300,000 turns, or 200 ms. A thread that waits for one without a core then keeps its own core from

@@ -91,7 +91,7 @@ def test_waiting_is_the_users_where_the_user_says_so(monkeypatch: pytest.MonkeyP
         assert os.environ == {name: "7"}
     monkeypatch.setattr(os, "environ", {})
     prepare_openmp()
-    assert os.environ == {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+    assert os.environ == {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 
 
 def test_waiting_is_set_before_openmp_is_there() -> None:

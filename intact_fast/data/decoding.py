@@ -1,0 +1,91 @@
+"""Decoding one picture file with Pillow: an upright picture, or an error that names the file."""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from contextlib import ExitStack
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from intact_fast.data.picture_files import picture_suffixes
+from intact_fast.errors import UserError
+from intact_fast.tallies import tally
+
+AS_THEY_LIE = "with EXIF that cannot be read, taken as the pixels lie"
+"""What is said of such pictures."""
+
+_OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+# Pillow says by Python's warnings, for each file again, that some tag of EXIF is damaged; the tally says it once
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+
+
+def read_upright(path: Path) -> Image.Image:
+    """Decode a whole picture file in its own mode, turned upright by its EXIF orientation.
+
+    Of a file with several pictures, the first counts. Where EXIF alone is damaged, the picture is taken as its pixels
+    lie, and tallied.
+
+    Args:
+        path: Any format that Pillow reads; HEIF where ``pillow-heif`` is installed.
+
+    Raises:
+        UserError: The file is missing, damaged or no picture.
+        OSError: The machine lacks something, such as open files.
+    """
+    picture_suffixes()  # lets Pillow open HEIF
+    with ExitStack() as stack:
+        # damaged files make Pillow's many readers raise anything at all, and nothing else happens here
+        try:
+            image = stack.enter_context(Image.open(path))
+            image.load()
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+                raise
+            raise unreadable(path, error) from error
+        return upright(image, path)
+
+
+def upright(image: Image.Image, name: Path | str) -> Image.Image:
+    """Turn a picture upright; one whose EXIF Pillow cannot take stays as it lies, and is tallied."""
+    image.load()
+    try:
+        turned = ImageOps.exif_transpose(image)
+    # its readers of tags raise anything, too
+    except Exception:
+        tally(AS_THEY_LIE, name)
+        return image.copy()
+    assert turned is not None
+    return turned
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """Name a file that gives no picture, why, and what to do."""
+    remedy = "replace the file"
+    if isinstance(error, FileNotFoundError):
+        reason = "no such file"
+    elif isinstance(error, PermissionError):
+        reason, remedy = "permission denied", "allow reading it"
+    elif isinstance(error, UnidentifiedImageError):
+        reason = "no picture format that is known"
+        if _is_heif(path):
+            reason, remedy = "HEIF", "pip install pillow-heif"
+    elif isinstance(error, OSError) and error.errno is not None:
+        reason = error.strerror or str(error)
+    elif isinstance(error, Image.DecompressionBombError):
+        reason = "more pixels than any crop has"
+    else:
+        reason = " ".join(str(error).split()) or "damaged"
+    return UserError(f"{path}: unreadable picture ({reason}); {remedy}")
+
+
+def _is_heif(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
