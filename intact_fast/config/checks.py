@@ -32,16 +32,14 @@ def compile_name_pattern(text: str) -> re.Pattern[str]:
     """Compile ``--data.name-pattern``.
 
     Raises:
-        UserError: It is no regular expression, or lacks a group.
+        UserError: It is no regular expression, or lacks the group ``pid``.
     """
     try:
         pattern = re.compile(text)
     except re.error as error:
         raise UserError(f"--data.name-pattern {text!r}: no regular expression ({error}); correct it") from error
-    missing = [name for name in ("pid", "camera") if name not in pattern.groupindex]
-    if missing:
-        groups = " and ".join(f"(?P<{name}>…)" for name in missing)
-        raise UserError(f"--data.name-pattern {text!r}: no group {groups}; name what gives it, as in (?P<pid>[0-9]+)")
+    if "pid" not in pattern.groupindex:
+        raise UserError(f"--data.name-pattern {text!r}: no group (?P<pid>…); name what gives it, as in (?P<pid>[0-9]+)")
     return pattern
 
 

@@ -39,8 +39,8 @@ class DataConfig:
     manifest: Path | None = None
     """Split manifest to use as it is, instead of building one from `root`."""
     name_pattern: str | None = None
-    """Regular expression with the groups `pid`, `camera` and, optionally, `role`, by which `folder` reads names; it is
-    searched in the path below `root` where it holds a slash, else in the file name."""
+    """Regular expression with the group `pid` and, optionally, `camera` and `role`, by which `folder` reads names; it
+    is searched in the path below `root` where it holds a slash, else in the file name."""
     height: int = 256
     """Height of the network inputs in pixels."""
     width: int = 128

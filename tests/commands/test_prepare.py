@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import write_picture
 from data.dataset_fixtures import write_caviar, write_cuhk03_release, write_duke
 from intact_fast.cli import main
 from intact_fast.config.options import Config
@@ -112,6 +113,36 @@ def test_prepared_manifest_is_described_again(
     manifest = str(tmp_path / "split.jsonl")
     assert main(["prepare", "--out", str(copy), "--data.manifest", manifest]) == 0
     assert copy.read_bytes() == (tmp_path / "split.jsonl").read_bytes()
+
+
+def test_one_camera_is_told_with_counts_and_kept_where_asked(
+    prepare: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for pid in range(8):
+        for number in range(4):
+            write_picture(tmp_path / "people" / f"{pid:04d}" / f"{number}.jpg", 10 * pid + number)
+    options = ("folder", "--data.root", str(tmp_path / "people"), "--json")
+    assert prepare(*options) == 2
+    output = capsys.readouterr()
+    *_, line = output.err.splitlines()
+    assert "error: folder: all 16 test pictures of 4 people are of one camera (0), so that 16 queries have no" in line
+    assert line.endswith("where the pictures have no camera ids, give --evaluation.same-camera keep")
+    assert not (tmp_path / "split.jsonl").exists()
+    assert prepare(*options, "--evaluation.same-camera", "keep") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {name: part["pictures"] for name, part in found["splits"].items()} == {"train": 16, "query": 8, "gallery": 8}
+    assert found["matches"] == {
+        "same_camera": "keep",
+        "queries": 8,
+        "people": 4,
+        "cameras": [0],
+        "gallery": 8,
+        "gallery_people": 4,
+        "gallery_cameras": [0],
+        "queries_with_match": 8,
+        "queries_without_match": 0,
+    }
+    assert found["notes"][-1].endswith("; queries with a match: 8, without: 0")
 
 
 def test_how_a_folder_was_understood_is_printed(

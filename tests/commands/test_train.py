@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,53 @@ def test_wrong_layout(capsys: pytest.CaptureFixture[str], train: list[object]) -
 
 def test_lr_camera(capsys: pytest.CaptureFixture[str], train: list[object]) -> None:
     assert "--data.lr-camera 7: no query picture" in error_of(capsys, *train, "--data.lr-camera", 7)
+
+
+@pytest.fixture
+def one_camera(tmp_path: Path) -> list[object]:
+    """Options of people in folders of their own, without camera ids."""
+    for pid in range(16):
+        for number in range(3):
+            write_picture(tmp_path / "people" / f"p{pid}" / f"{number}.png", 10 * pid + number)
+    return [*TINY, "--runs", tmp_path / "runs", "--name", "flat", "--data.root", tmp_path / "people"]
+
+
+def test_one_camera_is_told_before_anything_is_trained(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, one_camera: list[object]
+) -> None:
+    critic = tmp_path / "critic.pt"
+    torch.save(critic_checkpoint(build_osnet("osnet_x0_25", 4), "osnet_x0_25"), critic)
+    data = one_camera[one_camera.index("--data.root") :]
+    for command in (
+        ["train", *one_camera],
+        ["experiments", "--recipes", "lr", *one_camera],
+        ["evaluate", "--critic", critic, "--arch", "osnet_x0_25", "--data.dataset", "folder", *data],
+    ):
+        assert main([str(a) for a in command]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("error: folder: all 24 test pictures of 8 people are of one camera (0)")
+    assert not list((tmp_path / "runs").rglob("*.pt"))
+
+
+def test_people_without_camera_ids_from_training_to_evaluation(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, one_camera: list[object]
+) -> None:
+    keep = ["--evaluation.same-camera", "keep", "--data.val-fraction", "0.4", "--training.validate-every", 1]
+    assert main([str(a) for a in ("train", *one_camera, *keep)]) == 0
+    folder = tmp_path / "runs" / "flat"
+    assert "validation at 1: Rank-1" in capsys.readouterr().out
+    found = json.loads((folder / "evaluation.json").read_text())
+    said = "matches of the query's own camera count"
+    assert (found["queries"], found["gallery"]) == (8, 16)
+    assert said in found["protocol"]
+    for report in ("report.md", "report.html"):
+        assert said in (folder / report).read_text(encoding="utf-8").replace("&#39;", "'")
+    assert "(the same person in any camera)" in (folder / "report.md").read_text(encoding="utf-8")
+    assert main(["evaluate", "--checkpoint", str(folder / "checkpoints" / "best.pt"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["protocol"] == found["protocol"]
+    drop = ["evaluate", "--checkpoint", str(folder / "checkpoints" / "best.pt"), "--evaluation.same-camera", "drop"]
+    assert main(drop) == 2
+    assert "error: folder: no query has a match in another camera (8 queries of 8 people" in capsys.readouterr().err
 
 
 def test_corrupt_training_picture(capsys: pytest.CaptureFixture[str], train: list[object], tmp_path: Path) -> None:

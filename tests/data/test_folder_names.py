@@ -69,7 +69,8 @@ def test_a_folder_for_each_person_within_roles(tmp_path: Path) -> None:
         (("portrait.jpg",), "portrait.jpg: expected a name like 0001_cam1_x.jpg, 0001_c1s1_000151_00.jpg, or cam1_x"),
         (("1_cam1_x.jpg", "2_cam1_x.jpg", "portrait.jpg"), "expected a name like 0001_cam1_x.jpg (1 of 3 pictures"),
         (("1_c1_x.jpg", "2_c1_x.jpg", "1_cam1_x.jpg"), "1_cam1_x.jpg: expected a name like 0001_c1s1_000151_00.jpg"),
-        (("person_1/a.jpg", "person_2/b.jpg"), "person_1/a.jpg: expected a name like"),
+        (("person_1/a.jpg", "b.jpg"), "b.jpg: expected a name like"),
+        (("person_1/a.jpg", "person_2/cam1_b.jpg"), "person_1/a.jpg: expected a name like 0001/cam1_x.jpg"),
         (("person_1/cam1_cam2.jpg",), "person_1/cam1_cam2.jpg: expected a name like"),
         (("cam1_x.jpg", "cam2_x.jpg"), "cam1_x.jpg: expected a name like"),
         (("person_3/0007_cam1.jpg", "person_4/0007_cam1.jpg"), "the folder says person_3, the name says identity 0007"),
@@ -79,6 +80,17 @@ def test_a_folder_for_each_person_within_roles(tmp_path: Path) -> None:
 def test_names_that_are_refused(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
     touch(tmp_path, names)
     assert message in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("pattern", [None, r"person_(?P<pid>\d+)/", r"(?P<pid>\d+)/"])
+def test_people_without_camera_ids(tmp_path: Path, pattern: str | None) -> None:
+    touch(tmp_path, [f"{role}/person_{pid}/{n}.jpg" for role, pid in (("train", 1), ("test", 2)) for n in "ab"])
+    catalogue = read_folder(tmp_path, pattern)
+    assert {(p.path[-7], p.pid, p.camera, p.subset) for p in catalogue.pictures} == {
+        ("1", 0 if pattern is None else 1, 0, "train"),
+        ("2", 1 if pattern is None else 2, 0, "test"),
+    }
+    assert catalogue.notes[0].endswith("no camera ids, so that all pictures count as camera 0")
 
 
 def test_numbered_folders_beside_other_identities_are_asked_about(tmp_path: Path) -> None:
@@ -167,8 +179,7 @@ def test_a_file_beside_the_pattern_is_named(tmp_path: Path) -> None:
     ("pattern", "message"),
     [
         (r"(?P<pid>\d+", "no regular expression (missing ), unterminated subpattern"),
-        (r"(\d+)_(\d+)", r"no group \(\?P<pid>…\) and \(\?P<camera>…\)"),
-        (r"(?P<pid>\d+)", r"no group \(\?P<camera>…\)"),
+        (r"(\d+)_(\d+)", r"no group \(\?P<pid>…\)"),
         ("", r"no group \(\?P<pid>…\)"),
         (r"(?P<person>\d+)_(?P<camera>\d+)", r"no group \(\?P<pid>…\); name what gives it"),
     ],

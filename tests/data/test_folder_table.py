@@ -116,12 +116,19 @@ def test_repeated_lines(tmp_path: Path) -> None:
     assert "1 lines repeat a picture, and count once" in catalogue.warnings[0]
 
 
+def test_a_table_without_cameras(tmp_path: Path) -> None:
+    write(tmp_path, "path,pid\na.jpg,1\nb.jpg,2\n")
+    catalogue = read_folder(tmp_path)
+    assert [picture.camera for picture in catalogue.pictures] == [0, 0]
+    assert catalogue.notes[0].startswith("identity by the table pictures.csv (utf-8, commas); no camera ids, so that")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,pid\na.jpg,1\n", "pictures.csv: no column camera in its first line 'path,pid'; the header is path,pid"),
-        ("a.jpg,1,1\n", "no column path, pid, camera in its first line 'a.jpg,1,1'"),
-        ("", "no column path, pid, camera"),
+        ("path,camera\na.jpg,1\n", "pictures.csv: no column pid in its first line 'path,camera'; the header is path,"),
+        ("a.jpg,1,1\n", "no column path, pid in its first line 'a.jpg,1,1'"),
+        ("", "no column path, pid"),
         ("path,pid,camera\n", "lists no picture; add a line for each"),
         ("path,pid,pid,camera\na.jpg,1,1,1\n", "two columns pid; remove or rename one"),
         ("path,person,identity,camera\na.jpg,1,1,1\n", "person and identity could both be pid; call one pid"),

@@ -18,16 +18,16 @@ def read_folder(root: Path, name_pattern: str | None = None) -> Catalogue:
     """Read ``root/pictures.csv`` where there is one, else the file names.
 
     File names are ``pid_camX_anything.jpg`` or Market-1501's ``0001_c1s1_000151_00.jpg``. Where each person has a
-    folder, ``cam1_anything.jpg`` is enough. A pattern understands others. Folders that are called ``train``, ``val``,
-    ``query``, ``gallery`` or ``test`` fix what their pictures are for. The table has the columns ``path``, ``pid``,
-    ``camera`` and, optionally, ``split`` with the same words.
+    folder, ``cam1_anything.jpg`` is enough, and any name where no file names a camera. A pattern understands others.
+    Folders that are called ``train``, ``val``, ``query``, ``gallery`` or ``test`` fix what their pictures are for. The
+    table has the columns ``path`` and ``pid`` and, optionally, ``camera`` and ``split`` with the same words.
 
     Without fixed roles the identities are halved at random. The lowest camera number is LR by default; with fixed
     queries all of them are.
 
     Args:
         root: Folder of the pictures.
-        name_pattern: Regular expression with the groups ``pid``, ``camera`` and, optionally, ``role``.
+        name_pattern: Regular expression with the group ``pid`` and, optionally, ``camera`` and ``role``.
 
     Raises:
         UserError: Nothing was found, or something could be understood in two ways or in none.

@@ -11,7 +11,7 @@ from intact_fast.config.checks import compile_name_pattern
 from intact_fast.data.catalogue import Subset
 from intact_fast.data.datasets.folder_ids import value_of
 from intact_fast.data.datasets.folder_roles import ROLES, role_of_word, roles_of_folders, without_roles
-from intact_fast.data.datasets.folder_rows import Reading, Row, camera_number
+from intact_fast.data.datasets.folder_rows import NO_CAMERA, NO_CAMERA_NOTE, Reading, Row, camera_number
 from intact_fast.data.picture_files import list_pictures
 from intact_fast.errors import UserError
 
@@ -72,15 +72,26 @@ _FORMS = (
 """In the order in which they are tried: the first that fits every picture is taken."""
 
 
+def _read_person_alone(path: PurePosixPath) -> _Found | None:
+    folders = without_roles(path.parent.parts)
+    has_camera = _CAMERA_IN_NAME.search(path.stem) or any(map(_CAMERA_FOLDER.fullmatch, folders))
+    return _Found(folders[-1], NO_CAMERA) if folders and not has_camera else None
+
+
+_WITHOUT_CAMERAS = _Form("0001/x.jpg", _read_person_alone)
+"""Tried where no picture has a camera: any name in any folder fits."""
+
+
 def _pattern_form(text: str) -> _Form:
     pattern = compile_name_pattern(text)
-    has_role = "role" in pattern.groupindex
+    has_camera, has_role = ("camera" in pattern.groupindex, "role" in pattern.groupindex)
 
     def read(path: PurePosixPath) -> _Found | None:
         match = pattern.search(str(path) if "/" in text else path.name)
-        if match is None or match["pid"] is None or match["camera"] is None:
+        camera = match["camera"] if match and has_camera else NO_CAMERA
+        if match is None or match["pid"] is None or camera is None:
             return None
-        return _Found(match["pid"], match["camera"], role=(match["role"] or "") if has_role else "")
+        return _Found(match["pid"], camera, role=(match["role"] or "") if has_role else "")
 
     return _Form(text, read)
 
@@ -90,8 +101,8 @@ def read_names(root: Path, name_pattern: str | None) -> Reading:
 
     Args:
         root: The folder.
-        name_pattern: A regular expression with the groups ``pid`` and ``camera``, and ``role`` where that is in the
-            names, too. It is searched in the path below the root where it holds a slash, else in the file name. None
+        name_pattern: A regular expression with the group ``pid``, and ``camera`` and ``role`` where these are in the
+            names. It is searched in the path below the root where it holds a slash, else in the file name. None
             tries the known forms.
 
     Raises:
@@ -104,6 +115,8 @@ def read_names(root: Path, name_pattern: str | None) -> Reading:
     form, found = _choose_form(root, paths, name_pattern)
     warnings = _other_people(root, paths, found) if form.read in (_read_own, _read_market) else ()
     notes = [f"identity and camera by names like {form.example}"]
+    if form is _WITHOUT_CAMERAS:
+        notes = [f"identity by the folders of names like {form.example}; {NO_CAMERA_NOTE}"]
     roles: list[Subset]
     if any(one.role for one in found):
         roles = [_role(root, path, one.role) for path, one in zip(paths, found, strict=True)]
@@ -113,6 +126,8 @@ def read_names(root: Path, name_pattern: str | None) -> Reading:
         notes.append(text)
     if name_pattern is not None:
         notes[0] = f"identity and camera by --data.name-pattern {name_pattern}"
+        if "camera" not in compile_name_pattern(name_pattern).groupindex:
+            notes[0] = f"identity by --data.name-pattern {name_pattern}; {NO_CAMERA_NOTE}"
         tried = zip(paths[:_TRIED], found, strict=False)
         notes += [f"{path}: identity {one.pid}, camera {one.camera}" for path, one in tried]
     rows = []
@@ -132,6 +147,10 @@ def _choose_form(root: Path, paths: list[PurePosixPath], name_pattern: str | Non
             return form, known
         readings.append((form, found))
     form, found = min(readings, key=lambda reading: reading[1].count(None))
+    if name_pattern is None and not any(found):
+        alone = [one for path in paths if (one := _WITHOUT_CAMERAS.read(path)) is not None]
+        if len(alone) == len(paths):
+            return _WITHOUT_CAMERAS, alone
     known = [one for one in found if one is not None]
     failed = root / paths[found.index(None)]
     count = f"{len(paths) - len(known):,} of {len(paths):,} pictures do not follow it"

@@ -15,6 +15,11 @@ _LONGEST = 40
 """Characters of a camera's number, with the zeros before it."""
 
 
+NO_CAMERA = "0"
+"""Camera of all pictures where nothing gives them one."""
+NO_CAMERA_NOTE = f"no camera ids, so that all pictures count as camera {NO_CAMERA}"
+
+
 @dataclass(frozen=True)
 class Row:
     """One picture.

@@ -16,12 +16,12 @@ from pathlib import Path, PurePosixPath
 from intact_fast.data.catalogue import Subset
 from intact_fast.data.datasets.folder_ids import check_pid, person_of
 from intact_fast.data.datasets.folder_roles import ROLES, role_of_word, roles_of_folders
-from intact_fast.data.datasets.folder_rows import Reading, Row, camera_number
+from intact_fast.data.datasets.folder_rows import NO_CAMERA, NO_CAMERA_NOTE, Reading, Row, camera_number
 from intact_fast.data.picture_files import LeftOut
 from intact_fast.errors import UserError
 
 TABLE_NAME = "pictures.csv"
-_NEEDED = ("path", "pid", "camera")
+_NEEDED = ("path", "pid")
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "path": ("path", "file", "filename", "file_name", "image", "image_path", "img_path", "picture"),
     "pid": ("pid", "person_id", "personid", "person", "identity"),
@@ -62,7 +62,7 @@ def find_table(root: Path) -> Path | None:
 
 
 def read_table(root: Path, table: Path) -> Reading:
-    """Read path, identity, camera and, where there is one, role of each picture.
+    """Read path, identity and, where there are columns for them, camera and role of each picture.
 
     UTF-8, UTF-16 and Windows' cp1252 are read, with commas, semicolons, tabs or bars between the columns. Paths are
     relative to the root, or lie below it.
@@ -74,6 +74,8 @@ def read_table(root: Path, table: Path) -> Reading:
     lines = _Lines(root, table, text, encoding)
     rows = lines.rows()
     notes = [f"identity and camera by the table {table.name} ({encoding}, {lines.separator_name})"]
+    if not lines.has_camera:
+        notes = [f"identity by the table {table.name} ({encoding}, {lines.separator_name}); {NO_CAMERA_NOTE}"]
     warnings = []
     if lines.repeated:
         warnings.append(f"{table}: {lines.repeated:,} lines repeat a picture, and count once")
@@ -124,6 +126,7 @@ class _Lines:
 
     Attributes:
         separator_name: What stands between the columns, in words.
+        has_camera: Whether there is a column of cameras.
         repeated: How many lines say what another one has said.
         copies: Hidden copies that the table lists.
     """
@@ -140,6 +143,7 @@ class _Lines:
         header_line = next((line for line in self._text.splitlines() if line.strip()), "")
         self._separator = told[1] if told else _separator_of(header_line)
         self.separator_name = {",": "commas", ";": "semicolons", "\t": "tabs"}.get(self._separator, self._separator)
+        self.has_camera = False
         self.repeated = 0
         self.copies: list[Path] = []
         self._seen: dict[str, Row] = {}
@@ -153,6 +157,7 @@ class _Lines:
         cells = self._cells()
         number, header = next(cells, (1, []))
         columns = self._columns(header)
+        self.has_camera = "camera" in columns
         rows = []
         for number, line in cells:
             place = f"{self._table}, line {number}"
@@ -196,7 +201,7 @@ class _Lines:
         if missing:
             raise UserError(
                 f"{self._table}: no column {', '.join(missing)} in its first line {','.join(header)!r:.80}; the header "
-                "is path,pid,camera[,split]"
+                "is path,pid[,camera][,split]"
             )
         return columns
 
@@ -211,11 +216,12 @@ class _Lines:
         subset: Subset | None = "all" if word.casefold() in _NO_ROLE else role_of_word(word)
         if subset is None:
             raise UserError(f"{place}: split {word!r}; use one of {', '.join(ROLES)}")
-        camera = _CAMERA.fullmatch(cells["camera"])
+        written_camera = cells.get("camera", NO_CAMERA)
+        camera = _CAMERA.fullmatch(written_camera)
         if not cells["pid"]:
             raise UserError(f"{place}: no pid; give the identity of {path}")
         check_pid(cells["pid"], place)
-        row = Row(path, cells["pid"], camera_number(camera[1] if camera else cells["camera"], place), subset, place)
+        row = Row(path, cells["pid"], camera_number(camera[1] if camera else written_camera, place), subset, place)
         first = self._seen.setdefault(posixpath.normpath(path), row)
         if first is row:
             return row
