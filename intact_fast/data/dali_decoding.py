@@ -7,6 +7,7 @@ found them, and here they are read in another order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from os import fsencode
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.pipeline import do_not_convert
 
 from intact_fast.data.pillow_loader import read_training_image
+from intact_fast.data.plain_files import is_plain_file
 
 _BATCH = 64
 
@@ -61,7 +63,7 @@ def _decoding_pipeline(gpu_decode: bool) -> Any:
 def decode_pictures(
     paths: Sequence[Path], limit: int, gpu_decode: bool, device_id: int | None, threads: int
 ) -> DecodedPictures:
-    """Decode pictures in their order until they fill the memory meant for them.
+    """Decode pictures in their order until they fill the memory meant for them; Pillow decodes those that DALI cannot.
 
     Args:
         paths: Picture files.
@@ -73,7 +75,8 @@ def decode_pictures(
     Raises:
         UserError: A picture is unreadable.
     """
-    pipeline = _decoding_pipeline(
+    build = partial(
+        _decoding_pipeline,
         gpu_decode,
         batch_size=_BATCH,
         num_threads=threads,
@@ -81,18 +84,22 @@ def decode_pictures(
         # a run takes what was fed to it and nothing ahead
         prefetch_queue_depth=1,
     )
+    pipeline = build()
     decoded: DecodedPictures = {}
     for start in range(0, len(paths), _BATCH):
         chunk = paths[start : start + _BATCH]
-        pipeline.feed_input("name", [file_name(path) for path in chunk])
-        try:
-            (pictures,) = pipeline.run()
-        except RuntimeError:
-            for path in chunk:
-                read_training_image(path)
-            raise
-        for i in range(len(chunk)):
-            picture = np.array(pictures[i])
+        plain = [i for i, path in enumerate(chunk) if is_plain_file(path)]
+        found: DecodedPictures = {}
+        if plain:
+            pipeline.feed_input("name", [file_name(chunk[i]) for i in plain])
+            try:
+                (pictures,) = pipeline.run()
+                found = {i: np.array(pictures[k]) for k, i in enumerate(plain)}
+            # Pillow decodes what DALI could not, or names it
+            except RuntimeError:
+                pipeline = build()
+        for i, path in enumerate(chunk):
+            picture = found[i] if i in found else np.array(read_training_image(path))
             limit -= picture.nbytes
             if limit < 0:
                 return decoded

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from nvidia.dali.pipeline import do_not_convert
 from torch.utils.dlpack import from_dlpack
 
 from intact_fast.data.batches import Batch, PictureSpec, assemble
-from intact_fast.data.dali_decoding import DecodedPictures, decode_pictures, decoded_file, file_name
+from intact_fast.data.dali_decoding import DecodedPictures, decode_pictures, decoded_file
+from intact_fast.data.dali_source import PlanSource
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from intact_fast.data.pillow_loader import read_training_image
 from intact_fast.data.plan import BatchPlan
 
 _FILTERS = {
@@ -28,73 +29,13 @@ _FILTERS = {
 
 _INPUTS = {
     "name": (types.UINT8, 1),
-    "is_cached": (types.BOOL, 0),
-    "cached": (types.UINT8, 3),
+    "is_decoded": (types.BOOL, 0),
+    "decoded": (types.UINT8, 3),
     "flip": (types.INT32, 0),
     "r": (types.FLOAT, 0),
     "shift": (types.INT32, 1),
 }
 """What a pipeline is fed with for each picture: type and number of dimensions."""
-
-_NOTHING = np.zeros((1, 1, 3), dtype=np.uint8)
-
-
-class PlanSource:
-    """Feeds plans to a pipeline and remembers those whose batch has not come out yet.
-
-    Attributes:
-        inputs: Names of what it feeds, those of `_INPUTS` that the pictures' spec needs.
-        pending: Plans whose batch has not come out, oldest first.
-
-    Args:
-        plans: What to read.
-        paths: Picture files.
-        spec: How to prepare them.
-        decoded: Pictures in memory, by row; None where none are kept.
-    """
-
-    def __init__(
-        self,
-        plans: Iterator[BatchPlan],
-        paths: Sequence[Path],
-        spec: PictureSpec,
-        decoded: DecodedPictures | None = None,
-    ) -> None:
-        self._plans = plans
-        self._paths = paths
-        self._decoded = decoded or {}
-        self.inputs = [
-            "name",
-            *(["is_cached", "cached"] if decoded is not None else []),
-            "flip",
-            *(["r"] if spec.with_lr else []),
-            *(["shift"] if spec.pad > 0 else []),
-        ]
-        self.pending: deque[BatchPlan] = deque()
-
-    def __call__(self) -> tuple[Any, ...]:
-        """Give the next batch's inputs."""
-        plan = next(self._plans)
-        self.pending.append(plan)
-        values = {
-            "name": [file_name(self._paths[i]) for i in plan.index],
-            "is_cached": np.array([i in self._decoded for i in plan.index]),
-            "cached": [self._decoded.get(i, _NOTHING) for i in plan.index],
-            "flip": plan.flip.astype(np.int32),
-            "r": plan.r.astype(np.float32),
-            "shift": plan.shift.astype(np.int32),
-        }
-        return tuple(values[name] for name in self.inputs)
-
-    def check_pending(self) -> None:
-        """Read the pictures of the remembered plans.
-
-        Raises:
-            UserError: One of them is unreadable.
-        """
-        for plan in self.pending:
-            for index in plan.index:
-                read_training_image(self._paths[index])
 
 
 @do_not_convert
@@ -180,11 +121,11 @@ def _resize(images: Any, before: Any, after: Any, interpolation: str) -> Any:
     return resized
 
 
-def _cached_or_decoded(inputs: dict[str, Any], gpu_decode: bool) -> tuple[Any, Any]:
-    """Take pictures from memory where they are there, else read and decode them."""
-    if inputs["is_cached"]:
+def _pictures(inputs: dict[str, Any], gpu_decode: bool) -> tuple[Any, Any]:
+    """Take the pixels of pictures that are decoded already, and read and decode the others."""
+    if inputs["is_decoded"]:
         # a decoder says how its pictures lie in memory, and both branches must agree
-        images = fn.reshape(inputs["cached"], layout="HWC")
+        images = fn.reshape(inputs["decoded"], layout="HWC")
         native = fn.cast(images.shape()[:2], dtype=types.FLOAT)
         images = images.gpu() if gpu_decode else images
     else:
@@ -213,10 +154,7 @@ def picture_pipeline(source: PlanSource, spec: PictureSpec, gpu_decode: bool, gp
         ndim=[ndim for _, ndim in types_and_dimensions],
     )
     inputs = {name: fed[i] for i, name in enumerate(source.inputs)}
-    if "cached" in inputs:
-        images, native = _cached_or_decoded(inputs, gpu_decode)
-    else:
-        images, native = decoded_file(inputs["name"], gpu_decode)
+    images, native = _pictures(inputs, gpu_decode)
     size = _constant(spec.size)
 
     def finished(picture: Any, before: Any) -> Any:
@@ -284,30 +222,36 @@ def dali_batches(
     device_id = None
     if on_gpu:
         device_id = torch.cuda.current_device() if device.index is None else device.index
-    decoded = None
+    threads = max(1, threads)
+    decoded: DecodedPictures = {}
     if cache_mib > 0:
-        decoded = decode_pictures(paths, cache_mib * 2**20, gpu_decode, device_id, max(1, threads))
-    source = PlanSource(plans, paths, spec, decoded)
-    pipeline = picture_pipeline(
+        decoded = decode_pictures(paths, cache_mib * 2**20, gpu_decode, device_id, threads)
+    source = PlanSource(plans, paths, spec, decoded, threads)
+    build = partial(
+        picture_pipeline,
         source,
         spec,
         gpu_decode,
         on_gpu,
         batch_size=batch_size,
-        num_threads=max(1, threads),
+        num_threads=threads,
         device_id=device_id,
         prefetch_queue_depth=max(1, prefetch),
     )
-    while True:
-        # bound to torch's stream, outputs are ready for the kernels launched after them and are freed
-        # after the last of these
-        stream = torch.cuda.current_stream(device) if on_gpu else None
-        try:
-            outputs = pipeline.run(stream)
-        except RuntimeError:
-            source.check_pending()
-            raise
-        # the dynamic executor gives each output memory of its own, so DLPack needs no copy
-        pictures = [from_dlpack(output.as_tensor()).permute(0, 3, 1, 2) for output in outputs]
-        x_h, x_l = pictures if spec.with_lr else (pictures[0], None)
-        yield assemble(x_h, x_l, source.pending.popleft(), labels, device)
+    with closing(source):
+        pipeline = build()
+        while True:
+            # bound to torch's stream, outputs are ready for the kernels launched after them and are freed
+            # after the last of these
+            stream = torch.cuda.current_stream(device) if on_gpu else None
+            try:
+                outputs = pipeline.run(stream)
+            except RuntimeError:
+                if not source.keep_from_dali():
+                    raise
+                pipeline = build()
+                continue
+            # the dynamic executor gives each output memory of its own, so DLPack needs no copy
+            pictures = [from_dlpack(output.as_tensor()).permute(0, 3, 1, 2) for output in outputs]
+            x_h, x_l = pictures if spec.with_lr else (pictures[0], None)
+            yield assemble(x_h, x_l, source.pending.popleft(), labels, device)
