@@ -350,7 +350,7 @@ def test_a_recipe_that_adds_what_the_preset_has_is_left_out(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "--table, --recipes: give one of them"),
+        ([], "experiments needs --table, --recipes or --list"),
         (["--recipes", "magic"], "no such recipe"),
         (["--table", 1], "--dataset: table 1 has several"),
         (["--table", 3, "--seeds", 0], "--seeds 0: must be 1 or more"),
