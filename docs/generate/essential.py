@@ -17,7 +17,7 @@ ESSENTIAL: dict[str, str] = {
         "size (by seed +1.1, −2.6, −3.1). Keep 0.1 to study it, 0 to leave it out."
     ),
     "critic.checkpoint": (
-        "A finished re-id network C, torchreid's or ours. Take your own: C bounds what any G can reach. "
+        "A finished re-id network C, torchreid's or ours. Take your own: C's HR queries are about what a G can reach. "
         "See [own critic](#your-own-critic)."
     ),
     "critic.init": (
