@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-DatasetName = Literal["synthetic", "viper", "market1501", "dukemtmc", "cuhk03", "caviar", "folder"]
+DatasetName = Literal[
+    "synthetic", "viper", "market1501", "dukemtmc", "cuhk03", "cuhk03-np", "msmt17", "caviar", "folder"
+]
 CUHK03Boxes = Literal["detected", "labeled"]
 CUHK03Protocol = Literal["classic", "new"]
 Interpolation = Literal["bilinear", "bicubic", "area", "lanczos"]
@@ -55,7 +57,7 @@ class DataConfig:
     """Camera whose test pictures are the LR queries; `auto` is the data set's own rule, `random` draws one for each
     identity by `split_seed`."""
     cuhk03_boxes: CUHK03Boxes = "detected"
-    """Bounding boxes of CUHK03: a detector's, or labelled by hand."""
+    """Bounding boxes of CUHK03 and CUHK03-NP: a detector's, or labelled by hand."""
     cuhk03_protocol: CUHK03Protocol = "classic"
     """`classic` takes test set number `split_seed` mod 20 (1,367/100 identities), `new` is 767/700 (Zhong et al.)."""
     split_seed: int = 0

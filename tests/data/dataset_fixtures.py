@@ -32,6 +32,41 @@ def write_duke(folder: Path) -> None:
     write_picture(folder / "bounding_box_test" / "0007_c3_f0101010.jpg", 7)
 
 
+MSMT17_PARTS = {1: ("train", "test"), 2: ("mask_train_v2", "mask_test_v2")}
+"""Folders of pictures by version."""
+
+
+def write_msmt17(folder: Path, version: int = 1) -> None:
+    """Three identities that train, a picture of each on the validation list; two that are tested, of the same numbers."""
+    lists: dict[str, list[str]] = {"train": [], "val": [], "query": [], "gallery": []}
+
+    def add(name: str, pid: int, number: int, camera: int) -> None:
+        path = f"{pid:04d}/{pid:04d}_{number:03d}_{camera:02d}_0303morning_{number:04d}_0.jpg"
+        part = MSMT17_PARTS[version][name in ("query", "gallery")]
+        write_picture(folder / part / path, 100 * pid + 10 * camera + len(name))
+        lists[name].append(f"{path} {pid}")
+
+    for pid in range(3):
+        for number, (name, camera) in enumerate((("train", 1), ("train", 15), ("val", 4))):
+            add(name, pid, number, camera)
+    for pid in range(2):
+        for number, (name, camera) in enumerate((("query", 1), ("gallery", 1), ("gallery", 9))):
+            add(name, pid, number, camera)
+    for name, lines in lists.items():
+        (folder / f"list_{name}.txt").write_text("\n".join(lines) + "\n")
+
+
+def write_cuhk03_np(folder: Path) -> None:
+    """Two identities that train, two that are tested; pictures are numbered through within a person."""
+    for pid in (1, 2):
+        for number in (1, 6):
+            write_picture(folder / "bounding_box_train" / f"{pid:04d}_c{1 if number < 6 else 2}_{number}.png", pid)
+    for pid in (768, 1467):
+        write_picture(folder / "query" / f"{pid:04d}_c1_1.png", pid)
+        write_picture(folder / "bounding_box_test" / f"{pid:04d}_c1_2.png", pid)
+        write_picture(folder / "bounding_box_test" / f"{pid:04d}_c2_10.png", pid)
+
+
 def write_caviar(folder: Path, small_camera: int = 2) -> None:
     """Eight identities seen twice by each camera, one seen by the first alone (picture numbers 001 to 010)."""
     for pid in range(1, 10):
