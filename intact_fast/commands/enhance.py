@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from PIL import Image
 from torch import Tensor
 
 from intact_fast.commands.model_options import ServingOptions, run_command, warn_unreadable
 from intact_fast.commands.progress_bar import progress
+from intact_fast.config.options import Interpolation
 from intact_fast.errors import UserError
-from intact_fast.files import check_writable, save_picture
+from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
-from intact_fast.serving.gallery import Unreadable, list_pictures, read_in_batches
+from intact_fast.serving.enhanced_pictures import Original, is_writable, read_original, save_enhanced, written_name
+from intact_fast.serving.gallery import Unreadable, list_pictures, read_readable
 from intact_fast.serving.sr_reid import Mode
+from intact_fast.tallies import tally
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,10 @@ def main(arguments: Sequence[str]) -> int:
 def _run(options: EnhanceOptions) -> int:
     listing = list_pictures(options.source)
     if options.source.is_file():
-        targets = [options.target / options.source.name if options.target.is_dir() else options.target]
+        into_folder = options.target.is_dir()
+        targets = [written_name(options.target / options.source.name) if into_folder else options.target]
     else:
-        targets = [options.target / path.relative_to(options.source) for path in listing.pictures]
+        targets = [written_name(options.target / path.relative_to(options.source)) for path in listing.pictures]
     pairs = dict(zip(listing.pictures, targets, strict=True))
     check_writable(options.target, "enhance", folder=options.source.is_dir() or options.target.is_dir())
     _check_targets(pairs, options)
@@ -56,11 +60,12 @@ def _run(options: EnhanceOptions) -> int:
         raise UserError(f"--model {options.model}: holds no generator; give a training's model.safetensors")
     unreadable = Unreadable()
     with progress("enhancing", len(pairs), options.json) as advance:
-        for paths, images in read_in_batches(listing.pictures, model.batch_size, model.threads, unreadable):
-            if images:
-                enhanced = model.super_resolve(images, mode=options.mode)
-                for path, image in zip(paths, enhanced, strict=True):
-                    _save(image, pairs[path])
+        batches = read_readable(listing.pictures, read_original, model.batch_size, model.threads, unreadable)
+        for paths, originals in batches:
+            if originals:
+                enhanced = model.super_resolve([original.image for original in originals], mode=options.mode)
+                for path, original, image in zip(paths, originals, enhanced, strict=True):
+                    _save(image, original, path, pairs[path], model.interpolation)
             advance(len(paths))
     figures = {
         "written": len(pairs) - len(unreadable.reasons),
@@ -68,21 +73,24 @@ def _run(options: EnhanceOptions) -> int:
         "other_files": listing.other_files,
         "target": str(options.target),
     }
+    others = f": {listing.left_out.describe()}" if listing.left_out else ""
     if options.json:
         print(to_json(figures, indent=1))
     else:
         print(
             f"{figures['written']} pictures written to {options.target}; {len(unreadable.reasons)} unreadable, "
-            f"{listing.other_files} other files left out"
+            f"{listing.other_files} other files left out{others}"
         )
     return warn_unreadable(unreadable)
 
 
 def _check_targets(pairs: dict[Path, Path], options: EnhanceOptions) -> None:
     """Refuse what would lose a file or fail after hours, before anything is computed."""
-    writable = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.SAVE}
+    if len(set(pairs.values())) < len(pairs):
+        (target, _), *_ = Counter(pairs.values()).most_common(1)
+        raise UserError(f"{target}: two pictures of {options.source} would be written there; rename one of them")
     for source, target in pairs.items():
-        if target.suffix.lower() not in writable:
+        if not is_writable(target):
             raise UserError(f"{target}: no picture format that can be written; name a .png or .jpg")
         if target.exists() and target.resolve() == source.resolve():
             raise UserError(f"{target}: would replace the picture that is read; give another target")
@@ -90,8 +98,7 @@ def _check_targets(pairs: dict[Path, Path], options: EnhanceOptions) -> None:
             raise UserError(f"{target}: exists already; add --overwrite, or give another target")
 
 
-def _save(image: Tensor, path: Path) -> None:
-    """Write 3×H×W from 0 to 1 in the format of the name."""
-    array = (255 * image).round().byte().permute(1, 2, 0).cpu().numpy()
-    file_format = Image.registered_extensions()[path.suffix.lower()]
-    save_picture(Image.fromarray(array), path, file_format, **({"quality": 95} if file_format == "JPEG" else {}))
+def _save(pixels: Tensor, original: Original, source: Path, target: Path, interpolation: Interpolation) -> None:
+    if target.suffix != source.suffix and target.name == f"{source.name}{target.suffix}":
+        tally(f"of a format that cannot be written got {target.suffix} after the name", source)
+    save_enhanced(pixels, original, target, interpolation)

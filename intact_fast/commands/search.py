@@ -9,6 +9,7 @@ from pathlib import Path
 
 from intact_fast.commands.model_options import ServingOptions, run_command, warn_unreadable
 from intact_fast.commands.progress_bar import progress
+from intact_fast.data.picture_files import LeftOut
 from intact_fast.errors import UserError
 from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
@@ -87,7 +88,7 @@ def _run(options: SearchOptions) -> int:
         write_html_search(
             options.html, matches, options.gallery, len(gallery.names), model, options.model, options.html_queries
         )
-    _print(options, matches, update.computed, len(gallery.names), queries.other_files + pictures.other_files)
+    _print(options, matches, update.computed, len(gallery.names), queries.left_out + pictures.left_out)
     return warn_unreadable(unreadable)
 
 
@@ -103,14 +104,14 @@ def _print(
     matches: dict[Path, list[tuple[str, float]]],
     computed: int,
     size: int,
-    other_files: int,
+    left_out: LeftOut,
 ) -> None:
     if options.json:
         lists = {
             str(path): [{"path": str(options.gallery / name), "similarity": score} for name, score in found]
             for path, found in matches.items()
         }
-        figures = {"gallery": size, "computed": computed, "other_files": other_files, "matches": lists}
+        figures = {"gallery": size, "computed": computed, "other_files": len(left_out), "matches": lists}
         print(to_json(figures, indent=1))
         return
     for path, found in matches.items():
@@ -118,5 +119,6 @@ def _print(
         for rank, (name, score) in enumerate(found, start=1):
             print(f"{rank:>4}  {score:.3f}  {options.gallery / name}")
     print(
-        f"{len(matches)} queries, {size} gallery pictures ({computed} of them new), {other_files} other files left out"
+        f"{len(matches)} queries, {size} gallery pictures ({computed} of them new), {len(left_out)} other files left "
+        f"out{f': {left_out.describe()}' if left_out else ''}"
     )

@@ -16,6 +16,9 @@ from intact_fast.tallies import tally
 AS_THEY_LIE = "with EXIF that cannot be read, taken as the pixels lie"
 """What is said of such pictures."""
 
+_FRAMES = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")
+"""Formats of animations and documents; an MPO's second picture belongs to its camera."""
+_SIXTEEN_BITS = "intact_fast: 16 bits"
 _OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -41,6 +44,7 @@ def read_upright(path: Path) -> Image.Image:
         # damaged files make Pillow's many readers raise anything at all, and nothing else happens here
         try:
             image = stack.enter_context(Image.open(path))
+            image.info[_SIXTEEN_BITS] = image.mode.startswith("I") or ";16" in str(image.tile)
             image.load()
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
@@ -60,6 +64,21 @@ def upright(image: Image.Image, name: Path | str) -> Image.Image:
         return image.copy()
     assert turned is not None
     return turned
+
+
+def has_sixteen_bits(image: Image.Image) -> bool:
+    """Say whether the file of a picture from `read_upright` holds 16 bits; Pillow reads 16-bit RGB as 8-bit."""
+    return bool(image.info.get(_SIXTEEN_BITS))
+
+
+def has_several_frames(path: Path) -> bool:
+    """Say whether a picture file is an animation or has several pages; not where what follows the first is damaged."""
+    # as in `read_upright`
+    try:
+        with Image.open(path) as image:
+            return image.format in _FRAMES and bool(getattr(image, "is_animated", False))
+    except Exception:
+        return False
 
 
 def unreadable(path: Path, error: Exception) -> UserError:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -24,6 +24,8 @@ from intact_fast.file_names import native_name, plain_path, portable_name
 from intact_fast.files import stamp, write_atomically
 from intact_fast.json_text import to_json
 from intact_fast.serving.sr_reid import SRReID
+
+PictureT = TypeVar("PictureT")
 
 _KEY = "intact_fast_gallery"
 _SAVE_EVERY = 5000
@@ -60,14 +62,21 @@ def read_in_batches(
     paths: Sequence[Path], batch_size: int, threads: int, unreadable: Unreadable
 ) -> Iterator[tuple[list[Path], list[Image.Image]]]:
     """Decode pictures a batch at a time, in order, noting those that cannot be and going on without them."""
+    return read_readable(paths, read_image, batch_size, threads, unreadable)
 
-    def read(path: Path) -> Image.Image | UserError:
+
+def read_readable(
+    paths: Sequence[Path], read: Callable[[Path], PictureT], batch_size: int, threads: int, unreadable: Unreadable
+) -> Iterator[tuple[list[Path], list[PictureT]]]:
+    """Do as `read_in_batches` with another way to read a picture, which raises UserError where it cannot."""
+
+    def read_or_tell(path: Path) -> PictureT | UserError:
         try:
-            return read_image(path)
+            return read(path)
         except UserError as error:
             return error
 
-    for chunk, images in read_ahead(paths, read, batch_size, threads):
+    for chunk, images in read_ahead(paths, read_or_tell, batch_size, threads):
         good = []
         for path, image in zip(chunk, images, strict=True):
             if isinstance(image, UserError):

@@ -66,6 +66,42 @@ def test_damaged_pictures_are_named_and_left_out(
     assert "a.jpg: unreadable picture" in error
 
 
+def test_films_and_documents_are_left_out_and_formats_without_a_writer_become_png(
+    folder: Path,
+    tmp_path: Path,
+    model_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("clip.mpg", "paper.pdf", "drawing.eps", "icon.ico", ".a.jpg"):
+        (folder / name).write_bytes(b"")
+    monkeypatch.delitem(Image.SAVE, "BMP")
+    out = tmp_path / "out"
+    status, printed, error = run(capsys, "enhance", folder, out, "--model", model_file)
+    assert status == 0
+    assert "5 pictures written" in printed
+    assert "6 other files left out: 1 hidden files (.a.jpg); 5 files that are no pictures (" in printed
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert names == {"a.jpg", "b.png", "sub/c.jpg", "d.bmp.png", "e.JPG"}
+    assert error == f"warning: 1 picture of a format that cannot be written got .png after the name ({folder}/d.bmp)\n"
+    Image.new("RGB", (4, 4)).save(folder / "d.bmp.png")
+    status, _, error = run(capsys, "enhance", folder, tmp_path / "other", "--model", model_file)
+    assert status == 2
+    assert f"other/d.bmp.png: two pictures of {folder} would be written there; rename one of them" in error
+
+
+def test_what_is_lost_is_said_once_with_its_count(
+    folder: Path, tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("1.gif", "2.gif", "3.png"):
+        Image.new("RGBA", (4, 8), (0, 0, 0, 0)).save(folder / name)
+    status, _, error = run(capsys, "enhance", folder, tmp_path / "out", "--model", model_file)
+    assert status == 0
+    (line,) = error.splitlines()
+    assert line.startswith("warning: 2 pictures lost opacity, which GIF does not hold; name them .png (")
+    assert Image.open(tmp_path / "out" / "3.png").mode == "RGBA"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
