@@ -17,6 +17,7 @@ from intact_fast.config.command_line import parse_options
 from intact_fast.config.option_words import value_of
 from intact_fast.config.options import DataConfig, EvaluationConfig, OSNetName
 from intact_fast.data.manifest import Manifest
+from intact_fast.data.sources import names_of
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError, fail, tell, warn
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
@@ -34,7 +35,7 @@ from intact_fast.training.checkpoint_models import (
 )
 from intact_fast.training.critic import load_critic
 from intact_fast.training.distributed.process import choose_device
-from intact_fast.training.known_people import refuse_known_people
+from intact_fast.training.known_people import people_of_sources, refuse_known_people
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,12 @@ def _evaluate_critic(path: Path, options: EvaluateOptions, device: torch.device)
 
 def _manifest(options: EvaluateOptions) -> Manifest:
     """Check the options and obtain the split."""
-    check_data(options.data)
+    check_data(replace(options.data, sources=()))
     check_evaluation(options.evaluation)
     quiet_progress = partial(progress, quiet=options.json)
-    return obtain_manifest(options.data, quiet_progress, warn, tell, same_camera=options.evaluation.same_camera)
+    # further training people have no part in a test
+    data = replace(options.data, sources=())
+    return obtain_manifest(data, quiet_progress, warn, tell, same_camera=options.evaluation.same_camera)
 
 
 def _evaluate(model: SRReID, manifest: Manifest, views: tuple[View, ...], options: EvaluateOptions) -> Evaluation:
@@ -152,19 +155,29 @@ def _defaults(checkpoint: dict[str, Any], path: Path, arguments: list[str]) -> E
 def _check_split(manifest: Manifest, checkpoint: dict[str, Any], options: EvaluateOptions, path: Path) -> None:
     """Refuse to test on pictures that the checkpoint was trained on."""
     trained = config_of(checkpoint, path).data
+    test = manifest.split("query", "gallery")
     own = Manifest.load(manifest_beside(path)) if manifest_beside(path).is_file() else None
     if own is not None:
         trained = replace(trained, dataset=own.header.dataset)
     same_data = manifest.header.dataset == trained.dataset and (
         trained.dataset != "folder" or options.data.root.resolve() == trained.root.resolve()
     )
-    if manifest.hash == checkpoint["manifest_hash"] or not same_data:
+    if manifest.hash == checkpoint["manifest_hash"]:
+        return
+    for people in [] if own is None else people_of_sources(own):
+        if people.data == manifest.data and set(people.trained) & {entry.pid for entry in test}:
+            raise UserError(
+                f"--checkpoint {path}: people of its --data.sources are among this split's test people; give the "
+                "--data.split-seed that it was trained with, or other data"
+            )
+    unknown = own is None and manifest.header.dataset in names_of(trained.sources)
+    if not same_data and not unknown:
         return
     if own is not None:
         # a user's folder may number its identities anew; elsewhere a person can be in files of two names
         mark = "path" if trained.dataset == "folder" else "pid"
         known = {getattr(entry, mark) for entry in own.split("train", "val_query", "val_gallery")}
-        if not known & {getattr(entry, mark) for entry in manifest.split("query", "gallery")}:
+        if not known & {getattr(entry, mark) for entry in test}:
             return
     raise UserError(
         f"--checkpoint {path}: trained on split {checkpoint['manifest_hash'][:12]} of {trained.dataset}, and split "

@@ -122,6 +122,7 @@ def _figures(options: PrepareOptions, manifest: Manifest) -> dict[str, Any]:
         "hash": manifest.hash,
         "training_identities": len(manifest.labels),
         "splits": splits,
+        "sources": [{"dataset": one.dataset, "identities": len(one.pids)} for one in manifest.header.sources],
         "matches": count_matches(manifest, options.evaluation.same_camera).figures(),
     }
 

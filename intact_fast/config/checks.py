@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
+from typing import get_args
 
 from intact_fast.config.devices import parse_device
-from intact_fast.config.options import Config, DataConfig, EvaluationConfig
+from intact_fast.config.options import Config, DataConfig, DatasetName, EvaluationConfig
 from intact_fast.errors import UserError
 
 _DISCRIMINATOR_PAIRS = 4
+_SAME_PEOPLE = {"cuhk03", "cuhk03-np"}
 
 
 def check_data(data: DataConfig) -> None:
@@ -22,10 +25,43 @@ def check_data(data: DataConfig) -> None:
         raise UserError(f"--data.jpeg-quality {data.jpeg_quality}: must be 1 to 100")
     if not 0 <= data.val_fraction < 1:
         raise UserError(f"--data.val-fraction {data.val_fraction}: must be at least 0 and below 1")
+    _check_sources(data)
     if data.name_pattern is not None:
         compile_name_pattern(data.name_pattern)
-        if data.dataset != "folder":
+        if "folder" not in (data.dataset, *(source_of(text)[0] for text in data.sources)):
             raise UserError(f"--data.name-pattern: {data.dataset} has names of its own; leave it out, or read a folder")
+
+
+def source_of(text: str) -> tuple[DatasetName, Path | None]:
+    """Understand an entry of ``--data.sources``: the data set, and its folder where it has one of its own.
+
+    Raises:
+        UserError: There is no such data set, or the folder is left out behind the colon.
+    """
+    name, colon, place = text.partition(":")
+    for dataset in get_args(DatasetName):
+        if dataset == name and bool(colon) == bool(place):
+            return dataset, Path(place) if place else None
+    raise UserError(
+        f"--data.sources {text}: give names of data sets ({', '.join(get_args(DatasetName))}), or name:folder where "
+        "one has another folder than --data.root"
+    )
+
+
+def _check_sources(data: DataConfig) -> None:
+    """Raise UserError where the same people would train twice, or train and be tested."""
+    given = [(data.dataset, data.root.resolve())]
+    for text in data.sources:
+        dataset, place = source_of(text)
+        source = dataset, (place or data.root).resolve()
+        if source in given:
+            raise UserError(f"--data.sources {text}: is there already; give each data set once")
+        for other, _ in given:
+            if other != dataset and {other, dataset} <= _SAME_PEOPLE:
+                raise UserError(f"--data.sources {text}: shows the people of {other}; leave one of them out")
+            if other == dataset and dataset != "folder":
+                raise UserError(f"--data.sources {text}: a second copy of {dataset}; give each data set once")
+        given.append(source)
 
 
 def compile_name_pattern(text: str) -> re.Pattern[str]:

@@ -38,6 +38,8 @@ class DataConfig:
     """Which catalogue reads `root`."""
     root: Path = Path("data")
     """Folder that holds the data set; `synthetic` is written below it once."""
+    sources: tuple[str, ...] = ()
+    """Further data sets whose training people train as well: names, for `root`, or `name:folder`."""
     manifest: Path | None = None
     """Split manifest to use as it is, instead of building one from `root`."""
     name_pattern: str | None = None

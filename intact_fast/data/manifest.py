@@ -48,6 +48,21 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A data set that adds training people to a split.
+
+    Attributes:
+        dataset: Its name.
+        data: Which data that is (`Manifest.data` of its own split).
+        pids: The people's numbers there, in the order of theirs here, which go downwards from -2 through all sources.
+    """
+
+    dataset: DatasetName
+    data: str
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Header:
     """Origin of the entries.
 
@@ -58,6 +73,7 @@ class Header:
         jpeg_quality: JPEG quality of the degraded pictures, None for none.
         lr_camera: Camera of the LR queries, ``random`` for one of each identity's own, None for all.
         distractor_pid: Identity number of gallery distractors, None for none.
+        sources: Further data sets of which people train.
     """
 
     dataset: DatasetName
@@ -66,6 +82,7 @@ class Header:
     jpeg_quality: int | None
     lr_camera: LRCamera
     distractor_pid: int | None
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,10 +106,8 @@ class Manifest:
 
         A folder with a picture more is other data: nothing says then whether its people have the same numbers.
         """
-        if self.header.dataset != "folder":
-            return self.header.dataset
-        pictures = sorted(f"{entry.pid} {portable_name(entry.path)}" for entry in self.entries)
-        return f"folder {hashlib.sha256(to_json(pictures).encode()).hexdigest()}"
+        own = (e for e in self.entries if not self.header.sources or e.pid >= 0)
+        return digest_of_people(self.header.dataset, ((entry.pid, entry.path) for entry in own))
 
     def split(self, *names: Split) -> list[Entry]:
         """Entries of the named splits, in the manifest's order."""
@@ -142,7 +157,9 @@ class Manifest:
 
 def _fields_in_file(header: Header) -> dict[str, Any]:
     """Give a header's values under the names that a file has for them."""
-    return {_IN_FILE.get(name, name): value for name, value in asdict(header).items()}
+    fields = {_IN_FILE.get(name, name): value for name, value in asdict(header).items()}
+    # the hash of a split without them is older than they are
+    return {name: value for name, value in fields.items() if name != "sources" or value}
 
 
 def _entry_in_file(entry: Entry) -> dict[str, Any]:
@@ -155,7 +172,17 @@ def _entry(line: dict[str, Any]) -> Entry:
 
 def _header(line: dict[str, Any]) -> Header:
     names = {written: name for name, written in _IN_FILE.items()}
-    return Header(**{names.get(written, written): value for written, value in line.items()})
+    fields = {names.get(written, written): value for written, value in line.items()}
+    sources = (Source(**{**source, "pids": tuple(source["pids"])}) for source in fields.pop("sources", ()))
+    return Header(**fields, sources=tuple(sources))
+
+
+def digest_of_people(dataset: DatasetName, pictures: Iterable[tuple[int, str]]) -> str:
+    """Name data: the data set, and a digest of the people and paths of a user's folder."""
+    if dataset != "folder":
+        return dataset
+    lines = sorted(f"{pid} {portable_name(path)}" for pid, path in pictures)
+    return f"folder {hashlib.sha256(to_json(lines).encode()).hexdigest()}"
 
 
 def require_identities(entries: Iterable[Entry], what: str) -> None:

@@ -10,14 +10,17 @@ from intact_fast.config.options import DataConfig, SameCamera
 from intact_fast.data.catalogue import Catalogue, Picture, Subset
 from intact_fast.data.copies import find_copies
 from intact_fast.data.datasets import READERS
+from intact_fast.data.halves import halve_people
 from intact_fast.data.manifest import Entry, Header, LRCamera, Manifest, Split, require_identities
 from intact_fast.data.matches import count_matches, require_matches
 from intact_fast.data.one_camera import draw_queries
 from intact_fast.data.overview import describe_split
 from intact_fast.data.progress import Progress, no_progress
+from intact_fast.data.sources import add_sources, names_of
 from intact_fast.errors import UserError
 
-_HALVES, _VALIDATION, _VALIDATION_QUERY, _FACTORS, _VALIDATION_FACTORS, _LR_CAMERAS = range(6)
+# stream 0 halves the people, stream 6 the pictures of people of one camera
+_VALIDATION, _VALIDATION_QUERY, _FACTORS, _VALIDATION_FACTORS, _LR_CAMERAS = range(1, 6)
 
 _LEARNT: tuple[Split, ...] = ("train", "val_query", "val_gallery")
 _CAMERAS_SHOWN = 8
@@ -96,6 +99,12 @@ def obtain_manifest(
                     f"--data.{option.replace('_', '-')} {ours}: the manifest {config.manifest} was made for {theirs}; "
                     "give the same value"
                 )
+        theirs_too = [source.dataset for source in manifest.header.sources]
+        if config.sources and names_of(config.sources) != theirs_too:
+            raise UserError(
+                f"--data.sources {' '.join(config.sources)}: the manifest {config.manifest} has "
+                f"{' '.join(theirs_too) or 'none'}; leave the option out, or build it again"
+            )
         _look_at(manifest, same_camera, warn, explain)
         return manifest
     catalogue = read_catalogue(config, progress)
@@ -104,11 +113,13 @@ def obtain_manifest(
     if catalogue.left_out:
         explain(f"{config.dataset}: left out {catalogue.left_out.describe()}")
     manifest = build_manifest(catalogue, config, same_camera)
+    if config.sources:
+        manifest = add_sources(manifest, config, progress, warn, explain)
     _look_at(manifest, same_camera, warn, explain)
     own_warnings = (f"{config.dataset}: {warning}" for warning in catalogue.warnings)
     for warning in [*catalogue.deviations(), *own_warnings, *_identities_on_both_sides(manifest)]:
         warn(warning)
-    if manifest.header.dataset == "folder":
+    if "folder" in (config.dataset, *names_of(config.sources)):
         for warning in find_copies(manifest, config.root, progress).warnings(name_copies):
             warn(f"folder: {warning}")
     return manifest
@@ -162,7 +173,7 @@ def build_manifest(catalogue: Catalogue, config: DataConfig, same_camera: SameCa
             is natively LR, another one).
     """
     lr_camera = _lr_camera(catalogue, config)
-    train_pids, test_pids = _halves(catalogue, config.split_seed)
+    train_pids, test_pids = halve_people(catalogue, config.split_seed)
     drawn = draw_queries(catalogue, config.lr_camera, config.split_seed) if same_camera == "keep" else {}
     val_pids = _validation_pids(catalogue, train_pids, config, drawn)
     camera_of = _camera_of(catalogue, lr_camera, config.split_seed)
@@ -248,16 +259,6 @@ def _camera_of(catalogue: Catalogue, lr_camera: LRCamera, seed: int) -> _CameraO
     rng = np.random.default_rng([seed, _LR_CAMERAS])
     drawn = {pid: int(rng.choice(sorted(cameras[pid]))) for pid in sorted(cameras)}
     return drawn.get
-
-
-def _halves(catalogue: Catalogue, seed: int) -> tuple[set[int], set[int]]:
-    """Training and test identities; those that the data set left open are halved at random."""
-    train = {p.pid for p in catalogue.pictures if p.subset in ("train", "val")}
-    test = {p.pid for p in catalogue.pictures if p.subset in ("test", "query", "gallery")}
-    undecided = sorted({p.pid for p in catalogue.pictures if p.subset == "all"})
-    shuffled = np.random.default_rng([seed, _HALVES]).permutation(undecided).tolist()
-    half = len(shuffled) // 2
-    return train | set(shuffled[:half]), test | set(shuffled[half:])
 
 
 def _validation_pids(

@@ -23,7 +23,14 @@ from intact_fast.models.osnet import CLASSIFIER
 from intact_fast.models.osnet_weights import StoredOSNet, load_osnet, osnet_state
 from intact_fast.training.checkpoints import set_aside, write_checkpoint
 from intact_fast.training.distributed.process import Process
-from intact_fast.training.known_people import KnownPeople, people_of, read_known_people, refuse_known_people, stored
+from intact_fast.training.known_people import (
+    KnownPeople,
+    people_of,
+    people_of_sources,
+    read_known_people,
+    refuse_known_people,
+    stored,
+)
 from intact_fast.training.step.iteration import Record
 from intact_fast.training.step.optimisers import Updater, gradient_norm
 from intact_fast.training.step.plan import autocast_type
@@ -255,7 +262,7 @@ class CriticSource:
 
         def write() -> None:
             known = [] if settings.init is None else read_known_people(settings.init, "--critic.init")
-            known.append(people_of(self._manifest))
+            known += [*people_of_sources(self._manifest), people_of(self._manifest)]
             write_checkpoint(critic_checkpoint(critic, settings.arch, known), finished)
 
         self._process.on_main(write)

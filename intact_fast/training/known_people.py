@@ -33,6 +33,11 @@ def people_of(manifest: Manifest) -> KnownPeople:
     return KnownPeople(manifest.data, trained, list(manifest.labels))
 
 
+def people_of_sources(manifest: Manifest) -> list[KnownPeople]:
+    """Name the people that a training on a split gets to know of each further data set, by their numbers there."""
+    return [KnownPeople(source.data, list(source.pids), []) for source in manifest.header.sources]
+
+
 def stored(known: Sequence[KnownPeople]) -> list[dict[str, Any]]:
     """The plain form for C's file: of each training that led to it, the last one last."""
     return [asdict(people) for people in known]
@@ -73,15 +78,19 @@ def refuse_known_people(path: Path, option: str, manifest: Manifest, keeps_class
             f"{option} {path}: was trained on {len(seen)} of the {len(test)} test identities of this split; train C on "
             "this split's own training identities, or give the split that it was trained on (--data.manifest)"
         )
-    if keeps_classes and known and not _fits(known[-1], manifest):
+    if keeps_classes and known and not _fits(known, manifest):
         raise UserError(
             f"{option} {path}: its classes are other people than this split's training identities; use --critic.init, "
             "without --critic.keep-classifier, to keep the backbone alone"
         )
 
 
-def _fits(last: KnownPeople, manifest: Manifest) -> bool:
+def _fits(known: Sequence[KnownPeople], manifest: Manifest) -> bool:
     """Whether classes may be this split's training identities; of changed folders nobody knows."""
+    *before, last = known
+    sources = people_of_sources(manifest)
+    if sources and before[-len(sources) :] != sources:
+        return False
     if last.data == manifest.data:
         return last.classes == list(manifest.labels)
     return last.data.startswith("folder") and manifest.data.startswith("folder")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from commands.command_cases import TINY, error_of
-from conftest import write_picture
+from conftest import write_picture, write_picture_folder
 from intact_fast.cli import main
 from intact_fast.errors import UserError
 from intact_fast.models import build_osnet
@@ -80,6 +80,27 @@ def test_people_without_camera_ids_from_training_to_evaluation(
     drop = ["evaluate", "--checkpoint", str(folder / "checkpoints" / "best.pt"), "--evaluation.same-camera", "drop"]
     assert main(drop) == 2
     assert "error: folder: no query has a match in another camera (8 queries of 8 people" in capsys.readouterr().err
+
+
+def test_several_sources_in_one_training(
+    capsys: pytest.CaptureFixture[str], train: list[object], tmp_path: Path
+) -> None:
+    """The people of a source train; so they are not tested on by what was trained."""
+    more = write_picture_folder(tmp_path / "more", 4)
+    assert main([str(a) for a in (*train, "--data.sources", f"folder:{more}", "--name", "joined")]) == 0
+    checkpoints = tmp_path / "runs" / "joined" / "checkpoints"
+    output = capsys.readouterr().out
+    assert "16 pictures of 4 people train as well" in output
+    assert "critic: 40 training pictures of 10 identities" in output
+    (checkpoint,) = checkpoints.glob("iteration_*.pt")
+    evaluate = ("evaluate", "--checkpoint", str(checkpoint), "--queries", "lr", "--json")
+    assert main(evaluate) == 0
+    assert json.loads(capsys.readouterr().out)["queries"] == 12
+    critic = ("evaluate", "--critic", str(checkpoints / "critic.pt"), "--arch", "osnet_x0_25")
+    for command in (evaluate, critic):
+        assert main([*command, "--data.dataset", "folder", "--data.root", str(more)]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert "people of its --data.sources are among" in line or "was trained on 2 of the 2 test" in line
 
 
 def test_corrupt_training_picture(capsys: pytest.CaptureFixture[str], train: list[object], tmp_path: Path) -> None:

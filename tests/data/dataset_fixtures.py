@@ -37,7 +37,7 @@ MSMT17_PARTS = {1: ("train", "test"), 2: ("mask_train_v2", "mask_test_v2")}
 
 
 def write_msmt17(folder: Path, version: int = 1) -> None:
-    """Three identities that train, a picture of each on the validation list; two that are tested, of the same numbers."""
+    """Three identities that train, a picture of each on the validation list; two of the same numbers are tested."""
     lists: dict[str, list[str]] = {"train": [], "val": [], "query": [], "gallery": []}
 
     def add(name: str, pid: int, number: int, camera: int) -> None:

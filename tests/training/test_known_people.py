@@ -10,12 +10,12 @@ import torch
 
 from intact_fast.config.options import DataConfig
 from intact_fast.data.catalogue import Catalogue, Picture
-from intact_fast.data.manifest import Manifest
+from intact_fast.data.manifest import Entry, Manifest, Source
 from intact_fast.data.splits import build_manifest
 from intact_fast.errors import UserError
 from intact_fast.models import build_osnet
 from intact_fast.training.critic import critic_checkpoint
-from intact_fast.training.known_people import people_of, read_known_people, refuse_known_people
+from intact_fast.training.known_people import people_of, people_of_sources, read_known_people, refuse_known_people
 
 
 def split(seed: int, dataset: str = "viper", prefix: str = "") -> Manifest:
@@ -49,6 +49,28 @@ def test_another_split_of_the_same_people_is_refused(tmp_path: Path, dataset: st
     seen = {entry.pid for entry in split(0, dataset).split("train")} & {entry.pid for entry in other.split("query")}
     with pytest.raises(UserError, match=rf"--critic .*critic\.pt: was trained on {len(seen)} of the 10 test"):
         refuse_known_people(path, "--critic", other)
+
+
+def test_people_of_further_sources_are_known_by_their_own_numbers(tmp_path: Path) -> None:
+    """A C of Market-1501 and VIPeR is not tested on the people of VIPeR that it knows; its classes are of both."""
+    trained = split(0).split("train")
+    pids = tuple(sorted({entry.pid for entry in trained}))
+    main = split(0, "market1501")
+    entries = tuple(Entry(f"v{-pid}.png", pid, 9, "train", False, None) for pid in range(-1 - len(pids), -1))
+    joined = Manifest(replace(main.header, sources=(Source("viper", "viper", pids),)), (*main.entries, *entries))
+    path = tmp_path / "critic.pt"
+    known = [*people_of_sources(joined), people_of(joined)]
+    torch.save(critic_checkpoint(build_osnet("osnet_x0_25", 10), "osnet_x0_25", known), path)
+    refuse_known_people(path, "--critic", joined, keeps_classes=True)
+    refuse_known_people(path, "--critic", split(0))
+    with pytest.raises(UserError, match="was trained on"):
+        refuse_known_people(path, "--critic", split(1))
+    with pytest.raises(UserError, match="was trained on"):
+        refuse_known_people(path, "--critic", split(1, "market1501"))
+    others = replace(joined.header, sources=(Source("viper", "viper", (*pids[:-1], 99)),))
+    for other in (main, Manifest(others, joined.entries)):
+        with pytest.raises(UserError, match="its classes are other people"):
+            refuse_known_people(path, "--critic.checkpoint", other, keeps_classes=True)
 
 
 def test_an_earlier_training_counts(tmp_path: Path) -> None:

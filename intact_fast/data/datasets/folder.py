@@ -14,7 +14,7 @@ from intact_fast.data.datasets.folder_table import TABLE_NAME, find_table, read_
 from intact_fast.errors import UserError
 
 
-def read_folder(root: Path, name_pattern: str | None = None) -> Catalogue:
+def read_folder(root: Path, name_pattern: str | None = None, needs_test: bool = True) -> Catalogue:
     """Read ``root/pictures.csv`` where there is one, else the file names.
 
     File names are ``pid_camX_anything.jpg`` or Market-1501's ``0001_c1s1_000151_00.jpg``. Where each person has a
@@ -28,6 +28,7 @@ def read_folder(root: Path, name_pattern: str | None = None) -> Catalogue:
     Args:
         root: Folder of the pictures.
         name_pattern: Regular expression with the group ``pid`` and, optionally, ``camera`` and ``role``.
+        needs_test: Whether roles have to say who is tested; a source of further training people tests nobody.
 
     Raises:
         UserError: Nothing was found, or something could be understood in two ways or in none.
@@ -43,7 +44,7 @@ def read_folder(root: Path, name_pattern: str | None = None) -> Catalogue:
     left_out = reading.left_out
     if not reading.rows:
         raise UserError(_nothing_found(root, reading))
-    roles, sentence = settle_roles([row.subset for row in reading.rows])
+    roles, sentence = settle_roles([row.subset for row in reading.rows], needs_test)
     places = {row.pid: row.place for row in reversed(reading.rows)}
     numbers, notes = number_people(places)
     pictures = tuple(

@@ -144,11 +144,15 @@ def without_roles(folders: Iterable[str]) -> list[str]:
     return [folder for folder in folders if role_of_word(folder) is None]
 
 
-def settle_roles(roles: Sequence[Subset]) -> tuple[list[Subset], str]:
+def settle_roles(roles: Sequence[Subset], needs_test: bool = True) -> tuple[list[Subset], str]:
     """Decide what ``test`` means, and whether there is somebody to test.
 
     ``test`` beside queries and without a gallery is the gallery, as Market-1501's ``bounding_box_test``. Alone it stays
     both.
+
+    Args:
+        roles: Of all pictures.
+        needs_test: Whether somebody has to be tested.
 
     Returns:
         The roles, and a sentence where one was changed.
@@ -165,7 +169,7 @@ def settle_roles(roles: Sequence[Subset]) -> tuple[list[Subset], str]:
         return [
             "gallery" if role == "test" else role for role in roles
         ], "test is the gallery, as it stands beside query"
-    if "all" not in present and "test" not in present:
+    if needs_test and "all" not in present and "test" not in present:
         for side, other in (("query", "gallery"), ("gallery", "query")):
             if side in present and other not in present:
                 raise UserError(f"--data.root: {side} pictures without {other} pictures; add a folder {other}")
