@@ -24,7 +24,7 @@ from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.features import View
 from intact_fast.json_text import to_json
 from intact_fast.reporting.console import make_console
-from intact_fast.reporting.tables import describe_protocol, figures, gain_sentence, rich_table
+from intact_fast.reporting.tables import describe_protocol, figures, gain_sentence, rich_table, unreadable_sentence
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.checkpoint_models import (
     config_of,
@@ -91,7 +91,7 @@ def _run(arguments: list[str]) -> None:
         return
     console = make_console()
     console.print(rich_table(result))
-    for line in (describe_protocol(result.config), gain_sentence(result)):
+    for line in (describe_protocol(result.config), unreadable_sentence(result), gain_sentence(result)):
         if line:
             console.print(line, markup=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -50,6 +50,8 @@ class ReportOptions:
     """The latest checkpoint, or the one that was best on the validation identities."""
     data_root: Annotated[Path | None, tyro.conf.arg(name="data.root")] = None
     """Where the pictures are now; none takes the run's own."""
+    skip_corrupt: Annotated[bool, tyro.conf.arg(name="evaluation.skip-corrupt")] = False
+    """Leave unreadable queries and gallery pictures out, where the run's config.yaml does not."""
     rates: tuple[float, ...] = RATES
     """False-match rates to suggest distance thresholds for."""
     html_queries: int = HTML_QUERIES
@@ -94,7 +96,8 @@ def _run(options: ReportOptions) -> int:
     model = model_of_checkpoint(checkpoint, path, interpolation=manifest.header.interpolation, lr_height=height)
     model.to(device)
     shown = partial(progress, quiet=options.json)
-    evaluation = evaluate(model, manifest, root, config.evaluation, config.data.threads, progress=shown)
+    rules = replace(config.evaluation, skip_corrupt=config.evaluation.skip_corrupt or options.skip_corrupt)
+    evaluation = evaluate(model, manifest, root, rules, config.data.threads, progress=shown)
     source = PictureSource(root, manifest.header, model, config.evaluation.batch_size, config.data.threads)
     notes = [*read_notes(folder), describe_checkpoint(checkpoint, path)]
     presentation = present(source, evaluation, folder, path, notes, options.rates, options.html_queries)

@@ -263,6 +263,8 @@ class EvaluationConfig:
     without camera ids."""
     gallery: Literal["bypass", "auto"] = "bypass"
     """Whether gallery pictures that are natively low-resolution pass through G (`auto`), or none does."""
+    skip_corrupt: bool = False
+    """Leave unreadable queries and gallery pictures out instead of stopping; table and report name them."""
     rerank: bool = False
     """Re-rank by k-reciprocal encoding (k1 = 20, k2 = 6, λ = 0.3) before scoring; all queries take part."""
 

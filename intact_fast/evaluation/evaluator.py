@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from intact_fast.errors import UserError
 from intact_fast.evaluation.features import QualityFigures, View, extract_features, measure_queries
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.ranking import RankingResult, evaluate_ranking
+from intact_fast.evaluation.readable import Unreadable, leave_out_unreadable
 from intact_fast.evaluation.reranking import Reranking
 from intact_fast.evaluation.sharding import SINGLE_PROCESS, Processes
 from intact_fast.serving.sr_reid import SRReID
@@ -74,6 +75,7 @@ class Evaluation:
         gallery_entries: The gallery.
         query_features: Features of the queries per view, Q×512.
         gallery_features: G×512.
+        unreadable: What was left out because it cannot be read.
     """
 
     dataset: str
@@ -85,6 +87,7 @@ class Evaluation:
     gallery_entries: list[Entry]
     query_features: dict[View, Tensor]
     gallery_features: Tensor
+    unreadable: Unreadable = field(default_factory=Unreadable)
 
     def gain(self) -> Comparison | None:
         """INTACT against LR without SR; None where one of them is missing."""
@@ -135,6 +138,11 @@ def evaluate(
     """
     queries, gallery = _test_entries(manifest, validation)
     require_matches(manifest, config.same_camera, validation=validation)
+    split, unreadable = manifest, Unreadable()
+    if config.skip_corrupt:
+        manifest, unreadable = leave_out_unreadable(manifest, root, threads, validation, processes)
+        queries, gallery = _test_entries(manifest, validation)
+        require_matches(manifest, config.same_camera, validation=validation)
     if _natively_low(queries):
         views = tuple(view for view in views if view != "hr")
     if not views:
@@ -165,7 +173,7 @@ def evaluate(
     rankings = processes.on_main(rank_all)
     return Evaluation(
         manifest.header.dataset,
-        manifest.hash,
+        split.hash,
         config,
         rankings,
         quality,
@@ -173,6 +181,7 @@ def evaluate(
         gallery,
         query_features,
         gallery_features,
+        unreadable,
     )
 
 
@@ -191,7 +200,7 @@ def features_of_critic(
         model: The retrieval module; its G is not used.
         manifest: Which pictures.
         root: Folder that the manifest's paths are relative to.
-        config: How many pictures at a time.
+        config: How many pictures at a time, and whether unreadable ones are left out.
         threads: Threads that read pictures.
         processes: Processes that share the pictures.
         progress: Told how far it is.
@@ -199,6 +208,8 @@ def features_of_critic(
     Raises:
         UserError: A picture is missing or unreadable, or there is no query or no gallery picture.
     """
+    if config.skip_corrupt:
+        manifest, _ = leave_out_unreadable(manifest, root, threads, processes=processes)
     queries, gallery = _test_entries(manifest)
     source = PictureSource(root, manifest.header, model, config.batch_size, threads, progress)
     gallery_features = extract_features(source, gallery, "hr", processes, "gallery")

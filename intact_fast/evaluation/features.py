@@ -55,9 +55,9 @@ def _of_native_size(source: PictureSource, entries: Sequence[Entry], name: str |
     features = []
     with listen(name or "", len(entries)) as advance:
         for start in range(0, len(entries), source.batch_size):
-            paths = [source.path(entry) for entry in entries[start : start + source.batch_size]]
-            features.append(source.model(paths, mode="auto", normalize=False).cpu())
-            advance(len(paths))
+            pictures = source.originals(entries[start : start + source.batch_size])
+            features.append(source.model(pictures, mode="auto", normalize=False).cpu())
+            advance(len(pictures))
     return features
 
 

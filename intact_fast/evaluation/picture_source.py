@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from PIL import Image
 from torch import Tensor
 
 from intact_fast.data.degradation import downsample, pixels, read_image, resize
@@ -14,6 +16,7 @@ from intact_fast.data.manifest import Entry, Header
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.data.read_ahead import read_ahead
 from intact_fast.errors import UserError
+from intact_fast.evaluation.readable import OPTION
 from intact_fast.serving.sr_reid import SRReID
 
 
@@ -45,7 +48,7 @@ class PictureSource:
         """
         path = self.root / entry.path
         if not path.is_file():
-            raise UserError(f"{path}: listed in the manifest but missing; check --data.root")
+            raise UserError(f"{path}: listed in the manifest but missing; check --data.root,")
         return path
 
     def batches(self, entries: Sequence[Entry], degraded: bool, name: str | None = None) -> Iterator[Tensor]:
@@ -57,7 +60,7 @@ class PictureSource:
             name: What progress is told; None tells nothing.
 
         Raises:
-            UserError: A file is missing or unreadable; an evaluation never leaves a picture out.
+            UserError: A file is missing or unreadable.
         """
         return (batch for (batch,) in self.batches_of_variants(entries, (degraded,), name))
 
@@ -82,9 +85,24 @@ class PictureSource:
                 yield tuple(self.model.prepare_pixels(resized) for resized in by_variant)
                 advance(len(chunk))
 
+    def originals(self, entries: Sequence[Entry]) -> list[Image.Image]:
+        """Read pictures as they are, upright RGB.
+
+        Raises:
+            UserError: As `batches`.
+        """
+        with ThreadPoolExecutor(max(self.threads, 1)) as pool:
+            return list(pool.map(self._decoded, entries))
+
+    def _decoded(self, entry: Entry) -> Image.Image:
+        try:
+            return read_image(self.path(entry))
+        except UserError as error:
+            raise UserError(f"{error} or leave such test pictures out with {OPTION}") from error
+
     def _read(self, entry: Entry, variants: Sequence[bool]) -> list[Tensor]:
         """Read one picture and give each variant, H×W×3 uint8 of the networks' size."""
-        native = read_image(self.path(entry))
+        native = self._decoded(entry)
         found = []
         for degraded in variants:
             image = native

@@ -41,6 +41,7 @@ class Origin:
         batch_size: Pictures at a time, which rounding depends on.
         device: Kind of the device.
         versions: Of what reads pictures and computes.
+        left_out: Pictures that are left out because they cannot be read.
     """
 
     critic: str
@@ -52,6 +53,7 @@ class Origin:
     batch_size: int
     device: str
     versions: tuple[str, ...] = (_OURS, torch.__version__, PIL.__version__)
+    left_out: tuple[str, ...] = ()
 
 
 def digest_of_critic(model: SRReID) -> str:

@@ -22,11 +22,12 @@ from intact_fast.evaluation.evaluator import Evaluation, evaluate, features_of_c
 from intact_fast.evaluation.features import View, extract_features
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.ranking import Protocol
+from intact_fast.evaluation.readable import Unreadable, leave_out_unreadable
 from intact_fast.experiments.kept_features import KeptFeatures, Origin, digest_of_critic, digest_of_files
 from intact_fast.experiments.recipes import RECIPES, apply
 from intact_fast.experiments.results import History, RowResult, read_result
 from intact_fast.experiments.table_facts import TableFacts
-from intact_fast.reporting.tables import row_figures
+from intact_fast.reporting.tables import row_figures, unreadable_sentence
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.critic import finished_critic, load_critic
@@ -273,9 +274,16 @@ class TableRuns:
                 self._origin(model, manifest, config),
                 lambda: features_of_critic(*options, processes=self._process, progress=self._progress),
             )
-        return evaluate(*options, views=views, shared=shared, processes=self._process, progress=self._progress)
+        found = evaluate(*options, views=views, shared=shared, processes=self._process, progress=self._progress)
+        if left_out := unreadable_sentence(found):
+            warn(left_out)
+        return found
 
     def _origin(self, model: SRReID, manifest: Manifest, config: Config) -> Origin:
+        unreadable = Unreadable()
+        if config.evaluation.skip_corrupt:
+            root, threads = config.data.root, config.data.threads
+            _, unreadable = leave_out_unreadable(manifest, root, threads, processes=self._process)
         return Origin(
             digest_of_critic(model),
             manifest.hash,
@@ -285,6 +293,7 @@ class TableRuns:
             config.critic.enlarge,
             config.evaluation.batch_size,
             self._process.device.type,
+            left_out=(*unreadable.queries, *unreadable.gallery),
         )
 
     def _result(

@@ -30,6 +30,7 @@ from intact_fast.reporting.tables import (
     gain_sentence,
     table_cells,
     tabulate_thresholds,
+    unreadable_sentence,
 )
 
 _SHORT: dict[View, str] = {"lr": "LR", "sr": "SR", "hr": "HR"}
@@ -83,7 +84,7 @@ def write_html_report(
     _embed_gallery(pictures, source, evaluation, gallery)
     curves, histograms = curve_panels(metrics), distance_panels(distances)
     plain = figures(evaluation)
-    gain = gain_sentence(evaluation)
+    gain, unreadable = gain_sentence(evaluation), unreadable_sentence(evaluation)
     data = {
         "kind": "report",
         "lists": [{"view": view, "label": _SHORT[view], "title": VIEW_NAMES[view]} for view in ranked.lists],
@@ -106,6 +107,7 @@ def write_html_report(
         "table": table_cells(evaluation),
         "sentences": [
             _capitalised(describe_protocol(evaluation.config)) + ".",
+            *([] if unreadable is None else [unreadable]),
             *([] if gain is None else [gain, CAVEAT]),
         ],
         "notes": [_capitalised(note) for note in notes],

@@ -25,6 +25,7 @@ from intact_fast.reporting.tables import (
     gain_sentence,
     rich_table,
     threshold_table,
+    unreadable_sentence,
 )
 
 HTML_QUERIES = 100
@@ -125,6 +126,9 @@ def print_presentation(presentation: Presentation, console: Console) -> None:
     evaluation = presentation.evaluation
     console.print(rich_table(evaluation))
     lines = [describe_protocol(evaluation.config)]
+    unreadable = unreadable_sentence(evaluation)
+    if unreadable is not None:
+        lines.append(unreadable)
     gain = gain_sentence(evaluation)
     if gain is not None:
         lines += [gain, CAVEAT]

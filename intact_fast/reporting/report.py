@@ -10,7 +10,7 @@ from pathlib import Path
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.files import write_atomically
 from intact_fast.json_text import to_json
-from intact_fast.reporting.tables import describe_protocol, figures, gain_sentence, markdown_table
+from intact_fast.reporting.tables import describe_protocol, figures, gain_sentence, markdown_table, unreadable_sentence
 
 CAVEAT = (
     "A gain here shows super-resolution and identity supervision at work, not yet the association: for what that "
@@ -66,6 +66,9 @@ def write_report(
     """
     plain = figures(evaluation)
     sentences = [describe_protocol(evaluation.config) + "."]
+    unreadable = unreadable_sentence(evaluation)
+    if unreadable is not None:
+        sentences.append(unreadable)
     gain = gain_sentence(evaluation)
     if gain is not None:
         sentences += [gain, CAVEAT]

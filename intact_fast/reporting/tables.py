@@ -16,6 +16,7 @@ from intact_fast.evaluation.features import View
 from intact_fast.evaluation.verification import FEWEST_FALSE, PairDistances, Threshold, thresholds
 
 _ROUNDING = 1e-9
+_NAMES_SHOWN = 5
 COLUMNS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "PSNR (dB)", "SSIM")
 
 
@@ -49,6 +50,8 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
         "gallery": len(evaluation.gallery_entries),
         "rows": rows,
     }
+    if evaluation.unreadable:
+        result["unreadable"] = {name: list(paths) for name, paths in vars(evaluation.unreadable).items()}
     gain = evaluation.gain()
     if gain is not None:
         result["gain"] = {
@@ -77,6 +80,20 @@ def describe_left_out(config: EvaluationConfig) -> str:
     if config.same_camera == "keep":
         return "The same person in the query's camera counts as well; the query itself is left out."
     return "The same person in the query's camera is left out."
+
+
+def unreadable_sentence(evaluation: Evaluation) -> str | None:
+    """Say which pictures an evaluation has left out because they cannot be read."""
+    left_out = evaluation.unreadable
+    if not left_out:
+        return None
+    names = [*left_out.queries, *left_out.gallery]
+    shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
+    queries, gallery = len(evaluation.query_entries), len(evaluation.gallery_entries)
+    return (
+        f"Left out as unreadable: {len(left_out.queries):,} of {queries + len(left_out.queries):,} queries, "
+        f"{len(left_out.gallery):,} of {gallery + len(left_out.gallery):,} gallery pictures ({shown})."
+    )
 
 
 def rich_table(evaluation: Evaluation) -> Table:

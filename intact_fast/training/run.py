@@ -22,6 +22,7 @@ from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.picture_source import PictureSource
+from intact_fast.evaluation.readable import readable_entries
 from intact_fast.files import exclusive_folder, is_leftover
 from intact_fast.models import OSNet
 from intact_fast.reporting.pictures import TRIPTYCHS, save_triptychs
@@ -288,6 +289,8 @@ class Run:
             source = self._source(model)
             natively_hr = [entry for entry in self.manifest.split("val_query") if entry.r is not None]
             held_out = [*natively_hr, *self.manifest.split("val_gallery")]
+            if self.config.evaluation.skip_corrupt:
+                held_out = readable_entries(held_out, self.config.data.root, self.config.data.threads)
             train, held_out = (
                 evenly_spaced(entries, _ASSOCIATION_PICTURES) for entries in (self._training_entries(), held_out)
             )

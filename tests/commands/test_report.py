@@ -80,6 +80,27 @@ def test_report_of_a_run_in_progress_whose_pictures_were_moved(
     assert "missing; check --data.root" in error_of(capsys, run, "--data.root", moved)
 
 
+def test_damaged_test_pictures_are_left_out_where_asked(
+    tiny_run: Config, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = shutil.copytree(tiny_run.data.root, tmp_path / "moved")
+    name = Manifest.load(run / "manifest.jsonl").split("gallery")[0].path
+    (moved / name).write_bytes(b"no picture")
+    error = error_of(capsys, run, "--data.root", moved)
+    assert f"{moved / name}: unreadable picture" in error
+    assert "--evaluation.skip-corrupt" in error
+    assert main(["report", str(run), "--data.root", str(moved), "--evaluation.skip-corrupt"]) == 0
+    gallery = len(Manifest.load(run / "manifest.jsonl").split("gallery"))
+    said = f"Left out as unreadable: 0 of 12 queries, 1 of {gallery} gallery pictures ({name})."
+    printed = capsys.readouterr().out
+    for text in (printed, *((run / file).read_text() for file in ("report.md", "report.html"))):
+        assert said in " ".join(text.split())
+    checkpoint = str(run / "checkpoints" / "best.pt")
+    options = ["--data.root", str(moved), "--evaluation.skip-corrupt", "--queries", "lr"]
+    assert main(["evaluate", "--checkpoint", checkpoint, *options]) == 0
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
 def test_thresholds_at_rates_of_ones_own(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["report", str(run), "--rates", "0.3", "0.2", "--json"]) == 0

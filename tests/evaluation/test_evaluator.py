@@ -7,41 +7,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from intact_fast.config.options import DataConfig, EvaluationConfig
+from evaluation.evaluation_cases import Setting, Together
+from intact_fast.config.options import EvaluationConfig
 from intact_fast.data.degradation import read_image
-from intact_fast.data.manifest import Entry, Manifest
-from intact_fast.data.splits import obtain_manifest
+from intact_fast.data.manifest import Entry
 from intact_fast.errors import UserError
 from intact_fast.evaluation import picture_source
 from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate
 from intact_fast.evaluation.features import extract_features, measure_queries
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.ranking import RankingResult
-from intact_fast.models import Generator, build_osnet
 from intact_fast.reporting.pictures import RIGHT, WRONG, save_ranked_lists, save_triptychs
 from intact_fast.reporting.report import write_report
 from intact_fast.reporting.tables import figures, gain_sentence, markdown_table
-from intact_fast.serving.sr_reid import SRReID
-
-T = TypeVar("T")
-Setting = tuple[SRReID, Manifest, Path]
-
-
-@pytest.fixture
-def setting(picture_folder: Callable[..., Path]) -> Setting:
-    root = picture_folder(identities=8)
-    torch.manual_seed(0)
-    generator = Generator(widths=(4, 4, 4, 4), global_residual=True)
-    torch.nn.init.normal_(generator.tail.weight, std=0.05)
-    model = SRReID(build_osnet("osnet_x0_25", 4), generator, size=(48, 32))
-    return model, obtain_manifest(DataConfig(dataset="folder", root=root)), root
 
 
 def source_of(setting: Setting) -> PictureSource:
@@ -143,26 +127,6 @@ def test_small_gallery_pictures_pass_through_g_where_asked(setting: Setting) -> 
     assert differs.tolist() == [True] + [False] * (len(differs) - 1)
     expected = model([small], mode="always", normalize=False)
     torch.testing.assert_close(aware.gallery_features[:1], expected, rtol=1e-4, atol=1e-5)
-
-
-class Together:
-    """Processes in one process: whatever they share is computed by each in turn."""
-
-    def __init__(self, world_size: int) -> None:
-        self.rank, self.world_size = 0, world_size
-        self.asked = 0
-
-    def share(self, function: Callable[[], T]) -> list[T]:
-        values = []
-        for rank in range(self.world_size):
-            self.rank = rank
-            values.append(function())
-        self.rank = 0
-        return values
-
-    def on_main(self, function: Callable[[], T]) -> T:
-        self.asked += 1
-        return function()
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 40])

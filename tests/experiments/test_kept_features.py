@@ -13,10 +13,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from intact_fast.config.options import Config, DataConfig
 from intact_fast.data.manifest import Entry
+from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import SharedFeatures
 from intact_fast.experiments.kept_features import KeptFeatures, Origin, digest_of_files
+from intact_fast.experiments.table_runs import TableRuns
+from intact_fast.models import build_osnet
+from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.distributed.process import Process
 
 ORIGIN = Origin("c0ffee", "5eed", "b00c", (256, 128), "bilinear", 1, 128, "cpu")
@@ -78,6 +83,7 @@ def test_features_are_computed_once(tmp_path: Path, views: tuple[str, ...]) -> N
         {"enlarge": 2},
         {"batch_size": 64},
         {"device": "cuda"},
+        {"left_out": ("a.jpg",)},
         {"versions": ("0ther",)},
     ],
 )
@@ -157,3 +163,21 @@ def test_processes_beside_each_other_wait_for_the_first(tmp_path: Path, capfd: p
         assert other.wait() == 0
     assert torch.equal(found[0].gallery_features, torch.ones(2, 512))
     assert "Another process computes" in capfd.readouterr().out
+
+
+def test_features_without_unreadable_pictures_are_others(tmp_path: Path, picture_folder: Callable[..., Path]) -> None:
+    """Pictures that are left out have no rows: the files and what is made of them both count."""
+    root = picture_folder(identities=4)
+    config = Config(data=DataConfig(dataset="folder", root=root), runs=tmp_path, name="table")
+    skipping = replace(config, evaluation=replace(config.evaluation, skip_corrupt=True))
+    manifest = obtain_manifest(config.data)
+    model = SRReID(build_osnet("osnet_x0_25", 2), None, (48, 32))
+    table = TableRuns(config, Process(0, 1, torch.device("cpu"), None), ())
+    whole = table._origin(model, manifest, skipping)
+    assert whole == table._origin(model, manifest, config)
+    name = manifest.split("gallery")[0].path
+    (root / name).write_bytes(b"no picture")
+    damaged = table._origin(model, manifest, skipping)
+    assert damaged.left_out == (name,)
+    assert damaged.pictures != whole.pictures
+    assert damaged != table._origin(model, manifest, config)
