@@ -12,7 +12,7 @@ import torch
 
 from intact_fast.config.command_line import differences, from_yaml, save_config, to_yaml
 from intact_fast.config.options import Config
-from intact_fast.data.loader import TrainLoader, build_loader, readable_images
+from intact_fast.data.loader import TrainLoader, build_loader
 from intact_fast.data.manifest import Entry, Manifest
 from intact_fast.data.matches import count_matches, require_matches
 from intact_fast.data.overview import describe_split
@@ -35,6 +35,7 @@ from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.critic import CriticSource, CriticTask, finished_critic
 from intact_fast.training.distributed.missing_gpu import why_no_gpu
 from intact_fast.training.distributed.process import Process
+from intact_fast.training.first_look import require_readable
 from intact_fast.training.intact import IntactTask, describe_training
 from intact_fast.training.loop import Cadence, Fingerprint, TrainingLoop
 from intact_fast.training.monitoring import Monitor
@@ -96,6 +97,8 @@ class Run:
     def _begin(self) -> Fingerprint:
         self._claim_folder()
         self.manifest = self._obtain_manifest()
+        if not self.process.on_main(lambda: _has_trained(self.folder)):
+            require_readable(self.manifest, self.config, self.process)
         return Fingerprint(self.manifest.hash, to_yaml(self.config))
 
     def _train(self) -> IntactTask:
@@ -165,14 +168,14 @@ class Run:
 
     def _readable_entries(self) -> list[Entry]:
         entries = self.manifest.split("train")
-        if self.config.data.skip_corrupt:
-            paths = [self.config.data.root / entry.path for entry in entries]
-            good = self.process.on_main(lambda: readable_images(paths, self.config.data.threads))
-            for path, is_good in zip(paths, good, strict=True):
-                if not is_good:
-                    self.monitor.say(f"Skipping unreadable picture {path}")
-            entries = [entry for entry, is_good in zip(entries, good, strict=True) if is_good]
-        return entries
+        if not self.config.data.skip_corrupt:
+            return entries
+        good = readable_entries(entries, self.config.data.root, self.config.data.threads, self.process)
+        kept = set(good)
+        for entry in entries:
+            if entry not in kept:
+                self.monitor.say(f"Skipping unreadable picture {self.config.data.root / entry.path}")
+        return good
 
     def _loader(self, name: str, batch_size: int, seed: int, with_lr: bool, pad: int) -> TrainLoader:
         entries = self._training_entries()
