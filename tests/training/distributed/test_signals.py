@@ -24,11 +24,13 @@ SINGLE_PROCESS = Process(0, 1, torch.device("cpu"), None)
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """See that every handler is put back."""
+    """See that every handler is put back; tests that run under nohup have none for SIGHUP at first."""
     numbers = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTERM, signal.SIGXCPU)
+    at_start = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
     assert {number: signal.getsignal(number) for number in numbers} == before
+    signal.signal(signal.SIGHUP, at_start)
 
 
 def test_saving_is_asked_for_once() -> None:
