@@ -1,4 +1,4 @@
-"""The paper's Eq. 1-8, one function each.
+"""The paper's Eq. 1-8, one function each, and the feature loss that goes beyond them.
 
 Every squared norm is the mean over all elements, so that a term's scale does not depend on a dimension.
 Every loss is a scalar averaged over the batch.
@@ -82,6 +82,36 @@ def super_resolution_loss(
 ) -> Tensor:
     """Eq. 4, ``L_sr = L_MSE + λ_g L_gan + λ_c L_id``, all scalars."""
     return content + lambda_g * adversarial + lambda_c * identity
+
+
+def feature_loss(query: Tensor, target: Tensor) -> Tensor:
+    """``L_f``: the squared distance of features, relative to the length of what they should be.
+
+    ``mean ||f_c(G(x_l)) - f_c(x_h)||² / mean ||f_c(x_h)||²`` asks for the frozen C's feature of the same picture, where
+    L_id (Eq. 3) asks for its class alone. It needs no label. Not in the paper.
+
+    Args:
+        query: N×…, of the super-resolved pictures.
+        target: N×…, of the HR pictures; a constant here.
+
+    Returns:
+        Scalar; 0 where they agree, 1 where ``query`` is 0.
+    """
+    target = target.detach()
+    return F.mse_loss(query, target) / target.square().mean()
+
+
+def cosine_feature_loss(query: Tensor, target: Tensor) -> Tensor:
+    """The feature loss of unit features, ``mean (1 - cos(f_c(G(x_l)), f_c(x_h)))``.
+
+    Args:
+        query: N×D, of the super-resolved pictures.
+        target: N×D, of the HR pictures; a constant here.
+
+    Returns:
+        Scalar from 0 to 2.
+    """
+    return 1 - F.cosine_similarity(query, target.detach()).mean()
 
 
 def association_loss(predicted_f_d: Tensor, f_d: Tensor) -> Tensor:

@@ -111,8 +111,8 @@ def _model(options: ExportOptions) -> SRReID:
         model = SRReID.from_pretrained(options.model)
     else:
         raise UserError("--model, --checkpoint: give one of them")
-    if options.side == "query" and model.generator is None:
-        raise UserError(f"--model {options.model}: holds no generator; add --side gallery")
+    if options.side == "query" and not model.has_query_side:
+        raise UserError(f"--model {options.model}: holds neither a generator nor a C_q; add --side gallery")
     if options.normalize is not None:
         model.normalize = options.normalize
     return model

@@ -93,7 +93,7 @@ def check_config(config: Config) -> None:
     _at_least("critic", config.critic, 1, ("iterations", "enlarge"))
     _at_least("association", config.association, 1, ("latent", "updates_per_iteration"))
     _at_least("association", config.association, 0, ("dis_warmup",))
-    _at_least("generator", config.generator, 1, ("blocks_per_group",))
+    _at_least("generator", config.generator, 1, ("blocks_per_group", "light_width", "light_blocks", "light_factor"))
     _at_least("discriminator", config.discriminator, 1, ("hidden",))
     for name, size in (("training", config.training.batch_size), ("critic", config.critic.batch_size)):
         if size < 2:
@@ -107,6 +107,7 @@ def check_config(config: Config) -> None:
     widths = config.discriminator.widths
     if len(widths) != _DISCRIMINATOR_PAIRS or min(widths) < 1:
         raise UserError(f"--discriminator.widths {widths}: give {_DISCRIMINATOR_PAIRS} widths of 1 or more")
+    _check_query_side(config)
     if config.training.f_c_table and config.data.pad > 0:
         raise UserError(
             f"--training.f-c-table: with --data.pad {config.data.pad} f_c depends on the crop; leave one of them out"
@@ -125,6 +126,25 @@ def check_config(config: Config) -> None:
         raise UserError(f"--generator.ema-decay {decay}: must be at least 0 and below 1")
     if config.critic.checkpoint is not None and config.critic.init is not None:
         raise UserError("--critic.checkpoint and --critic.init exclude each other; give the one you mean")
+
+
+def _check_query_side(config: Config) -> None:
+    """See that there is something to train for queries, and that every term has what it compares."""
+    loss, query = config.loss, config.critic.query
+    if config.generator.arch == "none":
+        if query != "joint":
+            raise UserError("--generator.arch none: nothing is left to train; use --critic.query joint as well")
+        if loss.lambda_g != 0 or loss.lambda_dis != 0:
+            raise UserError(
+                "--generator.arch none: without G there is nothing for D to judge; use --loss.lambda-g 0 and "
+                "--loss.lambda-dis 0 as well"
+            )
+    if query != "off" and loss.lambda_c == 0 and loss.lambda_f == 0:
+        raise UserError(f"--critic.query {query}: no term trains C_q; give --loss.lambda-f or --loss.lambda-c a weight")
+    if config.training.f_c_table and loss.feature == "map" and loss.lambda_f != 0:
+        raise UserError("--loss.feature map: --training.f-c-table holds no feature maps; leave one of them out")
+    if loss.lambda_f < 0:
+        raise UserError(f"--loss.lambda-f {loss.lambda_f}: must be 0 or more")
 
 
 def _check_critic_size(config: Config) -> None:

@@ -16,6 +16,10 @@ CUHK03Boxes = Literal["detected", "labeled"]
 CUHK03Protocol = Literal["classic", "new"]
 Interpolation = Literal["bilinear", "bicubic", "area", "lanczos"]
 SameCamera = Literal["drop", "keep"]
+GeneratorArch = Literal["paper", "light", "none"]
+QueryCritic = Literal["off", "joint", "alternating"]
+FeatureForm = Literal["relative", "cosine", "map"]
+TestTime = Literal["flip", "plain", "shifts", "cosine"]
 OSNetName = Literal[
     "osnet_x1_0",
     "osnet_x0_75",
@@ -51,6 +55,11 @@ class DataConfig:
     """Width of the network inputs in pixels."""
     factors: tuple[int, ...] = (2, 3, 4)
     """Down-sampling rates r, drawn uniformly per picture."""
+    rates: Literal["listed", "continuous"] = "listed"
+    """`continuous` trains on rates drawn uniformly between the least and the greatest of `factors`."""
+    degradation: Literal["downsample", "blind"] = "downsample"
+    """`blind` also draws blur, filter, noise, JPEG and gamma for each training picture, and writes a corrupted form of
+    each LR query into the manifest (read by Pillow)."""
     interpolation: Interpolation = "bilinear"
     """Filter of the degradation and of its way back to the input size."""
     jpeg_quality: int | None = None
@@ -58,6 +67,8 @@ class DataConfig:
     lr_camera: str = "auto"
     """Camera whose test pictures are the LR queries; `auto` is the data set's own rule, `random` draws one for each
     identity by `split_seed`."""
+    test_queries: Literal["official", "camera"] = "official"
+    """`camera` makes all test pictures of an identity's LR camera queries, the others are its gallery."""
     cuhk03_boxes: CUHK03Boxes = "detected"
     """Bounding boxes of CUHK03 and CUHK03-NP: a detector's, or labelled by hand."""
     cuhk03_protocol: CUHK03Protocol = "classic"
@@ -70,6 +81,10 @@ class DataConfig:
     """Flip the LR and HR picture of a pair together, half of the time."""
     pad: int = 0
     """Pad each side by this many pixels and crop back at a random offset."""
+    augment: Literal["none", "strong"] = "none"
+    """`strong` shifts colours and pastes rectangles of other pictures, alike in both pictures of a pair."""
+    unlabelled: Path | None = None
+    """Folder of further pictures that train the terms without identities (`loss.lambda_f`, MSE)."""
     backend: Literal["auto", "dali", "pillow"] = "auto"
     """Training loader; `auto` takes DALI where it is installed."""
     decode: Literal["auto", "cpu", "gpu"] = "auto"
@@ -88,6 +103,8 @@ class DataConfig:
 class GeneratorConfig:
     """The super-resolution network G (paper section 4.3, Fig. 3)."""
 
+    arch: GeneratorArch = "paper"
+    """`paper` is Fig. 3, `light` a residual body at a quarter of the size; `none` leaves G out and trains C_q alone."""
     widths: tuple[int, ...] = (64, 128, 256, 512)
     """Channels of the encoder's groups; the decoder mirrors them."""
     blocks_per_group: int = 2
@@ -96,8 +113,16 @@ class GeneratorConfig:
     """`add` sums each encoder group's output into the decoder at the same size."""
     global_residual: bool = False
     """Output x_l plus a correction whose last convolution starts at zero."""
+    light_width: int = 48
+    """Channels of the light G's body."""
+    light_blocks: int = 6
+    """Residual blocks of the light G's body."""
+    light_factor: int = 4
+    """How many times smaller than the input the light G's body works: 4 or 8 with LR pictures of that size."""
+    light_reparameterised: bool = False
+    """Train each convolution of the light G's body as the sum of three branches, served as one convolution."""
     ema_decay: float | None = None
-    """Decay per iteration of an averaged G that is validated, evaluated and served instead; none leaves it out."""
+    """Decay per iteration of an averaged G (and C_q) that is validated, evaluated and served; none leaves it out."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +135,8 @@ class DiscriminatorConfig:
     """Width of its fully connected layer, whose activation is f_d `head`."""
     head: Literal["pool", "flatten"] = "pool"
     """`pool` averages over positions first; `flatten` is SRGAN's own."""
+    condition: Literal["none", "own", "other"] = "none"
+    """A projection discriminator D(x, f_c(x_h)), given f_c of the `own` HR picture, or (a control) of another one."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +189,8 @@ class CriticConfig:
     """A finished critic (ours or torchreid's), loaded strictly; skips its training."""
     init: Path | None = None
     """Weights to start the critic's training from; the classifier is reset."""
+    query: QueryCritic = "off"
+    """Train C_q, a copy of C on the query side alone: in each iteration with G (`joint`), or in turn with it."""
     keep_classifier: bool = False
     """Keep the classifier of `init`, too; it must know the same identities."""
     degraded: float = 0.0
@@ -192,6 +221,11 @@ class LossConfig:
     """Weight of the identity term."""
     lambda_dis: float = 1.0
     """Weight of the association term; 0 leaves φ and σ out of the training."""
+    lambda_f: float = 0.0
+    """Weight of the feature term: f_c of the super-resolved picture towards f_c of the HR one."""
+    feature: FeatureForm = "relative"
+    """Form of the feature term: squared distance relative to the length of f_c, `cosine`, or `relative` with C's last
+    feature `map` beside f_c."""
     adversarial: Literal["non_saturating", "saturating"] = "non_saturating"
     """Form of the generator's adversarial loss; `saturating` is Eq. 1 literally."""
 
@@ -206,6 +240,10 @@ class OptimiserConfig:
     """Learning rate of D."""
     association_learning_rate: float = 1e-3
     """Learning rate of φ and σ."""
+    query_critic_learning_rate: float = 3e-4
+    """Learning rate of C_q."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rates of G and C_q over a training: constant, or down to 0 along half a cosine."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's decay rates."""
     backend: Literal["torch", "apex"] = "torch"
@@ -265,6 +303,9 @@ class EvaluationConfig:
     """Whether gallery pictures that are natively low-resolution pass through G (`auto`), or none does."""
     skip_corrupt: bool = False
     """Leave unreadable queries and gallery pictures out instead of stopping; table and report name them."""
+    test_time: tuple[TestTime, ...] = ()
+    """Further rows of the table: queries mean over themselves and their mirror image (`flip`), over the plain and the
+    super-resolved picture (`plain`), over five sub-pixel `shifts`; `cosine` distance."""
     rerank: bool = False
     """Re-rank by k-reciprocal encoding (k1 = 20, k2 = 6, λ = 0.3) before scoring; all queries take part."""
 

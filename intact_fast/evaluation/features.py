@@ -116,7 +116,8 @@ def measure_queries(
                     raise UserError(
                         "G gives NaN: its training has diverged; try a lower --optimiser.generator-learning-rate"
                     )
-            features = {view: source.model.embed(pictures[view]).float().cpu() for view in views}
+            critics = {"sr": source.model.embed_queries}
+            features = {view: critics.get(view, source.model.embed)(pictures[view]).cpu() for view in views}
             found.append((features, _compared(pictures, qualities, chunk)))
         return found
 

@@ -265,7 +265,7 @@ class TableRuns:
 
     def _evaluate(self, model: SRReID, manifest: Manifest, config: Config) -> Evaluation:
         """Evaluate on the test split, with what C alone gives from where it is kept."""
-        views: tuple[View, ...] = ("hr", "lr") if model.generator is None else ("hr", "sr")
+        views: tuple[View, ...] = ("hr", "sr") if model.has_query_side else ("hr", "lr")
         options = (model, manifest, config.data.root, config.evaluation, config.data.threads)
         shared = None
         # nobody else has a C that a row has trained, nor a gallery that passed through its G

@@ -5,9 +5,12 @@ from intact_fast.models.discriminator import Discriminator, DiscriminatorOutput
 from intact_fast.models.frozen import frozen_view
 from intact_fast.models.fused import select_kernels
 from intact_fast.models.generator import Generator
+from intact_fast.models.generators import AnyGenerator, NoGenerator, generator_of
+from intact_fast.models.light_generator import LightGenerator
 from intact_fast.models.osnet import OSNet, build_osnet
 
 __all__ = [
+    "AnyGenerator",
     "AssociationNetwork",
     "AssociationOutput",
     "Bridge",
@@ -15,8 +18,11 @@ __all__ = [
     "DiscriminatorOutput",
     "FeatureScaler",
     "Generator",
+    "LightGenerator",
+    "NoGenerator",
     "OSNet",
     "build_osnet",
     "frozen_view",
+    "generator_of",
     "select_kernels",
 ]

@@ -246,13 +246,21 @@ class OSNet(nn.Module):
         Returns:
             N×512, after FC, batch normalisation and ReLU.
         """
+        return self.embed_map(self.feature_map(images))
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Compute the last feature map (N×C×H/16×W/16) of pictures (N×3×H×W), before it is averaged over positions."""
         if self.enlarge != 1:
             size = (images.shape[-2] * self.enlarge, images.shape[-1] * self.enlarge)
             images = F.interpolate(images, size, mode="bilinear")
         x = images
         for name in self.trunk:
             x = self.get_submodule(name)(x)
-        return self.fc(x.mean(dim=(2, 3)))
+        return x
+
+    def embed_map(self, feature_map: Tensor) -> Tensor:
+        """Compute f_c (N×512) from the last feature map (N×C×H'×W')."""
+        return self.fc(feature_map.mean(dim=(2, 3)))
 
     def classify(self, features: Tensor) -> Tensor:
         """Map f_c (N×512) to identity logits (N×num_classes).

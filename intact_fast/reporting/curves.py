@@ -33,6 +33,7 @@ _PANELS = (
     _Panel("Adversarial losses", "INTACT", {"loss/discriminator": "of D", "loss/gan": "of G"}),
     _Panel("G: picture content (MSE)", "INTACT", {"loss/mse": ""}),
     _Panel("G: identity", "INTACT", {"loss/id": ""}),
+    _Panel("G and C_q: feature", "INTACT", {"loss/feature": ""}),
     _Panel("Association: L_dis", "INTACT", {"loss/dis_sr": "of SR, trains G", "loss/dis_hr": "of HR"}),
     _Panel(
         "R² of φ on HR pictures",

@@ -25,7 +25,7 @@ from intact_fast.serving.sr_reid import SRReID
 
 ExportFormat = Literal["onnx", "torch-export"]
 ExportSide = Literal["query", "gallery"]
-"""`query` holds G and C, `gallery` C alone: HR pictures bypass G, and one graph of a fixed size cannot tell."""
+"""`query` holds G and C, or C_q, `gallery` C alone: HR pictures bypass G, and one graph of a fixed size cannot tell."""
 
 Engine = Callable[[Tensor], Tensor]
 """From N×3×H×W RGB from 0 to 1, float32 on the CPU, to features, N×512 float32."""
@@ -44,7 +44,7 @@ class ServingGraph(nn.Module):
         side: Which pictures it is for.
 
     Raises:
-        ValueError: The query's side was asked for and there is no G.
+        ValueError: The query's side was asked for and there is neither G nor C_q.
     """
 
     mean: Tensor
@@ -52,10 +52,11 @@ class ServingGraph(nn.Module):
 
     def __init__(self, model: SRReID, side: ExportSide) -> None:
         super().__init__()
-        if side == "query" and model.generator is None:
-            raise ValueError("the query's graph needs a generator, and this SRReID has none")
+        if side == "query" and not model.has_query_side:
+            raise ValueError("the query's graph needs a generator or a C_q, and this SRReID has none")
+        critic = model.query_critic if side == "query" and model.query_critic is not None else model.critic
         # a folded model's networks have nothing left to fold
-        self.critic = folded(model.critic).float().cpu()
+        self.critic = folded(critic).float().cpu()
         self.generator = folded(model.generator).float().cpu() if side == "query" and model.generator else None
         # embedding needs no classifier, and a file would carry it
         self.critic.register_module("classifier", nn.Identity())
@@ -75,8 +76,8 @@ class ServingGraph(nn.Module):
             pictures: N×3×H×W RGB from 0 to 1, resized to the networks' size.
 
         Returns:
-            Features N×512, of length 1 where the module's are; the query's graph also gives the super-resolved
-            pictures, N×3×H×W from 0 to 1.
+            Features N×512, of length 1 where the module's are; a graph with G also gives the super-resolved pictures,
+            N×3×H×W from 0 to 1.
         """
         x = (pictures - self.mean) / self.std
         if self.generator is not None:
@@ -100,7 +101,7 @@ def export_graph(model: SRReID, side: ExportSide, export_format: ExportFormat, p
 
     Raises:
         UserError: The packages that write ONNX are not installed.
-        ValueError: The query's side was asked for and there is no G.
+        ValueError: The query's side was asked for and there is neither G nor C_q.
     """
     graph = ServingGraph(model, side)
     example = torch.rand(_EXAMPLE_BATCH, 3, *model.size)
@@ -110,7 +111,7 @@ def export_graph(model: SRReID, side: ExportSide, export_format: ExportFormat, p
     described = to_json(_description(model, side))
     with write_atomically(path) as temporary:
         if export_format == "onnx":
-            _write_onnx(program, side, described, temporary)
+            _write_onnx(program, described, temporary)
         else:
             _forget_sources(program)
             buffer = io.BytesIO()
@@ -129,10 +130,10 @@ def _description(model: SRReID, side: ExportSide) -> dict[str, Any]:
     }
 
 
-def _write_onnx(program: torch.export.ExportedProgram, side: ExportSide, described: str, path: Path) -> None:
+def _write_onnx(program: torch.export.ExportedProgram, described: str, path: Path) -> None:
     for package in ("onnx", "onnxscript"):
         require(package)
-    outputs = [_FEATURES, _PICTURES] if side == "query" else [_FEATURES]
+    outputs = [_FEATURES, _PICTURES][: len(program.graph_signature.user_outputs)]
     # it warns of every torchvision operator that is not installed, and none is used
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     written = torch.onnx.export(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from intact_fast.errors import UserError
 from intact_fast.file_names import plain_path
@@ -15,7 +17,7 @@ from intact_fast.files import UnreadableCheckpoint, read_checkpoint, write_atomi
 from intact_fast.foreign_files import describe_file, is_safetensors
 from intact_fast.json_text import to_json
 from intact_fast.models.foreign_weights import describe_content, find_osnets, own_file
-from intact_fast.models.generator import Generator
+from intact_fast.models.generators import AnyGenerator, generator_of
 from intact_fast.models.osnet import OSNet, build_osnet
 
 _KEY = "intact_fast"
@@ -24,37 +26,57 @@ _NEW_NAMES = {"kernel": "interpolation"}
 """Today's names of options that earlier files have under another one."""
 
 
-def write_pretrained(path: Path, critic: OSNet, generator: Generator | None, options: dict[str, Any]) -> None:
-    """Write C, G and the options of the module around them, atomically.
+@dataclass(frozen=True)
+class Pretrained:
+    """What a model file holds.
+
+    Attributes:
+        critic: C.
+        generator: G, or None.
+        query_critic: C_q, or None.
+        options: Of the module around them, plain values.
+    """
+
+    critic: OSNet
+    generator: AnyGenerator | None
+    query_critic: OSNet | None
+    options: dict[str, Any]
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Those that are there, by the prefix of their tensors."""
+        found = {"critic": self.critic, "generator": self.generator, "query_critic": self.query_critic}
+        return {role: network for role, network in found.items() if network is not None}
+
+
+def write_pretrained(path: Path, model: Pretrained) -> None:
+    """Write networks and options, atomically.
 
     Args:
         path: The file; an older one is replaced.
-        critic: C.
-        generator: G, or None.
-        options: Plain values.
+        model: What it shall hold.
     """
-    networks = {"critic": critic, "generator": generator}
     tensors = {
         f"{role}.{name}": value.detach().cpu().contiguous()
-        for role, network in networks.items()
-        if network is not None
+        for role, network in model.networks().items()
         for name, value in network.state_dict().items()
     }
     configuration = {
         "version": _VERSION,
-        "critic": {
-            "name": critic.name,
-            "num_classes": critic.num_classes,
-            "enlarge": critic.enlarge,
-        },
-        "generator": None if generator is None else generator.settings,
-        "options": options,
+        "critic": _settings(model.critic),
+        "generator": None if model.generator is None else model.generator.settings,
+        "options": model.options,
     }
+    if model.query_critic is not None:
+        configuration["query_critic"] = _settings(model.query_critic)
     with write_atomically(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: to_json(configuration)})
 
 
-def read_pretrained(path: Path) -> tuple[OSNet, Generator | None, dict[str, Any]]:
+def _settings(critic: OSNet) -> dict[str, Any]:
+    return {"name": critic.name, "num_classes": critic.num_classes, "enlarge": critic.enlarge}
+
+
+def read_pretrained(path: Path) -> Pretrained:
     """Rebuild what `write_pretrained` wrote, on the CPU.
 
     Raises:
@@ -78,22 +100,25 @@ def read_pretrained(path: Path) -> tuple[OSNet, Generator | None, dict[str, Any]
             f"{path}: written in version {configuration['version']}, this version reads {_VERSION}; write it again "
             "with save_pretrained"
         )
-    critic = build_osnet(**configuration["critic"])
-    settings = configuration["generator"]
-    generator = None if settings is None else Generator(**settings)
+    settings, of_queries = configuration["generator"], configuration.get("query_critic")
+    options = {_NEW_NAMES.get(name, name): value for name, value in configuration["options"].items()}
+    model = Pretrained(
+        build_osnet(**configuration["critic"]),
+        None if settings is None else generator_of(settings),
+        None if of_queries is None else build_osnet(**of_queries),
+        {**options, "size": tuple(options["size"])},
+    )
     try:
-        for role, network in (("critic", critic), ("generator", generator)):
-            if network is not None:
-                prefix = role + "."
-                network.load_state_dict(
-                    {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-                )
+        for role, network in model.networks().items():
+            prefix = role + "."
+            network.load_state_dict(
+                {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            )
     except RuntimeError as error:
         raise UserError(
             f"{path}: its tensors do not fit its own configuration; write it again with save_pretrained"
         ) from error
-    options = {_NEW_NAMES.get(name, name): value for name, value in configuration["options"].items()}
-    return critic, generator, {**options, "size": tuple(options["size"])}
+    return model
 
 
 def _what_else(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from intact_fast.config.devices import find_device
 from intact_fast.config.options import Interpolation
 from intact_fast.data.degradation import normalise, pixels, resize
 from intact_fast.data.read_ahead import read_ahead
-from intact_fast.models.generator import Generator
+from intact_fast.models.generators import AnyGenerator
 from intact_fast.models.layout import channels_last
 from intact_fast.models.osnet import OSNet
 from intact_fast.models.osnet_weights import read_osnet
@@ -30,16 +30,25 @@ from intact_fast.serving.inputs import (
     prepare_tensor,
     unnormalised,
 )
-from intact_fast.serving.pretrained import read_pretrained, write_pretrained
+from intact_fast.serving.pretrained import Pretrained, read_pretrained, write_pretrained
 
 Mode = Literal["auto", "always", "never"]
-"""Which pictures pass through G: those that are natively LR, all, or none."""
+"""Which pictures pass through G (and C_q): those that are natively LR, all, or none."""
 
 Precision = Literal["fp32", "bf16", "fp16"]
 """Type that G and C compute in."""
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _Network = Callable[[Tensor], Tensor]
+
+
+class _Running(NamedTuple):
+    """The networks as they run."""
+
+    embed: _Network
+    embed_queries: _Network
+    generate: _Network | None
+
 
 LR_HEIGHT = 90
 """Between Market-1501's 128 rows and the 64 left of them at r = 2: their geometric mean."""
@@ -48,11 +57,12 @@ LR_HEIGHT = 90
 class SRReID(nn.Module):
     """G in front of C. The evaluation measures exactly this module.
 
-    HR pictures bypass G (section 4.3: only LR pictures are super-resolved). Always in eval mode and without gradients.
+    HR pictures bypass G (section 4.3: only LR pictures are super-resolved). Where there is a C_q, it takes C's place
+    for LR pictures; features of C and C_q are compared with each other. Always in eval mode and without gradients.
 
     Args:
         critic: C.
-        generator: G; None serves C alone.
+        generator: G; None leaves pictures as they are.
         size: (height, width) of the network inputs in pixels.
         interpolation: Filter of the resize to that size.
         mode: Which pictures pass through G.
@@ -61,6 +71,7 @@ class SRReID(nn.Module):
         batch_size: Pictures per forward pass.
         threads: Threads that read and resize pictures on the host.
         tensors: What floating-point tensors hold.
+        query_critic: C_q, which sees LR pictures in C's place; None lets C see them.
         color: Order of the channels of arrays and tensors; ``bgr`` is OpenCV's.
         precision: ``bf16`` and ``fp16`` run G and C under autocast; ``fp16`` is for GPUs that do not compute bfloat16.
             After ``.half()`` or ``.bfloat16()`` they run in that type throughout.
@@ -78,10 +89,11 @@ class SRReID(nn.Module):
     def __init__(
         self,
         critic: OSNet,
-        generator: Generator | None = None,
+        generator: AnyGenerator | None = None,
         size: tuple[int, int] = (256, 128),
         interpolation: Interpolation = "bilinear",
         *,
+        query_critic: OSNet | None = None,
         mode: Mode = "auto",
         lr_height: int = LR_HEIGHT,
         normalize: bool = True,
@@ -102,8 +114,10 @@ class SRReID(nn.Module):
             raise ValueError(f"batch_size {batch_size} and threads {threads}: both must be 1 or more")
         if fold:
             critic, generator = folded(critic), None if generator is None else folded(generator)
+            query_critic = None if query_critic is None else folded(query_critic)
         self.critic = critic
         self.generator = generator
+        self.query_critic = query_critic
         self.fold = fold
         self.size = size
         self.interpolation = interpolation
@@ -121,12 +135,15 @@ class SRReID(nn.Module):
         self._run = self._networks()
         channels_last(self).eval()
 
-    def _networks(self) -> Unregistered[tuple[_Network, _Network | None]]:
-        """C and G as they run."""
-        if not self.is_compiled:
-            return Unregistered((self.critic.embed, self.generator))
-        embed = torch.compile(self.critic.embed)
-        return Unregistered((embed, None if self.generator is None else torch.compile(self.generator)))
+    def _networks(self) -> Unregistered[_Running]:
+        """C, C_q and G as they run."""
+
+        def running(network: _Network) -> _Network:
+            return torch.compile(network) if self.is_compiled else network
+
+        embed = running(self.critic.embed)
+        embed_queries = embed if self.query_critic is None else running(self.query_critic.embed)
+        return Unregistered(_Running(embed, embed_queries, None if self.generator is None else running(self.generator)))
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy is made of; compiled code stays behind."""
@@ -151,14 +168,15 @@ class SRReID(nn.Module):
             UserError: The file is missing, broken, or of something else, or there is no such device.
         """
         found = find_device(device)
-        critic, generator, stored = read_pretrained(Path(path))
-        return cls(critic, generator, **(stored | options)).to(found)
+        stored = read_pretrained(Path(path))
+        queries = {"query_critic": stored.query_critic}
+        return cls(stored.critic, stored.generator, **(stored.options | queries | options)).to(found)
 
     @classmethod
     def from_torchreid(
         cls,
         checkpoint: str | Path,
-        generator: str | Path | Generator | None = None,
+        generator: str | Path | AnyGenerator | None = None,
         device: str | torch.device = "cpu",
         **options: object,
     ) -> SRReID:
@@ -167,8 +185,8 @@ class SRReID(nn.Module):
         Args:
             checkpoint: OSNet, OSNet-IBN or OSNet-AIN of any width, with its classifier or without; which one is read
                 off its weights.
-            generator: G, or a file of `save_pretrained` whose G, input size and filter are taken. Give one that was
-                trained for this critic.
+            generator: G, or a file of `save_pretrained` whose G, C_q, input size and filter are taken. Give one that
+                was trained for this critic.
             device: Where to put the networks: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``.
             **options: Any keyword of the constructor.
 
@@ -179,8 +197,9 @@ class SRReID(nn.Module):
         stored: dict[str, object] = {}
         enlarge = 1
         if isinstance(generator, str | Path):
-            theirs, generator, stored = read_pretrained(Path(generator))
-            enlarge = theirs.enlarge
+            theirs = read_pretrained(Path(generator))
+            generator, enlarge = theirs.generator, theirs.critic.enlarge
+            stored = {**theirs.options, "query_critic": theirs.query_critic}
         critic = read_osnet(Path(checkpoint), "checkpoint", enlarge)
         return cls(critic, generator, **(stored | options)).to(found)  # type: ignore[arg-type]
 
@@ -199,7 +218,7 @@ class SRReID(nn.Module):
             "lr_height": self.lr_height,
             "normalize": self.normalize,
         }
-        write_pretrained(Path(path), self.critic, self.generator, stored)
+        write_pretrained(Path(path), Pretrained(self.critic, self.generator, self.query_critic, stored))
 
     @property
     def device(self) -> torch.device:
@@ -239,18 +258,23 @@ class SRReID(nn.Module):
     @torch.inference_mode()
     def generate(self, x_l: Tensor) -> Tensor:
         """Run G on prepared pictures (N×3×H×W, on the module's device); without G they return as they are."""
-        _, generator = self._run.network
-        if generator is None:
+        generate = self._run.network.generate
+        if generate is None:
             return x_l
         with self._autocast():
-            return generator(x_l.to(self.dtype)).float()
+            return generate(x_l.to(self.dtype)).float()
 
     @torch.inference_mode()
     def embed(self, prepared: Tensor) -> Tensor:
         """Compute f_c of prepared pictures: N×3×H×W → N×512 float32, not normalised."""
-        embed, _ = self._run.network
         with self._autocast():
-            return embed(prepared.to(self.dtype)).float()
+            return self._run.network.embed(prepared.to(self.dtype)).float()
+
+    @torch.inference_mode()
+    def embed_queries(self, generated: Tensor) -> Tensor:
+        """Compute f_c of what `generate` gave, by C_q where there is one: N×3×H×W → N×512 float32, not normalised."""
+        with self._autocast():
+            return self._run.network.embed_queries(generated.to(self.dtype)).float()
 
     def _autocast(self) -> torch.autocast:
         # networks of another type have nothing to cast
@@ -300,7 +324,16 @@ class SRReID(nn.Module):
         return torch.cat(found) if found else torch.empty(0, 3, *self.size, device=self.device)
 
     def _features(self, prepared: Tensor, heights: list[int], mode: Mode) -> Tensor:
-        return self.embed(self._through_generator(prepared, heights, mode))
+        low = [i for i, height in enumerate(heights) if self.is_low_resolution(height, mode)]
+        if self.query_critic is None or not low:
+            return self.embed(self._through_generator(prepared, heights, mode))
+        if len(low) == len(heights):
+            return self.embed_queries(self.generate(prepared))
+        high = sorted(set(range(len(heights))).difference(low))
+        features = torch.empty(len(heights), self.feature_dim, device=prepared.device)
+        features[low] = self.embed_queries(self.generate(prepared[low]))
+        features[high] = self.embed(prepared[high])
+        return features
 
     def _through_generator(self, prepared: Tensor, heights: list[int], mode: Mode) -> Tensor:
         """Replace LR pictures by G's."""
@@ -312,10 +345,15 @@ class SRReID(nn.Module):
         index = torch.tensor([i for i, is_low in enumerate(low) if is_low], device=prepared.device)
         return prepared.index_copy(0, index, self.generate(prepared[index]))
 
+    @property
+    def has_query_side(self) -> bool:
+        """Whether LR pictures are treated otherwise than HR ones."""
+        return self.generator is not None or self.query_critic is not None
+
     def is_low_resolution(self, height: int, mode: Mode | None = None) -> bool:
-        """Say whether a picture of so many rows passes through G."""
+        """Say whether a picture of so many rows passes through G and C_q."""
         mode = mode or self.mode
-        if self.generator is None or mode == "never":
+        if not self.has_query_side or mode == "never":
             return False
         return mode == "always" or height < self.lr_height
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
+from torch import nn
 
 from intact_fast.config.command_line import from_yaml
 from intact_fast.config.options import Config, Interpolation
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
-from intact_fast.models import build_osnet
+from intact_fast.models import NoGenerator, build_osnet
 from intact_fast.models.foreign_weights import describe_content, find_osnets, own_file
 from intact_fast.serving.pretrained import read_pretrained
 from intact_fast.serving.sr_reid import LR_HEIGHT, SRReID
@@ -23,6 +24,7 @@ from intact_fast.training.step.association import build_health
 from intact_fast.training.step.networks import build_generator
 
 _LOOKED_AT = 200
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def read_training_checkpoint(path: Path) -> dict[str, Any]:
@@ -73,19 +75,24 @@ def model_of_checkpoint(
     data = config.data
     size = size or (data.height, data.width)
     networks = checkpoint["state"]["networks"]
-    serving = "generator" if config.generator.ema_decay is None else "generator_ema"
-    states = {
-        role: {k.removeprefix(role + "."): v for k, v in networks.items() if k.startswith(role + ".")}
-        for role in ("critic", serving)
-    }
-    critic = build_osnet(config.critic.arch, len(states["critic"]["classifier.bias"]), config.critic.enlarge)
-    generator = build_generator(config, size)
+    averaged = "" if config.generator.ema_decay is None else "_ema"
+
+    def load(network: ModuleT, role: str) -> ModuleT:
+        prefix = role + "."
+        network.load_state_dict({k.removeprefix(prefix): v for k, v in networks.items() if k.startswith(prefix)})
+        return network
+
+    classes = len(networks["critic.classifier.bias"])
+    critic, query_critic = (build_osnet(config.critic.arch, classes, config.critic.enlarge) for _ in range(2))
     try:
-        critic.load_state_dict(states["critic"])
-        generator.load_state_dict(states[serving])
+        critic = load(critic, "critic")
+        generator = load(build_generator(config, size), f"generator{averaged}")
+        trained = None if config.critic.query == "off" else load(query_critic, f"query_critic{averaged}")
     except RuntimeError as error:
         raise UserError(f"--checkpoint {path}: its networks do not fit its own configuration; give another") from error
-    return SRReID(critic, generator, size, interpolation or data.interpolation, lr_height=lr_height)
+    served = None if isinstance(generator, NoGenerator) else generator
+    filter_ = interpolation or data.interpolation
+    return SRReID(critic, served, size, filter_, lr_height=lr_height, query_critic=trained)
 
 
 def served_by(path: Path) -> SRReID:
@@ -104,7 +111,7 @@ def served_by(path: Path) -> SRReID:
     finished = own.with_name("model.safetensors")
     height = LR_HEIGHT
     if finished.is_file():
-        height = read_pretrained(finished)[2]["lr_height"]
+        height = read_pretrained(finished).options["lr_height"]
     elif own.is_file():
         height = lr_height(data.root, Manifest.load(own), data.factors)
     return model_of_checkpoint(checkpoint, path, lr_height=height)

@@ -32,7 +32,8 @@ from intact_fast.training.known_people import (
     stored,
 )
 from intact_fast.training.step.iteration import Record
-from intact_fast.training.step.optimisers import Updater, gradient_norm
+from intact_fast.training.step.measures import gradient_norm
+from intact_fast.training.step.optimisers import Updater
 from intact_fast.training.step.plan import autocast_type
 
 

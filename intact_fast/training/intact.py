@@ -16,7 +16,7 @@ from intact_fast.training.distributed.process import Process
 from intact_fast.training.step.association import AssociationHealth
 from intact_fast.training.step.iteration import Record
 from intact_fast.training.step.networks import Networks
-from intact_fast.training.step.optimisers import build_optimisers
+from intact_fast.training.step.optimisers import LearningRates, build_optimisers
 from intact_fast.training.step.plan import StepPlan
 
 
@@ -50,6 +50,8 @@ class IntactTask:
         config = replace(config, training=replace(config.training, kernels=plan.kernels.value))
         self.networks = Networks(config, critic, process.device, plan.sync_bn.value)
         self._optimisers = build_optimisers(self.networks, config.optimiser, capturable=plan.graphed.value)
+        optimiser = self._optimisers["generator"]
+        self._rates = LearningRates(optimiser, config.optimiser.schedule, config.training.iterations)
         self.run_step = plan.build(self.networks, self._optimisers, config, process, pictures)
 
     @property
@@ -59,6 +61,7 @@ class IntactTask:
 
     def step(self, batch: Batch, iteration: int, detailed: bool) -> Record:
         """Run the three updates on one batch."""
+        self._rates.set(iteration)
         return self.run_step(batch, iteration, detailed)
 
     def state(self) -> dict[str, Any]:

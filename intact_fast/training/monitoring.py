@@ -26,6 +26,7 @@ _SHOWN = {
     "loss/mse": "mse",
     "loss/gan": "gan",
     "loss/id": "id",
+    "loss/feature": "f",
     "loss/dis_sr": "dis",
     "association/r2_recent": "R²",
 }

@@ -236,7 +236,7 @@ class Run:
         """What is evaluated: C, and rank 0's G on every process."""
         data, networks = self.config.data, task.networks
         generator = networks.serving_generator
-        if self.process.world_size > 1:
+        if self.process.world_size > 1 and generator is not None:
             # parameters agree, batch statistics are each process's own and must stay so
             buffers = self.process.broadcast({name: b.cpu() for name, b in generator.named_buffers()})
             if not self.process.is_main:
@@ -251,6 +251,7 @@ class Run:
             (data.height, data.width),
             self.manifest.header.interpolation,
             lr_height=self._lr_height,
+            query_critic=networks.serving_query_critic,
         )
 
     def _source(self, model: SRReID) -> PictureSource:

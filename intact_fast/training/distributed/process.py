@@ -101,7 +101,7 @@ class Process:
 
         Buffers stay each process's own (per-process batch statistics).
         """
-        if self.world_size == 1:
+        if self.world_size == 1 or not any(parameter.requires_grad for parameter in module.parameters()):
             return module
         # PyTorch 2.13 renames the switch and warns about the old name
         parameters = inspect.signature(DistributedDataParallel.__init__).parameters
@@ -109,6 +109,17 @@ class Process:
         device_ids = [self.device.index] if self.device.type == "cuda" else None
         options: dict[str, Any] = {"gradient_as_bucket_view": True, switch: False}
         return DistributedDataParallel(module, device_ids=device_ids, **options)
+
+    def average_gradients(self, module: nn.Module | None) -> None:
+        """Average the gradients of a small module over the processes at once, after the backward pass."""
+        if self.world_size == 1 or module is None:
+            return
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        together = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(together)
+        together /= self.world_size
+        for gradient, part in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
 
 
 def _outcome(function: Callable[[], T]) -> tuple[T | None, UserError | None]:

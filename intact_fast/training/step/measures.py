@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def gradients_at(fake: Tensor, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -43,3 +43,8 @@ def variety(fake: Tensor, x_h: Tensor) -> Tensor:
     """
     own, real = (x.detach().float().var(dim=0, unbiased=False).mean() for x in (fake, x_h))
     return (own / real.clamp_min(1e-12)).sqrt()
+
+
+def gradient_norm(module: nn.Module) -> torch.Tensor:
+    """L2 norm over all gradients of a module, a device scalar."""
+    return torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])

@@ -22,6 +22,7 @@ from intact_fast.losses import (
     super_resolution_loss,
 )
 from intact_fast.training.step.association import Association
+from intact_fast.training.step.feature_term import feature_term, look, needs_map
 from intact_fast.training.step.freezing import frozen, kept_buffers
 from intact_fast.training.step.iteration import Record
 from intact_fast.training.step.measures import gradients_at, variety
@@ -40,6 +41,7 @@ class NaiveStep:
 
     def __init__(self, networks: Networks, optimisers: Optimisers, config: Config) -> None:
         self.networks, self.optimisers, self.weights = networks, optimisers, config.loss
+        self.query = config.critic.query
 
     def __call__(self, batch: Batch, iteration: int, detailed: bool) -> Record:
         """Run the three updates on HR pictures x_h, their LR form x_l and their labels."""
@@ -48,7 +50,7 @@ class NaiveStep:
             record |= self._update_d(batch, iteration, detailed)
         if self.networks.association is not None:
             record |= self._update_phi(self.networks.association, batch, detailed)
-        return record | self._update_g(batch, iteration, detailed)
+        return record | self._update_g(batch, iteration, detailed)  # and C_q, where there is one
 
     def _update_d(self, batch: Batch, iteration: int, detailed: bool) -> Record:
         """Train D to tell x_h from G(x_l)."""
@@ -61,7 +63,7 @@ class NaiveStep:
         right = (real_logits > 0).float().mean() / 2 + (fake_logits < 0).float().mean() / 2
         record = {"loss/discriminator": loss.detach(), "discriminator/accuracy": right}
         if association is not None and association.updates_discriminator:  # section 3.2, not Algorithm 1
-            f_c, f_d = n.critic.embed(fake).detach(), association.f_d(n.discriminator(fake))
+            f_c, f_d = n.critic_of_queries.embed(fake).detach(), association.f_d(n.discriminator(fake))
             loss = loss + association.weight(iteration) * association.l_dis_for_discriminator(f_c, f_d)
         record |= update(self.optimisers["discriminator"], loss, "discriminator", n.discriminator, detailed)
         n.update_discriminator_average()
@@ -81,9 +83,11 @@ class NaiveStep:
     def _update_g(self, batch: Batch, iteration: int, detailed: bool) -> Record:
         """Train G towards x_h, and to please the frozen D, C and φ."""
         n, association, weights = self.networks, self.networks.association, self.weights
+        critic, with_map = n.critic_of_queries, needs_map(weights)
         fake = n.generator.train()(batch.x_l)
+        seen = look(critic, fake, with_map)
         l_mse = content_loss(batch.x_h, fake)  # section 3.1
-        l_id = identity_loss(n.critic.classify(n.critic.embed(fake)), batch.label)  # Eq. 3
+        l_id = identity_loss(critic.classify(seen.f_c), batch.label)  # Eq. 3
         loss, terms = l_mse + weights.lambda_c * l_id, {"mse": l_mse, "id": weights.lambda_c * l_id}
         record = {"loss/mse": l_mse.detach(), "loss/id": l_id.detach()}
         if n.uses_discriminator:
@@ -92,17 +96,29 @@ class NaiveStep:
             terms["gan"] = weights.lambda_g * l_gan
             loss = super_resolution_loss(l_mse, l_gan, l_id, weights.lambda_g, weights.lambda_c)  # Eq. 4
             record["loss/gan"] = l_gan.detach()
+        if weights.lambda_f != 0:
+            with torch.no_grad():
+                hr = look(n.critic, batch.x_h, with_map)
+            l_f = feature_term(weights.feature, seen, hr)  # not in the paper
+            terms["feature"] = weights.lambda_f * l_f
+            loss, record["loss/feature"] = loss + terms["feature"], l_f.detach()
         if association is not None:
-            f_c, f_d = n.critic.embed(fake), association.f_d(n.target_discriminator(fake))
+            f_c, f_d = critic.embed(fake), association.f_d(n.target_discriminator(fake))
             l_dis, weight = association.l_dis_for_generator(f_c, f_d), association.weight(iteration)  # Eq. 8
             terms["dis"] = weight * association.health.acting(l_dis)
             loss = loss + terms["dis"]  # Algorithm 1
             record |= {"loss/dis_sr": l_dis.detach(), "association/weight": weight}
         record["loss/generator"] = loss.detach()
-        if detailed:
+        if detailed and fake.requires_grad:
             record |= {"generator/variety": variety(fake, batch.x_h), **gradients_at(fake, terms)}
-        record |= update(self.optimisers["generator"], loss, "generator", n.generator, detailed)
-        n.update_generator_average()
+        optimiser = self.optimisers["generator"]
+        optimiser.zero_grad()
+        loss.backward()
+        if detailed:
+            record |= n.query_side_gradients()
+        n.take_turns(self.query, iteration)
+        optimiser.step()
+        n.update_serving_averages()
         return record
 
     def state(self) -> dict[str, Any]:

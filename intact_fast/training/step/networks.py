@@ -9,12 +9,22 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from intact_fast.config.options import Config
+from intact_fast.config.options import Config, QueryCritic
 from intact_fast.errors import UserError
-from intact_fast.models import Discriminator, Generator, OSNet, frozen_view, select_kernels
+from intact_fast.models import (
+    AnyGenerator,
+    Discriminator,
+    Generator,
+    LightGenerator,
+    NoGenerator,
+    OSNet,
+    frozen_view,
+    select_kernels,
+)
 from intact_fast.models.layout import channels_last
 from intact_fast.models.unregistered import Unregistered
 from intact_fast.training.step.association import Association, build_association
+from intact_fast.training.step.measures import gradient_norm
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -38,13 +48,16 @@ class _Average:
 
 
 class Networks(nn.Module):
-    """G, D, C and the association, in one module so that one state dict holds them.
+    """G, D, C, C_q and the association, in one module so that one state dict holds them.
 
     Attributes:
-        generator: G.
+        generator: G, or what stands in its place.
         generator_ema: Its moving average; None without ``generator.ema_decay``.
         discriminator: D.
         critic: C, frozen and in eval mode.
+        query_critic: C_q, a copy of C that is trained for queries, with C's classifier and running statistics; None
+            without ``critic.query``.
+        query_critic_ema: Its moving average, as of G.
         association: φ, σ and what surrounds them; None when ``loss.lambda_dis`` is 0.
         uses_discriminator: Whether any loss of G's needs D; else it stays as it was made.
         target_discriminator: Whose activation is f_d: a frozen view of D, or its moving average.
@@ -62,15 +75,17 @@ class Networks(nn.Module):
         self.generator = channels_last(_with_statistics(build_generator(config), sync_bn), device)
         self.discriminator = channels_last(_with_statistics(build_discriminator(config), sync_bn), device)
         self.critic = channels_last(critic, device).requires_grad_(False).eval()
-        self.generator_ema: Generator | None = None
+        self.query_critic: OSNet | None = None if config.critic.query == "off" else _query_critic(self.critic)
+        self.generator_ema: AnyGenerator | NoGenerator | None = None
+        self.query_critic_ema: OSNet | None = None
         self.association: Association | None = None
         self.discriminator_ema: Discriminator | None = None
-        self._generator_average: _Average | None = None
+        self._serving_averages: list[_Average] = []
         self._discriminator_average: _Average | None = None
-        if config.generator.ema_decay is not None:
-            self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False).eval()
-            average, source = _averaged_state(self.generator_ema), _averaged_state(self.generator)
-            self._generator_average = _Average(average, source, config.generator.ema_decay)
+        if (decay := config.generator.ema_decay) is not None:
+            self.generator_ema = self._averaged(self.generator, decay)
+            if self.query_critic is not None:
+                self.query_critic_ema = self._averaged(self.query_critic, decay)
         if config.loss.lambda_dis != 0:
             dims = critic.feature_dim, self.discriminator.feature_dims
             association = build_association(config.association, config.loss.lambda_dis, *dims)
@@ -94,10 +109,29 @@ class Networks(nn.Module):
         if self.association is not None:
             self.association.make_frozen_views()
 
+    def _averaged(self, network: ModuleT, decay: float) -> ModuleT:
+        """Copy a network, and let the copy follow it as a moving average."""
+        average = copy.deepcopy(network).requires_grad_(False).eval()
+        moved, source = _averaged_state(average), _averaged_state(network)
+        if moved:
+            self._serving_averages.append(_Average(moved, source, decay))
+        return average
+
     @property
-    def serving_generator(self) -> Generator:
-        """The G that is validated and evaluated."""
-        return self.generator if self.generator_ema is None else self.generator_ema
+    def serving_generator(self) -> AnyGenerator | None:
+        """The G that is validated and evaluated; None where there is none."""
+        serving = self.generator if self.generator_ema is None else self.generator_ema
+        return None if isinstance(serving, NoGenerator) else serving
+
+    @property
+    def serving_query_critic(self) -> OSNet | None:
+        """The C_q that is validated and evaluated; None where C sees the queries, too."""
+        return self.query_critic if self.query_critic_ema is None else self.query_critic_ema
+
+    @property
+    def critic_of_queries(self) -> OSNet:
+        """The critic that sees G's pictures: C_q where there is one, else C."""
+        return self.critic if self.query_critic is None else self.query_critic
 
     @property
     def frozen_discriminator(self) -> Discriminator:
@@ -109,10 +143,26 @@ class Networks(nn.Module):
         """The frozen D whose activation is f_d."""
         return self.discriminator_ema if self.discriminator_ema is not None else self.frozen_discriminator
 
-    def update_generator_average(self) -> None:
-        """Move the averaged G, running statistics included, towards G by one iteration."""
-        if self._generator_average is not None:
-            self._generator_average.move()
+    def update_serving_averages(self) -> None:
+        """Move the averaged G, running statistics included, and C_q towards G and C_q by one iteration."""
+        for average in self._serving_averages:
+            average.move()
+
+    def take_turns(self, query: QueryCritic, iteration: int) -> None:
+        """Where C_q and G are trained in turn, drop the gradients of the one whose turn it is not, which then rests."""
+        if query == "alternating":
+            resting = self.generator if iteration % 2 else self.query_critic
+            assert resting is not None
+            resting.zero_grad(set_to_none=True)
+
+    def query_side_gradients(self) -> dict[str, Tensor]:
+        """Measure the length of the gradients of G and C_q, device scalars by their names in a record."""
+        found = {"generator": self.generator, "query_critic": self.query_critic}
+        return {
+            f"gradient/{name}": gradient_norm(network)
+            for name, network in found.items()
+            if network is not None and any(p.grad is not None for p in network.parameters())
+        }
 
     def update_discriminator_average(self) -> None:
         """Move the averaged D towards D by one iteration."""
@@ -127,13 +177,24 @@ def _with_statistics(network: ModuleT, synchronised: bool) -> ModuleT:
     return nn.SyncBatchNorm.convert_sync_batchnorm(network)
 
 
-def _averaged_state(generator: Generator) -> list[Tensor]:
+def _averaged_state(network: nn.Module) -> list[Tensor]:
     """Parameters and running statistics; counters of batches are not averaged."""
-    return [tensor for tensor in generator.state_dict().values() if tensor.is_floating_point()]
+    return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
 
 
-def build_generator(config: Config, size: tuple[int, int] | None = None) -> Generator:
-    """Build G and check that the input size fits its poolings.
+def _query_critic(critic: OSNet) -> OSNet:
+    """Copy C to be trained for queries.
+
+    Its running statistics stay: those of a few pictures of one resolution are worse. Its classifier stays, so that
+    L_id asks for features where C has them.
+    """
+    query_critic = copy.deepcopy(critic).requires_grad_(True).eval()
+    query_critic.classifier.requires_grad_(False)
+    return query_critic
+
+
+def build_generator(config: Config, size: tuple[int, int] | None = None) -> AnyGenerator | NoGenerator:
+    """Build G and check that the input size fits it.
 
     Args:
         config: Its form, and the input size.
@@ -143,19 +204,25 @@ def build_generator(config: Config, size: tuple[int, int] | None = None) -> Gene
         UserError: Height or width is not a multiple of G's total stride.
     """
     g = config.generator
-    generator = Generator(g.widths, g.blocks_per_group, g.skip, g.global_residual)
-    check_size(size or (config.data.height, config.data.width), generator.stride)
+    generator: AnyGenerator | NoGenerator
+    if g.arch == "none":
+        generator, remedy = NoGenerator(), ""
+    elif g.arch == "light":
+        generator = LightGenerator(g.light_width, g.light_blocks, g.light_factor, g.light_reparameterised)
+        remedy = "another --generator.light-factor"
+    else:
+        generator = Generator(g.widths, g.blocks_per_group, g.skip, g.global_residual)
+        remedy = "fewer --generator.widths"
+    check_size(size or (config.data.height, config.data.width), generator.stride, remedy)
     return generator
 
 
-def check_size(size: tuple[int, int], stride: int) -> None:
+def check_size(size: tuple[int, int], stride: int, remedy: str) -> None:
     """Raise UserError unless (height, width) are multiples of ``stride``."""
     for name, value in zip(("height", "width"), size, strict=True):
         if value <= 0 or value % stride:
             nearest = max(stride, round(value / stride) * stride)
-            raise UserError(
-                f"--data.{name} {value}: G needs a multiple of {stride}; use {nearest}, or fewer --generator.widths"
-            )
+            raise UserError(f"--data.{name} {value}: G needs a multiple of {stride}; use {nearest}, or {remedy}")
 
 
 def build_discriminator(config: Config) -> Discriminator:

@@ -19,9 +19,10 @@ from intact_fast.losses import (
     identity_loss,
     super_resolution_loss,
 )
-from intact_fast.models import Discriminator, DiscriminatorOutput, Generator, OSNet
+from intact_fast.models import AnyGenerator, Discriminator, DiscriminatorOutput, NoGenerator, OSNet
 from intact_fast.models.unregistered import Unregistered
 from intact_fast.training.step.association import Association, HRTargets
+from intact_fast.training.step.feature_term import Seen, feature_term, look, needs_map
 from intact_fast.training.step.networks import Networks
 
 
@@ -45,7 +46,7 @@ class Autocast:
 class GeneratorForward(nn.Module):
     """``fake = G(x_l)`` in float32, shared by the updates of D and G."""
 
-    def __init__(self, generator: Generator, autocast: Autocast) -> None:
+    def __init__(self, generator: AnyGenerator | NoGenerator, autocast: Autocast) -> None:
         super().__init__()
         self.generator = generator
         self._autocast = autocast
@@ -80,19 +81,19 @@ class DiscriminatorObjective(nn.Module):
 
 
 class CriticFeatures(nn.Module):
-    """f_c of HR pictures by the frozen C, without gradient."""
+    """What the frozen C sees of HR pictures, without gradient."""
 
-    def __init__(self, critic: OSNet, autocast: Autocast) -> None:
+    def __init__(self, critic: OSNet, autocast: Autocast, with_map: bool = False) -> None:
         super().__init__()
         self._critic = Unregistered(critic)
         self._autocast = autocast
+        self._with_map = with_map
 
     @torch.no_grad()
-    def forward(self, x_h: Tensor) -> Tensor:
-        """Map N×3×H×W to N×512 float32."""
+    def forward(self, x_h: Tensor) -> Seen:
+        """Look at N×3×H×W."""
         with self._autocast():
-            f_c = self._critic.network.embed(x_h)
-        return f_c.float()
+            return look(self._critic.network, x_h, self._with_map)
 
 
 class AssociationTargets(nn.Module):
@@ -125,10 +126,12 @@ class GeneratorTerms(NamedTuple):
     """L_id."""
     distillation: Tensor | None
     """L_dis, unweighted; None without the association."""
+    feature: Tensor | None
+    """L_f, unweighted; None without it."""
 
 
 class GeneratorObjective(nn.Module):
-    """G's loss through the frozen D, C and φ; the gradient reaches ``fake`` alone."""
+    """G's loss through the frozen D, C and φ; the gradient reaches ``fake``, and C_q where there is one."""
 
     def __init__(self, networks: Networks, weights: LossConfig, autocast: Autocast) -> None:
         super().__init__()
@@ -136,7 +139,9 @@ class GeneratorObjective(nn.Module):
         self._weights = weights
         self._autocast = autocast
 
-    def forward(self, x_h: Tensor, fake: Tensor, label: Tensor, dis_weight: Tensor | None) -> GeneratorTerms:
+    def forward(
+        self, x_h: Tensor, fake: Tensor, label: Tensor, dis_weight: Tensor | None, hr: Seen | None = None
+    ) -> GeneratorTerms:
         """Judge G's pictures.
 
         Args:
@@ -144,25 +149,31 @@ class GeneratorObjective(nn.Module):
             fake: N×3×H×W.
             label: N int64.
             dis_weight: Weight of L_dis, a scalar; None without the association.
+            hr: What C sees of ``x_h``; None where no term needs it.
         """
         networks, weights = self._networks.network, self._weights
+        critic = networks.critic_of_queries
         with self._autocast():
-            f_c = networks.critic.embed(fake)
-            logits = networks.critic.classify(f_c)
+            seen = look(critic, fake, needs_map(weights))
+            logits = critic.classify(seen.f_c)
         content = content_loss(x_h, fake)
         identity = identity_loss(logits.float(), label)
+        feature = None if hr is None or weights.lambda_f == 0 else feature_term(weights.feature, seen, hr)
+        adversarial = distillation = None
         if not networks.uses_discriminator:
-            return GeneratorTerms(content + weights.lambda_c * identity, content, None, identity, None)
-        with self._autocast():
-            output = networks.frozen_discriminator(fake)
-        adversarial = generator_adversarial_loss(output.logits.float(), weights.adversarial)
-        loss = super_resolution_loss(content, adversarial, identity, weights.lambda_g, weights.lambda_c)
-        association = networks.association
-        if association is None or dis_weight is None:
-            return GeneratorTerms(loss, content, adversarial, identity, None)
-        if networks.discriminator_ema is not None:
+            loss = content + weights.lambda_c * identity
+        else:
             with self._autocast():
-                output = networks.discriminator_ema(fake)
-        dis = association.l_dis_for_generator(f_c.float(), association.f_d(output))
-        loss = loss + dis_weight * association.health.acting(dis)
-        return GeneratorTerms(loss, content, adversarial, identity, dis)
+                output = networks.frozen_discriminator(fake)
+            adversarial = generator_adversarial_loss(output.logits.float(), weights.adversarial)
+            loss = super_resolution_loss(content, adversarial, identity, weights.lambda_g, weights.lambda_c)
+        if feature is not None:
+            loss = loss + weights.lambda_f * feature
+        association = networks.association
+        if association is not None and dis_weight is not None:
+            if networks.discriminator_ema is not None:
+                with self._autocast():
+                    output = networks.discriminator_ema(fake)
+            distillation = association.l_dis_for_generator(seen.f_c, association.f_d(output))
+            loss = loss + dis_weight * association.health.acting(distillation)
+        return GeneratorTerms(loss, content, adversarial, identity, distillation, feature)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -14,13 +15,14 @@ from torch.optim import Adam, Optimizer
 from intact_fast.config.options import OptimiserConfig
 from intact_fast.errors import UserError
 from intact_fast.training.step.iteration import Record
+from intact_fast.training.step.measures import gradient_norm
 from intact_fast.training.step.networks import Networks
 
 Role = Literal["generator", "discriminator", "association"]
 """What an update of Algorithm 1 trains."""
 
 Optimisers = dict[Role, Optimizer]
-"""One Adam per update of Algorithm 1; without ``association`` when L_dis has no weight."""
+"""One Adam per update of Algorithm 1; C_q is trained by G's. Without ``association`` when L_dis has no weight."""
 
 
 def build_optimisers(networks: Networks, config: OptimiserConfig, capturable: bool = False) -> Optimisers:
@@ -43,16 +45,53 @@ def build_optimisers(networks: Networks, config: OptimiserConfig, capturable: bo
     else:
         fused = partial(Adam, fused=True)
 
-    def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> Optimizer:
+    def adam(parameters: Iterable[Any], learning_rate: float) -> Optimizer:
         return fused(parameters, lr=learning_rate, betas=config.betas, capturable=capturable)
 
     optimisers: Optimisers = {
-        "generator": adam(networks.generator.parameters(), config.generator_learning_rate),
+        "generator": adam(_query_side(networks, config), config.generator_learning_rate),
         "discriminator": adam(networks.discriminator.parameters(), config.discriminator_learning_rate),
     }
     if networks.association is not None:
         optimisers["association"] = adam(networks.association.parameters(), config.association_learning_rate)
     return optimisers
+
+
+def _query_side(networks: Networks, config: OptimiserConfig) -> list[dict[str, Any]]:
+    """G and C_q, each with its learning rate: one loss trains both."""
+    groups: list[tuple[nn.Module, float]] = [(networks.generator, config.generator_learning_rate)]
+    if networks.query_critic is not None:
+        groups.append((networks.query_critic, config.query_critic_learning_rate))
+    trained = [([p for p in network.parameters() if p.requires_grad], rate) for network, rate in groups]
+    return [{"params": parameters, "lr": rate} for parameters, rate in trained if parameters]
+
+
+class LearningRates:
+    """The learning rates of G and C_q over a training; those of D and the association are constant.
+
+    Args:
+        optimiser: Of G and C_q.
+        schedule: How they go down.
+        iterations: Of the whole training.
+    """
+
+    def __init__(self, optimiser: Optimizer, schedule: Literal["constant", "cosine"], iterations: int) -> None:
+        self._optimiser, self._schedule, self._iterations = optimiser, schedule, iterations
+        self._first = [float(group["lr"]) for group in optimiser.param_groups]
+
+    def set(self, iteration: int) -> None:
+        """Set the rates of an iteration, which a training that goes on finds by its number alone."""
+        if self._schedule == "constant":
+            return
+        share = (1 + math.cos(math.pi * iteration / self._iterations)) / 2
+        for group, first in zip(self._optimiser.param_groups, self._first, strict=True):
+            if not group.get("capturable", False):
+                group["lr"] = first * share
+                continue
+            # a CUDA graph reads its rate from where it was captured
+            if not isinstance(group["lr"], torch.Tensor):
+                group["lr"] = torch.tensor(first, device=group["params"][0].device)
+            group["lr"].fill_(first * share)
 
 
 def _apex_adam() -> Callable[..., Optimizer]:
@@ -108,8 +147,3 @@ def update(optimiser: Optimizer, loss: torch.Tensor, role: Role, module: nn.Modu
     record = {f"gradient/{role}": gradient_norm(module)} if detailed else {}
     optimiser.step()
     return record
-
-
-def gradient_norm(module: nn.Module) -> torch.Tensor:
-    """L2 norm over all gradients of a module, a device scalar."""
-    return torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])

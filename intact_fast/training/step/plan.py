@@ -112,6 +112,8 @@ def plan_step(config: Config, process: Process) -> StepPlan:
     others = [
         *(["table of f_c"] if training.f_c_table else []),
         f"Adam of {config.optimiser.backend}",
+        *({"paper": [], "light": ["light G"], "none": ["no G"]}[config.generator.arch]),
+        *([f"C_q ({config.critic.query})"] if config.critic.query != "off" else []),
         *(["averaged G"] if config.generator.ema_decay is not None else []),
     ]
     return StepPlan(

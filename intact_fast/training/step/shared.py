@@ -16,8 +16,9 @@ from intact_fast.data.batches import Batch
 from intact_fast.training.distributed.process import Process
 from intact_fast.training.step.association import Association
 from intact_fast.training.step.feature_table import FeatureTable
+from intact_fast.training.step.feature_term import Seen, needs_map
 from intact_fast.training.step.iteration import Record
-from intact_fast.training.step.measures import gradients_at, variety
+from intact_fast.training.step.measures import gradient_norm, gradients_at, variety
 from intact_fast.training.step.networks import Networks
 from intact_fast.training.step.objectives import (
     AssociationTargets,
@@ -28,7 +29,7 @@ from intact_fast.training.step.objectives import (
     GeneratorObjective,
     GeneratorTerms,
 )
-from intact_fast.training.step.optimisers import Optimisers, Updater, gradient_norm
+from intact_fast.training.step.optimisers import Optimisers, Updater
 
 
 class SharedStep:
@@ -55,6 +56,8 @@ class SharedStep:
         table: FeatureTable | None = None,
     ) -> None:
         self._table = table
+        self._process = process
+        self._query = config.critic.query
         self.networks = networks
         self._weights = config.loss
         self._autocast = Autocast(process.device, autocast)
@@ -75,9 +78,11 @@ class SharedStep:
         )
         self._plain_generator_objective = GeneratorObjective(networks, config.loss, self._autocast)
         self.generator_objective = graph(self._plain_generator_objective)
+        self._needs_hr = networks.association is not None or config.loss.lambda_f != 0
+        if self._needs_hr:
+            self.critic_features = graph(CriticFeatures(networks.critic, self._autocast, needs_map(config.loss)))
         if networks.association is not None:
             self.association_losses = process.parallel(graph(networks.association))
-            self.critic_features = graph(CriticFeatures(networks.critic, self._autocast))
             self.association_targets = graph(AssociationTargets(networks, networks.association, self._autocast))
 
     def __call__(self, batch: Batch, iteration: int, detailed: bool) -> Record:
@@ -85,24 +90,33 @@ class SharedStep:
         assert batch.x_l is not None
         self.networks.generator.train()
         fake = self.generator(batch.x_l)
+        hr = self._look_at_hr(batch) if self._needs_hr else None
         record: Record = {}
         if self.networks.uses_discriminator:
             record |= self._update_discriminator(batch.x_h, fake.detach(), iteration, detailed)
         if self.networks.association is not None:
-            record |= self._update_association(self.networks.association, batch, detailed)
-        record |= self._update_generator(batch, fake, iteration, detailed)
+            assert hr is not None
+            record |= self._update_association(self.networks.association, batch, hr.f_c, detailed)
+        record |= self._update_generator(batch, fake, hr, iteration, detailed)
         return record
 
-    def graph_key(self, batch: Batch, iteration: int) -> tuple[bool, bool]:
+    def graph_key(self, batch: Batch, iteration: int) -> tuple[bool, bool, bool]:
         """What the host decides in an iteration; those that agree in it launch the same kernels on the same tensors."""
         association = self.networks.association
         in_warmup = association is not None and iteration < association.health.warmup
-        return in_warmup, self._table is not None and self._table.knows(batch)
+        knows = self._table is not None and self._table.knows(batch)
+        return in_warmup, knows, self._query == "alternating" and iteration % 2 == 1
 
     def note_replayed(self, batch: Batch) -> None:
         """Keep for the host what a replayed iteration did on the device alone."""
-        if self._table is not None and self.networks.association is not None:
+        if self._table is not None and self._needs_hr:
             self._table.remember(batch)
+
+    def _look_at_hr(self, batch: Batch) -> Seen:
+        """What C sees of the HR pictures, from the table where there is one."""
+        if self._table is None:
+            return self.critic_features(batch.x_h)
+        return Seen(self._table.features(batch, lambda x_h: self.critic_features(x_h).f_c), None)
 
     def _dis_weight(self, iteration: int) -> Tensor | None:
         association = self.networks.association
@@ -114,7 +128,7 @@ class SharedStep:
         record = {"loss/discriminator": loss.detach(), "discriminator/accuracy": right}
         if association is not None and association.updates_discriminator:
             with torch.no_grad(), self._autocast():
-                f_c = networks.critic.embed(fake)
+                f_c = networks.critic_of_queries.embed(fake)
             dis = association.l_dis_for_discriminator(f_c.float(), association.f_d(fake_output))
             loss = loss + association.weight(iteration) * dis
         updater = self.updaters["discriminator"]
@@ -125,11 +139,7 @@ class SharedStep:
         networks.update_discriminator_average()
         return record
 
-    def _update_association(self, association: Association, batch: Batch, detailed: bool) -> Record:
-        if self._table is None:
-            f_c = self.critic_features(batch.x_h)
-        else:
-            f_c = self._table.features(batch, self.critic_features)
+    def _update_association(self, association: Association, batch: Batch, f_c: Tensor, detailed: bool) -> Record:
         hr = self.association_targets(batch.x_h, f_c)
         association.train()
         updater = self.updaters["association"]
@@ -142,36 +152,42 @@ class SharedStep:
             record["gradient/association"] = gradient_norm(association)
         return record
 
-    def _update_generator(self, batch: Batch, fake: Tensor, iteration: int, detailed: bool) -> Record:
+    def _update_generator(self, batch: Batch, fake: Tensor, hr: Seen | None, iteration: int, detailed: bool) -> Record:
         # a compiled graph frees in its first backward pass what the gradient norms would need again
         objective = self._plain_generator_objective if detailed else self.generator_objective
         weight = self._dis_weight(iteration)
-        terms = objective(batch.x_h, fake, batch.label, weight)
+        terms = objective(batch.x_h, fake, batch.label, weight, hr)
         record = {
             "loss/mse": terms.content.detach(),
             "loss/id": terms.identity.detach(),
         }
+        if terms.feature is not None:
+            record["loss/feature"] = terms.feature.detach()
         if terms.adversarial is not None:
             record["loss/gan"] = terms.adversarial.detach()
         if weight is not None and terms.distillation is not None:
             record |= {"loss/dis_sr": terms.distillation.detach(), "association/weight": weight}
         record["loss/generator"] = terms.loss.detach()
-        if detailed:
+        if detailed and fake.requires_grad:
             record |= {
                 "generator/variety": variety(fake, batch.x_h),
                 **gradients_at(fake, self._weighted(terms, weight)),
             }
         updater = self.updaters["generator"]
         updater.backward(terms.loss, detailed)
+        self._process.average_gradients(self.networks.query_critic)
         if detailed:
-            record["gradient/generator"] = gradient_norm(self.networks.generator)
+            record |= self.networks.query_side_gradients()
+        self.networks.take_turns(self._query, iteration)
         updater.step()
-        self.networks.update_generator_average()
+        self.networks.update_serving_averages()
         return record
 
     def _weighted(self, terms: GeneratorTerms, weight: Tensor | None) -> dict[str, Tensor]:
         """The terms as they enter G's loss."""
         weighted = {"mse": terms.content, "id": self._weights.lambda_c * terms.identity}
+        if terms.feature is not None:
+            weighted["feature"] = self._weights.lambda_f * terms.feature
         if terms.adversarial is not None:
             weighted["gan"] = self._weights.lambda_g * terms.adversarial
         association = self.networks.association
