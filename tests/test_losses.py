@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.autograd import gradcheck
@@ -69,3 +71,24 @@ def test_who_gets_a_gradient() -> None:
     for loss in (losses.bridge_loss, losses.distillation_loss):
         for gradient in torch.autograd.grad(loss(predicted, f_d), (predicted, f_d)):
             assert gradient.abs().sum() > 0, "both sides move in Eq. 6 and 8"
+
+
+def test_feature_loss_is_relative_to_the_target() -> None:
+    query, target = torch.randn(4, 6, dtype=torch.float64), torch.randn(4, 6, dtype=torch.float64)
+    expected = (query - target).square().sum(dim=1).mean() / target.square().sum(dim=1).mean()
+    assert losses.feature_loss(query, target).item() == pytest.approx(expected.item())
+    assert losses.feature_loss(7 * query, 7 * target).item() == pytest.approx(expected.item())
+    assert losses.feature_loss(target, target).item() == 0
+    assert losses.feature_loss(0 * target, target).item() == pytest.approx(1)
+    angle = torch.cosine_similarity(query, target)
+    assert losses.cosine_feature_loss(query, target).item() == pytest.approx(1 - angle.mean().item())
+
+
+@pytest.mark.parametrize("loss", [losses.feature_loss, losses.cosine_feature_loss])
+def test_feature_loss_trains_the_query_side_alone(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+    query, target = (torch.randn(3, 5, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    loss(query, target).backward()
+    assert target.grad is None
+    assert query.grad is not None
+    fixed = target.detach()
+    assert gradcheck(lambda x: loss(x, fixed), (query,))

@@ -186,10 +186,10 @@ class SharedStep:
     def _weighted(self, terms: GeneratorTerms, weight: Tensor | None) -> dict[str, Tensor]:
         """The terms as they enter G's loss."""
         weighted = {"mse": terms.content, "id": self._weights.lambda_c * terms.identity}
-        if terms.feature is not None:
-            weighted["feature"] = self._weights.lambda_f * terms.feature
         if terms.adversarial is not None:
             weighted["gan"] = self._weights.lambda_g * terms.adversarial
+        if terms.feature is not None:
+            weighted["feature"] = self._weights.lambda_f * terms.feature
         association = self.networks.association
         if association is not None and weight is not None and terms.distillation is not None:
             weighted["dis"] = weight * association.health.acting(terms.distillation)
