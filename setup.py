@@ -38,8 +38,8 @@ setup(
     packages=[*find_packages(include=["intact_fast*"]), "intact_fast.kernels", "intact_fast.reporting.page"],
     # a top-level package called kernels would collide with another project's in site-packages
     package_dir={"intact_fast.kernels": "kernels"},
-    # template, style and scripts of the HTML pages
-    package_data={"intact_fast.reporting.page": ["*"]},
+    # template, style and scripts of the HTML pages; trained generators with their cards
+    package_data={"intact_fast.reporting.page": ["*"], "intact_fast": ["pretrained/*"]},
     ext_modules=[Extension("intact_fast._C", sources=[])],
     cmdclass={"build_ext": CMakeBuild},
 )

@@ -55,9 +55,7 @@ def _run(options: EnhanceOptions) -> int:
     pairs = dict(zip(listing.pictures, targets, strict=True))
     check_writable(options.target, "enhance", folder=options.source.is_dir() or options.target.is_dir())
     _check_targets(pairs, options)
-    model = options.load()
-    if model.generator is None:
-        raise UserError(f"--model {options.model}: holds no generator; give a training's model.safetensors")
+    model = options.load_generator()
     unreadable = Unreadable()
     with progress("enhancing", len(pairs), options.json) as advance:
         batches = read_readable(listing.pictures, read_original, model.batch_size, model.threads, unreadable)

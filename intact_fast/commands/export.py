@@ -17,6 +17,7 @@ from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
 from intact_fast.serving.export import Engine, ExportFormat, ExportSide, export_graph, load_engine, require
 from intact_fast.serving.sr_reid import SRReID
+from intact_fast.serving.super_resolver import SuperResolver
 from intact_fast.training.checkpoint_models import served_by
 
 TOLERANCE = 1e-3
@@ -41,6 +42,8 @@ class ExportOptions:
     """What to write; `auto` follows the name: .onnx, .pt2 (`torch.export.load`) or .safetensors."""
     side: ExportSide = "query"
     """`query` passes every picture through G and C, `gallery` through C alone."""
+    generator_only: bool = False
+    """Write a .safetensors file of G without C, for `--critic` and `SRReID.from_torchreid`."""
     normalize: bool | None = None
     """Give features of length 1; none takes the model's own."""
     manifest: Path | None = None
@@ -68,11 +71,14 @@ def _run(options: ExportOptions) -> int:
     manifest = None if options.manifest is None else Manifest.load(options.manifest)
     if export_format == "onnx":
         require("onnxruntime")
+    if options.generator_only and export_format != "safetensors":
+        raise UserError(f"--generator-only: {options.out} is no .safetensors file; name one, or leave the option out")
     model = _model(options)
+    if options.generator_only and (model.generator is None or model.query_critic is not None):
+        raise UserError("--generator-only: this model is not a generator before C alone; leave the option out")
     engine: Engine
     if export_format == "safetensors":
-        model.save_pretrained(options.out)
-        written = SRReID.from_pretrained(options.out)
+        written = _write_model(model, options)
         mode = "always" if options.side == "query" else "never"
         engine = lambda pictures: written(pictures, mode=mode)  # noqa: E731
     else:
@@ -90,6 +96,16 @@ def _run(options: ExportOptions) -> int:
     _print(options, export_format, parity)
     # a NaN agrees with nothing
     return 0 if parity.difference <= TOLERANCE else 1
+
+
+def _write_model(model: SRReID, options: ExportOptions) -> SRReID:
+    """Write a model file, and give what it serves."""
+    if not options.generator_only:
+        model.save_pretrained(options.out)
+        return SRReID.from_pretrained(options.out)
+    model.save_generator(options.out)
+    served = SuperResolver.from_pretrained(options.out)
+    return SRReID(model.critic, served.generator, model.size, model.interpolation, normalize=model.normalize)
 
 
 def _format(options: ExportOptions) -> str:

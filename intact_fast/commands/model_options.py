@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from intact_fast.config.command_line import parse_options
 from intact_fast.errors import UserError, fail, warn
 from intact_fast.serving.gallery import Unreadable
 from intact_fast.serving.sr_reid import SRReID
+from intact_fast.serving.super_resolver import SuperResolver
 from intact_fast.training.distributed.process import choose_device
 
 
@@ -20,7 +21,9 @@ class ServingOptions:
     """Options of every command that loads a model."""
 
     model: Path = Path("model.safetensors")
-    """Model file of a run (`runs/NAME/model.safetensors`)."""
+    """Model file of a run (`runs/NAME/model.safetensors`), or the name of one that comes with the package."""
+    critic: Path | None = None
+    """OSNet checkpoint to take C from, where the model file is of G alone or trained for it; none takes the file's."""
     device: str = "auto"
     """Device to compute on: `auto`, `cpu`, `cuda`, or one of several GPUs as `cuda:1`."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -42,19 +45,34 @@ class ServingOptions:
         Raises:
             UserError: The file is not one of ours, or an option has no sense.
         """
+        options = self._served()
+        if self.critic is not None:
+            return SRReID.from_torchreid(self.critic, self.model, **options)
+        return SRReID.from_pretrained(self.model, **options)
+
+    def load_generator(self) -> SuperResolver:
+        """Load the model's G alone onto the device.
+
+        Raises:
+            UserError: As `load`, or the file holds no G.
+        """
+        model = SuperResolver.from_pretrained(self.model, **self._served())
+        if model.generator is None:
+            raise UserError(f"--model {self.model}: holds no generator; give a training's model.safetensors")
+        return model
+
+    def _served(self) -> dict[str, Any]:
         for name in ("batch_size", "threads"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be 1 or more")
-        options = {} if self.lr_height is None else {"lr_height": self.lr_height}
-        return SRReID.from_pretrained(
-            self.model,
-            choose_device(self.device),
-            precision=self.precision,
-            fold=True,
-            batch_size=self.batch_size,
-            threads=self.threads,
-            **options,
-        )
+        return {
+            "device": choose_device(self.device),
+            "precision": self.precision,
+            "fold": True,
+            "batch_size": self.batch_size,
+            "threads": self.threads,
+            **({} if self.lr_height is None else {"lr_height": self.lr_height}),
+        }
 
 
 OptionsT = TypeVar("OptionsT")

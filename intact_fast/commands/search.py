@@ -17,6 +17,7 @@ from intact_fast.reporting.html_page import check_html_name
 from intact_fast.reporting.html_search import write_html_search
 from intact_fast.reporting.pictures import save_matches
 from intact_fast.serving.gallery import GalleryIndex, Unreadable, list_pictures, read_in_batches
+from intact_fast.serving.pretrained import find_pretrained
 from intact_fast.serving.sr_reid import Mode, SRReID
 
 
@@ -94,9 +95,13 @@ def _run(options: SearchOptions) -> int:
 
 def _identity(options: SearchOptions, model: SRReID) -> str:
     """Name everything that the features of a picture depend on besides the picture."""
-    with options.model.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = " ".join(map(_digest, [find_pretrained(options.model), *([options.critic] if options.critic else [])]))
     return f"{digest} mode={model.mode} lr_height={model.lr_height} precision={model.precision}"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _print(

@@ -22,6 +22,7 @@ from intact_fast.models.osnet import OSNet, build_osnet
 
 _KEY = "intact_fast"
 _VERSION = 1
+_SHIPPED = Path(__file__).resolve().parent.parent / "pretrained"
 _NEW_NAMES = {"kernel": "interpolation"}
 """Today's names of options that earlier files have under another one."""
 
@@ -31,16 +32,18 @@ class Pretrained:
     """What a model file holds.
 
     Attributes:
-        critic: C.
+        critic: C, or None in a file of G alone.
         generator: G, or None.
         query_critic: C_q, or None.
         options: Of the module around them, plain values.
+        enlarge: How many times C enlarges its pictures first.
     """
 
-    critic: OSNet
+    critic: OSNet | None
     generator: AnyGenerator | None
     query_critic: OSNet | None
     options: dict[str, Any]
+    enlarge: int
 
     def networks(self) -> dict[str, nn.Module]:
         """Those that are there, by the prefix of their tensors."""
@@ -62,12 +65,14 @@ def write_pretrained(path: Path, model: Pretrained) -> None:
     }
     configuration = {
         "version": _VERSION,
-        "critic": _settings(model.critic),
+        "critic": None if model.critic is None else _settings(model.critic),
         "generator": None if model.generator is None else model.generator.settings,
         "options": model.options,
     }
     if model.query_critic is not None:
         configuration["query_critic"] = _settings(model.query_critic)
+    if model.critic is None:
+        configuration["enlarge"] = model.enlarge
     with write_atomically(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: to_json(configuration)})
 
@@ -76,16 +81,33 @@ def _settings(critic: OSNet) -> dict[str, Any]:
     return {"name": critic.name, "num_classes": critic.num_classes, "enlarge": critic.enlarge}
 
 
-def read_pretrained(path: Path) -> Pretrained:
+def shipped() -> dict[str, Path]:
+    """Files that come with the package, by name; each has a card beside it that says how it was made."""
+    return {path.stem: path for path in sorted(_SHIPPED.glob("*.safetensors"))}
+
+
+def find_pretrained(path: str | Path) -> Path:
+    """The file of that path, or the shipped one of that name."""
+    if str(path) in shipped() and not Path(path).exists():
+        return shipped()[str(path)]
+    return Path(path)
+
+
+def read_pretrained(path: str | Path) -> Pretrained:
     """Rebuild what `write_pretrained` wrote, on the CPU.
+
+    Args:
+        path: The file, or the name of one that comes with the package.
 
     Raises:
         UserError: The file is missing, broken, or of something else.
     """
+    path = find_pretrained(path)
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name the model.safetensors in it")
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        names = f"; the package has {', '.join(shipped())}" if shipped() else ""
+        raise UserError(f"{path}: no such file{names}")
     try:
         with plain_path(path) as plain, safe_open(plain, "pt") as file:
             text = (file.metadata() or {}).get(_KEY)
@@ -100,13 +122,15 @@ def read_pretrained(path: Path) -> Pretrained:
             f"{path}: written in version {configuration['version']}, this version reads {_VERSION}; write it again "
             "with save_pretrained"
         )
-    settings, of_queries = configuration["generator"], configuration.get("query_critic")
+    of_gallery, settings = configuration["critic"], configuration["generator"]
+    of_queries = configuration.get("query_critic")
     options = {_NEW_NAMES.get(name, name): value for name, value in configuration["options"].items()}
     model = Pretrained(
-        build_osnet(**configuration["critic"]),
+        None if of_gallery is None else build_osnet(**of_gallery),
         None if settings is None else generator_of(settings),
         None if of_queries is None else build_osnet(**of_queries),
         {**options, "size": tuple(options["size"])},
+        configuration["enlarge"] if of_gallery is None else of_gallery.get("enlarge", 1),
     )
     try:
         for role, network in model.networks().items():

@@ -2,59 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from intact_fast.config.devices import find_device
 from intact_fast.config.options import Interpolation
-from intact_fast.data.degradation import normalise, pixels, resize
-from intact_fast.data.read_ahead import read_ahead
+from intact_fast.errors import UserError
 from intact_fast.models.generators import AnyGenerator
 from intact_fast.models.layout import channels_last
 from intact_fast.models.osnet import OSNet
 from intact_fast.models.osnet_weights import read_osnet
-from intact_fast.models.unregistered import Unregistered
 from intact_fast.serving.folding import folded
-from intact_fast.serving.inputs import (
-    ChannelOrder,
-    Picture,
-    Pictures,
-    TensorRange,
-    as_sequence,
-    host_image,
-    prepare_tensor,
-    unnormalised,
-)
+from intact_fast.serving.inputs import Pictures
 from intact_fast.serving.pretrained import Pretrained, read_pretrained, write_pretrained
+from intact_fast.serving.super_resolver import LR_HEIGHT, Mode, Precision, SuperResolver
 
-Mode = Literal["auto", "always", "never"]
-"""Which pictures pass through G (and C_q): those that are natively LR, all, or none."""
-
-Precision = Literal["fp32", "bf16", "fp16"]
-"""Type that G and C compute in."""
-
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_Network = Callable[[Tensor], Tensor]
+__all__ = ["LR_HEIGHT", "Mode", "Precision", "SRReID"]
 
 
-class _Running(NamedTuple):
-    """The networks as they run."""
-
-    embed: _Network
-    embed_queries: _Network
-    generate: _Network | None
-
-
-LR_HEIGHT = 90
-"""Between Market-1501's 128 rows and the 64 left of them at r = 2: their geometric mean."""
-
-
-class SRReID(nn.Module):
+class SRReID(SuperResolver):
     """G in front of C. The evaluation measures exactly this module.
 
     HR pictures bypass G (section 4.3: only LR pictures are super-resolved). Where there is a C_q, it takes C's place
@@ -65,19 +35,10 @@ class SRReID(nn.Module):
         generator: G; None leaves pictures as they are.
         size: (height, width) of the network inputs in pixels.
         interpolation: Filter of the resize to that size.
-        mode: Which pictures pass through G.
-        lr_height: A picture with fewer rows is LR in mode ``auto``.
-        normalize: Give features of length 1; the Euclidean protocol compares raw ones.
-        batch_size: Pictures per forward pass.
-        threads: Threads that read and resize pictures on the host.
-        tensors: What floating-point tensors hold.
         query_critic: C_q, which sees LR pictures in C's place; None lets C see them.
-        color: Order of the channels of arrays and tensors; ``bgr`` is OpenCV's.
-        precision: ``bf16`` and ``fp16`` run G and C under autocast; ``fp16`` is for GPUs that do not compute bfloat16.
-            After ``.half()`` or ``.bfloat16()`` they run in that type throughout.
-        fold: Serve copies of the networks with their normalisations folded into the layers before: the same up to
-            rounding, and faster. They no longer follow or can be saved.
-        compile: Compile G and C at their first use; a copy compiles its own.
+        normalize: Give features of length 1; the Euclidean protocol compares raw ones.
+        fold: As of `SuperResolver`.
+        **options: Further keywords of `SuperResolver`.
 
     Attributes:
         feature_dim: 512.
@@ -94,69 +55,19 @@ class SRReID(nn.Module):
         interpolation: Interpolation = "bilinear",
         *,
         query_critic: OSNet | None = None,
-        mode: Mode = "auto",
-        lr_height: int = LR_HEIGHT,
         normalize: bool = True,
-        batch_size: int = 64,
-        threads: int = 2,
-        tensors: TensorRange = "unit",
-        color: ChannelOrder = "rgb",
-        precision: Precision = "fp32",
         fold: bool = False,
-        compile: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__()
-        _check("mode", mode, ("auto", "always", "never"))
-        _check("tensors", tensors, ("unit", "imagenet"))
-        _check("color", color, ("rgb", "bgr"))
-        _check("precision", precision, ("fp32", *_AUTOCAST))
-        if batch_size < 1 or threads < 1:
-            raise ValueError(f"batch_size {batch_size} and threads {threads}: both must be 1 or more")
-        if fold:
-            critic, generator = folded(critic), None if generator is None else folded(generator)
-            query_critic = None if query_critic is None else folded(query_critic)
-        self.critic = critic
-        self.generator = generator
-        self.query_critic = query_critic
-        self.fold = fold
-        self.size = size
-        self.interpolation = interpolation
-        self.mode = mode
-        self.lr_height = lr_height
+        super().__init__(generator, size, interpolation, fold=fold, **options)
+        self.critic = folded(critic) if fold else critic
+        self.query_critic = folded(query_critic) if fold and query_critic is not None else query_critic
         self.normalize = normalize
-        self.batch_size = batch_size
-        self.threads = threads
-        self.tensors = tensors
-        self.color = color
-        self.precision = precision
-        # PyTorch's modules have a method of that name
-        self.is_compiled = compile
         self.feature_dim = critic.feature_dim
-        self._run = self._networks()
         channels_last(self).eval()
 
-    def _networks(self) -> Unregistered[_Running]:
-        """C, C_q and G as they run."""
-
-        def running(network: _Network) -> _Network:
-            return torch.compile(network) if self.is_compiled else network
-
-        embed = running(self.critic.embed)
-        embed_queries = embed if self.query_critic is None else running(self.query_critic.embed)
-        return Unregistered(_Running(embed, embed_queries, None if self.generator is None else running(self.generator)))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What a copy is made of; compiled code stays behind."""
-        state = super().__getstate__()  # type: ignore[no-untyped-call]
-        return {name: value for name, value in state.items() if name != "_run"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Become a copy."""
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._run = self._networks()
-
     @classmethod
-    def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu", **options: object) -> SRReID:
+    def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu", **options: Any) -> Self:
         """Load a file that a training or `save_pretrained` wrote.
 
         Args:
@@ -165,10 +76,15 @@ class SRReID(nn.Module):
             **options: Any keyword of the constructor, instead of what the file says.
 
         Raises:
-            UserError: The file is missing, broken, or of something else, or there is no such device.
+            UserError: The file is missing, broken, or of something else, holds G alone, or there is no such device.
         """
         found = find_device(device)
-        stored = read_pretrained(Path(path))
+        stored = read_pretrained(path)
+        if stored.critic is None:
+            raise UserError(
+                f"{path}: holds a generator alone; give a critic, too (SRReID.from_torchreid, or --critic on a command "
+                "line)"
+            )
         queries = {"query_critic": stored.query_critic}
         return cls(stored.critic, stored.generator, **(stored.options | queries | options)).to(found)
 
@@ -178,15 +94,15 @@ class SRReID(nn.Module):
         checkpoint: str | Path,
         generator: str | Path | AnyGenerator | None = None,
         device: str | torch.device = "cpu",
-        **options: object,
-    ) -> SRReID:
+        **options: Any,
+    ) -> Self:
         """Serve an OSNet of torchreid's, alone or behind a generator of ours.
 
         Args:
             checkpoint: OSNet, OSNet-IBN or OSNet-AIN of any width, with its classifier or without; which one is read
                 off its weights.
-            generator: G, or a file of `save_pretrained` whose G, C_q, input size and filter are taken. Give one that
-                was trained for this critic.
+            generator: G; a file of `save_pretrained` whose G, C_q, input size and filter are taken; or the name of one
+                that comes with the package, such as ``market1501-light``. Give one that was trained for this critic.
             device: Where to put the networks: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``.
             **options: Any keyword of the constructor.
 
@@ -194,14 +110,14 @@ class SRReID(nn.Module):
             UserError: A file is missing, broken, or of something else, or there is no such device.
         """
         found = find_device(device)
-        stored: dict[str, object] = {}
+        stored: dict[str, Any] = {}
         enlarge = 1
         if isinstance(generator, str | Path):
-            theirs = read_pretrained(Path(generator))
-            generator, enlarge = theirs.generator, theirs.critic.enlarge
+            theirs = read_pretrained(generator)
+            generator, enlarge = theirs.generator, theirs.enlarge
             stored = {**theirs.options, "query_critic": theirs.query_critic}
         critic = read_osnet(Path(checkpoint), "checkpoint", enlarge)
-        return cls(critic, generator, **(stored | options)).to(found)  # type: ignore[arg-type]
+        return cls(critic, generator, **(stored | options)).to(found)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write networks and configuration as one safetensors file, atomically.
@@ -209,77 +125,41 @@ class SRReID(nn.Module):
         Raises:
             ValueError: The networks are folded.
         """
+        model = Pretrained(self.critic, self.generator, self.query_critic, self._stored(), self.critic.enlarge)
+        write_pretrained(Path(path), model)
+
+    def save_generator(self, path: str | Path) -> None:
+        """Write G and configuration without C, as `save_pretrained` writes all.
+
+        Raises:
+            ValueError: The networks are folded.
+        """
+        write_pretrained(Path(path), Pretrained(None, self.generator, None, self._stored(), self.critic.enlarge))
+
+    def _stored(self) -> dict[str, Any]:
         if self.fold:
             raise ValueError("a folded SRReID cannot be saved; save the one it was loaded from")
-        stored = {
+        return {
             "size": list(self.size),
             "interpolation": self.interpolation,
             "mode": self.mode,
             "lr_height": self.lr_height,
             "normalize": self.normalize,
         }
-        write_pretrained(Path(path), Pretrained(self.critic, self.generator, self.query_critic, stored))
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the networks."""
-        return next(self.critic.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the networks' parameters."""
-        return next(self.critic.parameters()).dtype
-
-    def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode, whatever a surrounding module asks for."""
-        return super().train(False)
-
-    def prepare(self, picture: Picture) -> Tensor:
-        """Resize one picture and normalise it: 3×H×W float32, on the CPU or, of a tensor, where that is."""
-        return _normalised(self._resized(picture)[0]).contiguous()
-
-    def _resized(self, picture: Picture) -> tuple[Tensor, int]:
-        """Resize a picture, and give its native height. H×W×3 uint8; of a tensor, 3×H×W float32, prepared."""
-        if isinstance(picture, Tensor):
-            if picture.ndim != 3:
-                raise ValueError(f"a picture tensor is C×H×W, this one is {tuple(picture.shape)}")
-            prepared = prepare_tensor(picture[None], self.size, self.interpolation, self.tensors, self.color)
-            return prepared[0], picture.shape[1]
-        image = host_image(picture, self.color)
-        return pixels(resize(image, self.size, self.interpolation)), image.height
-
-    def prepare_pixels(self, resized: Sequence[Tensor]) -> Tensor:
-        """Normalise pictures (H×W×3 uint8 of the networks' size) on the module's device: N×3×H×W float32.
-
-        As 8 bits they travel there in a quarter of the bytes, and together they are normalised faster than one by one.
-        """
-        return _channels_innermost(normalise(torch.stack(list(resized)).to(self.device)))
-
-    @torch.inference_mode()
-    def generate(self, x_l: Tensor) -> Tensor:
-        """Run G on prepared pictures (N×3×H×W, on the module's device); without G they return as they are."""
-        generate = self._run.network.generate
-        if generate is None:
-            return x_l
-        with self._autocast():
-            return generate(x_l.to(self.dtype)).float()
 
     @torch.inference_mode()
     def embed(self, prepared: Tensor) -> Tensor:
         """Compute f_c of prepared pictures: N×3×H×W → N×512 float32, not normalised."""
         with self._autocast():
-            return self._run.network.embed(prepared.to(self.dtype)).float()
+            return self._running("embed", self.critic.embed)(prepared.to(self.dtype)).float()
 
     @torch.inference_mode()
     def embed_queries(self, generated: Tensor) -> Tensor:
         """Compute f_c of what `generate` gave, by C_q where there is one: N×3×H×W → N×512 float32, not normalised."""
+        if self.query_critic is None:
+            return self.embed(generated)
         with self._autocast():
-            return self._run.network.embed_queries(generated.to(self.dtype)).float()
-
-    def _autocast(self) -> torch.autocast:
-        # networks of another type have nothing to cast
-        dtype = _AUTOCAST.get(self.precision) if self.dtype == torch.float32 else None
-        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None, cache_enabled=False)
+            return self._running("embed_queries", self.query_critic.embed)(generated.to(self.dtype)).float()
 
     @torch.inference_mode()
     def forward(self, images: Pictures, *, mode: Mode | None = None, normalize: bool | None = None) -> Tensor:
@@ -303,26 +183,6 @@ class SRReID(nn.Module):
         found = torch.cat(features)
         return F.normalize(found) if (self.normalize if normalize is None else normalize) else found
 
-    @torch.inference_mode()
-    def super_resolve(self, images: Pictures, *, mode: Mode = "always") -> Tensor:
-        """Enlarge pictures to the networks' size, through G.
-
-        Args:
-            images: As `forward` takes them.
-            mode: Those that do not pass through G are resized.
-
-        Returns:
-            N×3×H×W float32 RGB from 0 to 1, on the module's device.
-
-        Raises:
-            UserError: A file is unreadable.
-            ValueError: Something is no picture, or there is no G.
-        """
-        if self.generator is None:
-            raise ValueError("this SRReID has no generator; load a file that holds one")
-        found = [unnormalised(self._through_generator(*batch, mode)) for batch in self._batches(images)]
-        return torch.cat(found) if found else torch.empty(0, 3, *self.size, device=self.device)
-
     def _features(self, prepared: Tensor, heights: list[int], mode: Mode) -> Tensor:
         low = [i for i, height in enumerate(heights) if self.is_low_resolution(height, mode)]
         if self.query_critic is None or not low:
@@ -335,56 +195,7 @@ class SRReID(nn.Module):
         features[high] = self.embed(prepared[high])
         return features
 
-    def _through_generator(self, prepared: Tensor, heights: list[int], mode: Mode) -> Tensor:
-        """Replace LR pictures by G's."""
-        low = [self.is_low_resolution(height, mode) for height in heights]
-        if all(low):
-            return self.generate(prepared)
-        if not any(low):
-            return prepared
-        index = torch.tensor([i for i, is_low in enumerate(low) if is_low], device=prepared.device)
-        return prepared.index_copy(0, index, self.generate(prepared[index]))
-
     @property
     def has_query_side(self) -> bool:
         """Whether LR pictures are treated otherwise than HR ones."""
         return self.generator is not None or self.query_critic is not None
-
-    def is_low_resolution(self, height: int, mode: Mode | None = None) -> bool:
-        """Say whether a picture of so many rows passes through G and C_q."""
-        mode = mode or self.mode
-        if not self.has_query_side or mode == "never":
-            return False
-        return mode == "always" or height < self.lr_height
-
-    def _batches(self, images: Pictures) -> Iterator[tuple[Tensor, list[int]]]:
-        """Prepared batches on the device with the pictures' native heights, the next being made while one is used."""
-        pictures = as_sequence(images)
-        if isinstance(pictures, Tensor):
-            for part in pictures.split(self.batch_size):
-                there = part.to(self.device)
-                prepared = prepare_tensor(there, self.size, self.interpolation, self.tensors, self.color)
-                yield prepared, [part.shape[2]] * len(part)
-            return
-        for _, read in read_ahead(pictures, self._resized, self.batch_size, self.threads):
-            resized, heights = zip(*read, strict=True)
-            yield self._prepared(resized), list(heights)
-
-    def _prepared(self, resized: Sequence[Tensor]) -> Tensor:
-        """Make a batch of resized pictures, which may be pixels or prepared tensors."""
-        if all(x.dtype == torch.uint8 for x in resized):
-            return self.prepare_pixels(resized)
-        return _channels_innermost(torch.stack([_normalised(x.to(self.device)) for x in resized]))
-
-
-def _normalised(resized: Tensor) -> Tensor:
-    return normalise(resized) if resized.dtype == torch.uint8 else resized
-
-
-def _channels_innermost(batch: Tensor) -> Tensor:
-    return batch.contiguous(memory_format=torch.channels_last)
-
-
-def _check(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} {value!r}: use one of {', '.join(allowed)}")

@@ -160,7 +160,9 @@ def test_bf16_and_compiled_give_close_features() -> None:
     expected = make()([HIGH, LOW])
     torch.testing.assert_close(make(precision="bf16")([HIGH, LOW]), expected, rtol=0, atol=2e-2)
     model = make()
-    model._run.network = tuple(torch.compile(part, backend="aot_eager") for part in model._run.network)  # type: ignore[assignment,arg-type]
+    model.is_compiled = True
+    for name, network in {"generate": model.generator, "embed": model.critic.embed}.items():
+        model._compiled.network[name] = torch.compile(network, backend="aot_eager")  # type: ignore[assignment,arg-type]
     close(model([HIGH, LOW]), expected)
     assert len(make(compile=True).state_dict()) == len(model.state_dict()), "no network is registered twice"
 
