@@ -68,8 +68,9 @@ def networks_of(
 def gradient_descent(networks: Networks) -> Optimisers:
     """Adam would turn the rounding of a vanishing gradient into a whole step."""
     assert networks.association is not None
+    query_side = [networks.generator, *([] if networks.query_critic is None else [networks.query_critic])]
     trained: dict[Role, nn.Module] = {
-        "generator": networks.generator,
+        "generator": nn.ModuleList(query_side),
         "discriminator": networks.discriminator,
         "association": networks.association,
     }

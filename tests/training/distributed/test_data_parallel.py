@@ -29,7 +29,8 @@ def without_batch_statistics(networks: Networks) -> Networks:
     """Freeze every normalisation: batch statistics are each process's own, by design."""
     for module in list(networks.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, nn.BatchNorm2d | nn.BatchNorm1d) and not _within(networks.critic, child):
+            critics = networks.critic, networks.critic_of_queries
+            if isinstance(child, nn.BatchNorm2d | nn.BatchNorm1d) and not any(_within(c, child) for c in critics):
                 setattr(module, name, nn.Identity())
     networks.make_frozen_views()
     return networks
@@ -89,7 +90,11 @@ def train_halves(configs: dict[str, Config], folder: Path, device: torch.device)
 def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Config]:
     config = small(make_tiny_config(tmp_path_factory.mktemp("tiny")))
     forms = ("torch", "triton")
-    return {form: replace(config, training=replace(config.training, kernels=form)) for form in forms}
+    found = {form: replace(config, training=replace(config.training, kernels=form)) for form in forms}
+    # relative to its batch, the feature term of a half is another one
+    loss = replace(config.loss, lambda_f=1.0, feature="cosine")
+    light = replace(config.generator, arch="light", light_width=8, light_blocks=1)
+    return {**found, "C_q": replace(config, loss=loss, generator=light, critic=replace(config.critic, query="joint"))}
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +103,9 @@ def halves(configs: dict[str, Config], tmp_path_factory: pytest.TempPathFactory)
 
 
 # starting two processes takes longer than what they do: both forms are trained by the same ones
-@pytest.mark.parametrize("kernels", ["torch", "triton"])
-def test_two_halves_equal_the_whole(configs: dict[str, Config], halves: dict[str, list[Trained]], kernels: str) -> None:
-    compare(configs[kernels], halves[kernels], CPU)
+@pytest.mark.parametrize("form", ["torch", "triton", "C_q"])
+def test_two_halves_equal_the_whole(configs: dict[str, Config], halves: dict[str, list[Trained]], form: str) -> None:
+    compare(configs[form], halves[form], CPU)
 
 
 @pytest.mark.cuda
