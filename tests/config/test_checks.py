@@ -42,6 +42,10 @@ def test_presets_pass(preset: Config) -> None:
         ("generator", {"widths": ()}, r"--generator\.widths \(\)"),
         ("data", {"pad": 2}, r"--training\.f-c-table: with --data\.pad 2"),
         ("generator", {"ema_decay": 1.0}, r"--generator\.ema-decay 1\.0"),
+        ("generator", {"arch": "none"}, r"--generator\.arch none: nothing is left to train; use --critic\.query joint"),
+        ("generator", {"light_blocks": 0}, r"--generator\.light-blocks 0"),
+        ("loss", {"lambda_f": -1.0}, r"--loss\.lambda-f -1\.0"),
+        ("loss", {"lambda_f": 1.0, "feature": "map"}, r"--loss\.feature map: --training\.f-c-table holds no"),
         ("association", {"updates_per_iteration": 0}, r"--association\.updates-per-iteration 0"),
         ("association", {"predictor": "mean", "direction": "d-to-r"}, r"--association\.predictor mean: only with"),
         ("critic", {"enlarge": 0}, r"--critic\.enlarge 0"),
@@ -69,3 +73,18 @@ def test_instance_normalisation_needs_two_positions() -> None:
     check_config(replace(small, data=replace(small.data, height=32)))
     check_config(replace(small, critic=replace(small.critic, enlarge=2)))
     check_config(replace(small, critic=replace(small.critic, arch="osnet_x0_25")))
+
+
+def test_what_trains_queries_needs_a_term() -> None:
+    config = PRESETS["cpu"]
+    alone = replace(
+        config,
+        generator=replace(config.generator, arch="none"),
+        critic=replace(config.critic, query="joint"),
+        loss=replace(config.loss, lambda_g=0.0, lambda_dis=0.0),
+    )
+    check_config(alone)
+    with pytest.raises(UserError, match=r"--generator\.arch none: without G there is nothing for D to judge"):
+        check_config(replace(alone, loss=config.loss))
+    with pytest.raises(UserError, match=r"--critic\.query joint: no term trains C_q"):
+        check_config(replace(alone, loss=replace(alone.loss, lambda_c=0.0)))
