@@ -111,7 +111,7 @@ def _similar(name: str, names: set[str]) -> list[str]:
     last = name.removeprefix("--").rpartition(".")[2]
     by_last = sorted(other for other in names if "." in other and other.rpartition(".")[2] == last)
     candidates = sorted(names)
-    close = get_close_matches(name, candidates, _SUGGESTIONS, 0.8) or get_close_matches(name, candidates, 1)
+    close = get_close_matches(name, candidates, _SUGGESTIONS, 0.85) or get_close_matches(name, candidates, 1)
     return by_last[:_SUGGESTIONS] or close
 
 
