@@ -85,8 +85,9 @@ def test_query_pictures(benchmark: BenchmarkFixture, tmp_path: Path, form: str) 
     header = Header("folder", 0, "bilinear", None, 1, None)
     source = PictureSource(tmp_path, header, model, QUERY_BATCH, READERS)
 
-    def one_pass() -> list[tuple[torch.Tensor, ...]]:
-        return list(source.batches_of_variants(rows, (False, True)))
+    def one_pass() -> list[tuple[torch.Tensor, torch.Tensor]]:
+        batches = source.batches_of_variants(rows, ("hr", "lr"))
+        return [(batch.pictures["hr"], batch.pictures["lr"]) for batch in batches]
 
     def each_use() -> list[torch.Tensor]:
         # HR features, LR features, SR features, and both sides of the comparison

@@ -21,7 +21,7 @@ from intact_fast.data.sources import names_of
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError, fail, tell, warn
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
-from intact_fast.evaluation.features import View
+from intact_fast.evaluation.views import View, had_association
 from intact_fast.json_text import to_json
 from intact_fast.reporting.console import make_console
 from intact_fast.reporting.tables import describe_protocol, figures, gain_sentence, rich_table, unreadable_sentence
@@ -104,7 +104,8 @@ def _evaluate_checkpoint(
     size = (options.data.height, options.data.width)
     height = lr_height(options.data.root, manifest, options.data.factors)
     model = model_of_checkpoint(checkpoint, path, size, manifest.header.interpolation, height)
-    return _evaluate(model.to(device), manifest, options.queries, options)
+    association = had_association(config_of(checkpoint, path))
+    return _evaluate(model.to(device), manifest, options.queries, options, association)
 
 
 def _evaluate_critic(path: Path, options: EvaluateOptions, device: torch.device) -> Evaluation:
@@ -128,7 +129,9 @@ def _manifest(options: EvaluateOptions) -> Manifest:
     return obtain_manifest(data, quiet_progress, warn, tell, same_camera=options.evaluation.same_camera)
 
 
-def _evaluate(model: SRReID, manifest: Manifest, views: tuple[View, ...], options: EvaluateOptions) -> Evaluation:
+def _evaluate(
+    model: SRReID, manifest: Manifest, views: Sequence[View], options: EvaluateOptions, association: bool = False
+) -> Evaluation:
     return evaluate(
         model,
         manifest,
@@ -137,6 +140,7 @@ def _evaluate(model: SRReID, manifest: Manifest, views: tuple[View, ...], option
         options.data.threads,
         views,
         progress=partial(progress, quiet=options.json),
+        association=association,
     )
 
 

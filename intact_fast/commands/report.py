@@ -18,6 +18,7 @@ from intact_fast.errors import UserError, warn
 from intact_fast.evaluation.evaluator import evaluate
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.verification import RATES
+from intact_fast.evaluation.views import had_association
 from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
 from intact_fast.reporting.console import make_console
@@ -97,12 +98,14 @@ def _run(options: ReportOptions) -> int:
     model.to(device)
     shown = partial(progress, quiet=options.json)
     rules = replace(config.evaluation, skip_corrupt=config.evaluation.skip_corrupt or options.skip_corrupt)
-    evaluation = evaluate(model, manifest, root, rules, config.data.threads, progress=shown)
+    evaluation = evaluate(
+        model, manifest, root, rules, config.data.threads, progress=shown, association=had_association(config)
+    )
     source = PictureSource(root, manifest.header, model, config.evaluation.batch_size, config.data.threads)
     notes = [*read_notes(folder), describe_checkpoint(checkpoint, path)]
     presentation = present(source, evaluation, folder, path, notes, options.rates, options.html_queries)
     if options.json:
-        thresholds = threshold_figures(presentation.distances)
+        thresholds = threshold_figures(presentation.distances, evaluation.names)
         files = {name: str(file) for name, file in presentation.files.items()}
         print(to_json({**figures(evaluation), "thresholds": thresholds, "files": files}, indent=1))
     else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,20 @@ from intact_fast.data.manifest import Entry, Manifest
 from intact_fast.data.matches import camids_for_matching, require_matches
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.errors import UserError
-from intact_fast.evaluation.features import QualityFigures, View, extract_features, measure_queries
+from intact_fast.evaluation.features import (
+    QualityFigures,
+    extract_features,
+    features_by_native_size,
+    measure_queries,
+)
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.ranking import RankingResult, evaluate_ranking
 from intact_fast.evaluation.readable import Unreadable, leave_out_unreadable
 from intact_fast.evaluation.reranking import Reranking
 from intact_fast.evaluation.sharding import SINGLE_PROCESS, Processes
+from intact_fast.evaluation.views import HR, VIEWS, QueryView, View, by_key, name_of_served
 from intact_fast.serving.sr_reid import SRReID
 
-VIEW_NAMES: dict[View, str] = {
-    "hr": "HR queries (upper bound)",
-    "lr": "LR queries without SR",
-    "sr": "INTACT",
-}
 _MAX_RANK = 10
 
 
@@ -36,7 +38,7 @@ class SharedFeatures:
 
     Attributes:
         gallery_features: G×512.
-        query_features: Q×512 by view.
+        query_features: Q×512 by key of the view.
     """
 
     gallery_features: Tensor
@@ -76,6 +78,8 @@ class Evaluation:
         query_features: Features of the queries per view, Q×512.
         gallery_features: G×512.
         unreadable: What was left out because it cannot be read.
+        rows: How each view showed the queries, and what tables call it.
+        association: Whether the association took part in the training of what serves the queries.
     """
 
     dataset: str
@@ -88,9 +92,16 @@ class Evaluation:
     query_features: dict[View, Tensor]
     gallery_features: Tensor
     unreadable: Unreadable = field(default_factory=Unreadable)
+    rows: dict[View, QueryView] = field(default_factory=lambda: dict(VIEWS))
+    association: bool = False
+
+    @property
+    def names(self) -> dict[View, str]:
+        """What tables call each view."""
+        return {key: self.rows[key].name for key in self.rankings}
 
     def gain(self) -> Comparison | None:
-        """INTACT against LR without SR; None where one of them is missing."""
+        """SR against LR without SR; None where one of them is missing."""
         if "sr" not in self.rankings or "lr" not in self.rankings:
             return None
         difference = self.rankings["sr"].rank1_per_query - self.rankings["lr"].rank1_per_query
@@ -109,11 +120,12 @@ def evaluate(
     root: Path,
     config: EvaluationConfig,
     threads: int = 2,
-    views: tuple[View, ...] = ("hr", "lr", "sr"),
+    views: Sequence[View] = ("hr", "lr", "sr"),
     validation: bool = False,
     shared: SharedFeatures | None = None,
     processes: Processes = SINGLE_PROCESS,
     progress: Progress = no_progress,
+    association: bool = False,
 ) -> Evaluation:
     """Rank the gallery for every query under each view.
 
@@ -126,12 +138,13 @@ def evaluate(
         root: Folder that the manifest's paths are relative to.
         config: Protocol and distance.
         threads: Threads that read pictures.
-        views: Which rows of the table to compute.
+        views: Which rows of the table to compute, by key.
         validation: Use the held-out training identities instead of the test split.
         shared: Features of an earlier evaluation of the same split by the same C.
         processes: All of them call this with the same model and share the pictures; each gets the result that one
             process would.
         progress: Told how far it is.
+        association: Whether the association took part in the model's training, for the name of its row.
 
     Raises:
         UserError: A picture is missing or unreadable, no query has a match, or no view is left.
@@ -149,23 +162,25 @@ def evaluate(
         raise UserError(
             f"--queries hr: the queries of {manifest.header.dataset} are natively low-resolution; use lr or sr"
         )
+    rows = _rows(views, name_of_served(model, association))
     source = PictureSource(root, manifest.header, model, config.batch_size, threads, progress)
     known = {} if shared is None else shared.query_features
-    if shared is not None and config.gallery == "bypass":
+    if config.gallery == "auto":
+        gallery_features = features_by_native_size(source, gallery, processes, "gallery")
+    elif shared is not None:
         gallery_features = shared.gallery_features
     else:
-        view: View = "hr" if config.gallery == "bypass" else "auto"
-        gallery_features = extract_features(source, gallery, view, processes, "gallery")
-    unknown = [view for view in views if view not in known]
-    qualities = [] if validation else [view for view in views if view != "hr"]
+        gallery_features = extract_features(source, gallery, HR, processes, "gallery")
+    unknown = [row for row in rows.values() if row.key not in known]
+    qualities = [] if validation else [row for row in rows.values() if row.key != "hr"]
     computed, quality = measure_queries(source, queries, unknown, qualities, processes, "queries")
-    query_features = {view: known[view] if view in known else computed[view] for view in views}
+    query_features = {key: known[key] if key in known else computed[key] for key in rows}
 
     def rank_all() -> dict[View, RankingResult]:
         try:
             return {
-                view: rank(features, gallery_features, queries, gallery, config, manifest)
-                for view, features in query_features.items()
+                key: rank(features, gallery_features, queries, gallery, config, manifest)
+                for key, features in query_features.items()
             }
         except ValueError as error:
             raise UserError(f"evaluation of {manifest.header.dataset}: {error}") from error
@@ -182,7 +197,14 @@ def evaluate(
         query_features,
         gallery_features,
         unreadable,
+        rows,
+        association,
     )
+
+
+def _rows(keys: Sequence[View], served: str) -> dict[View, QueryView]:
+    """Give the rows of a table by key, that of what serves LR pictures under its name."""
+    return by_key(replace(VIEWS[key], name=served) if key == "sr" else VIEWS[key] for key in keys)
 
 
 def features_of_critic(
@@ -212,10 +234,10 @@ def features_of_critic(
         manifest, _ = leave_out_unreadable(manifest, root, threads, processes=processes)
     queries, gallery = _test_entries(manifest)
     source = PictureSource(root, manifest.header, model, config.batch_size, threads, progress)
-    gallery_features = extract_features(source, gallery, "hr", processes, "gallery")
+    gallery_features = extract_features(source, gallery, HR, processes, "gallery")
     if _natively_low(queries):
         return SharedFeatures(gallery_features, {})
-    return SharedFeatures(gallery_features, {"hr": extract_features(source, queries, "hr", processes, "HR queries")})
+    return SharedFeatures(gallery_features, {"hr": extract_features(source, queries, HR, processes, "HR queries")})
 
 
 def _test_entries(manifest: Manifest, validation: bool = False) -> tuple[list[Entry], list[Entry]]:

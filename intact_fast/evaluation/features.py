@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from intact_fast.data.manifest import Entry
 from intact_fast.data.progress import no_progress
-from intact_fast.errors import UserError
 from intact_fast.evaluation.image_quality import psnr_ssim, to_uint8
-from intact_fast.evaluation.picture_source import PictureSource
+from intact_fast.evaluation.picture_source import PictureSource, Variant
+from intact_fast.evaluation.query_batch import QueryBatch
 from intact_fast.evaluation.sharding import SINGLE_PROCESS, Processes, entries_of_process, interleaved
-
-View = Literal["hr", "lr", "sr", "auto"]
-"""How a picture is shown to C: as it is, degraded, degraded and super-resolved, or as it is and super-resolved where it
-is natively LR."""
+from intact_fast.evaluation.views import HR, QueryView, View
 
 
 def extract_features(
     source: PictureSource,
     entries: Sequence[Entry],
-    view: View,
+    view: QueryView,
     processes: Processes = SINGLE_PROCESS,
     name: str | None = None,
 ) -> Tensor:
@@ -40,8 +36,13 @@ def extract_features(
     Returns:
         N×512 float32 on the CPU, the same whatever the number of processes.
     """
-    if view != "auto":
-        return measure_queries(source, entries, (view,), (), processes, name)[0][view]
+    return measure_queries(source, entries, (view,), (), processes, name)[0][view.key]
+
+
+def features_by_native_size(
+    source: PictureSource, entries: Sequence[Entry], processes: Processes = SINGLE_PROCESS, name: str | None = None
+) -> Tensor:
+    """Compute features of entries as the retrieval module gives them in mode ``auto``; see `extract_features`."""
 
     def compute_share() -> list[Tensor]:
         return _of_native_size(source, entries_of_process(entries, source.batch_size, processes), name)
@@ -73,8 +74,8 @@ class QualityFigures:
 def measure_queries(
     source: PictureSource,
     entries: Sequence[Entry],
-    views: Sequence[View],
-    qualities: Sequence[View] = (),
+    views: Sequence[QueryView],
+    qualities: Sequence[QueryView] = (),
     processes: Processes = SINGLE_PROCESS,
     name: str | None = None,
 ) -> tuple[dict[View, Tensor], dict[View, QualityFigures]]:
@@ -85,58 +86,52 @@ def measure_queries(
     Args:
         source: Reads the pictures and holds the networks.
         entries: Which pictures.
-        views: Some of ``hr``, ``lr`` and ``sr``.
-        qualities: Whose PSNR and SSIM to measure: of the LR input (``lr``), of the super-resolved output (``sr``).
-            Natively LR entries have no HR picture and are left out.
+        views: How C sees them.
+        qualities: Of which views' pictures to measure PSNR and SSIM. Natively LR entries have no HR picture and are
+            left out.
         processes: Processes that share them.
         name: What progress is told; None tells nothing.
 
     Returns:
-        N×512 float32 on the CPU by view, and quality by view, empty where all entries are natively LR.
+        N×512 float32 on the CPU by key of the view, and quality by key, empty where all entries are natively LR.
+
+    Raises:
+        UserError: A file is missing or unreadable, or G gives NaN.
     """
     if all(entry.r is None for entry in entries):
         qualities = ()
-    shown = ("hr", *views, *qualities) if qualities else views
-    variants = [degraded for degraded in (False, True) if any((view != "hr") == degraded for view in shown)]
+    shown = (*((HR,) if qualities else ()), *views, *qualities)
+    variants: list[Variant] = list(dict.fromkeys(view.variant for view in shown))
     if not variants:
         return {}, {}
 
     def compute_share() -> list[tuple[dict[View, Tensor], Tensor]]:
         here = entries_of_process(entries, source.batch_size, processes)
         found, start = [], 0
-        for batches in source.batches_of_variants(here, variants, name):
-            chunk = here[start : start + len(batches[0])]
+        for pictures in source.batches_of_variants(here, variants, name):
+            batch = QueryBatch(source.model, pictures)
+            features = {view.key: batch.features(view).cpu() for view in views}
+            chunk = here[start : start + source.batch_size]
             start += len(chunk)
-            pictures: dict[View, Tensor] = {
-                "lr" if degraded else "hr": batch for degraded, batch in zip(variants, batches, strict=True)
-            }
-            if "sr" in shown:
-                pictures["sr"] = source.model.generate(pictures["lr"])
-                if pictures["sr"].isnan().any():
-                    raise UserError(
-                        "G gives NaN: its training has diverged; try a lower --optimiser.generator-learning-rate"
-                    )
-            critics = {"sr": source.model.embed_queries}
-            features = {view: critics.get(view, source.model.embed)(pictures[view]).cpu() for view in views}
-            found.append((features, _compared(pictures, qualities, chunk)))
+            found.append((features, _compared(batch, qualities, chunk)))
         return found
 
     features, compared = zip(*interleaved(processes.share(compute_share)), strict=True)
     figures = torch.cat(compared, dim=2)
     return (
-        {view: torch.cat([batch[view] for batch in features]) for view in views},
-        {view: _figures(values) for view, values in zip(qualities, figures, strict=True)},
+        {view.key: torch.cat([batch[view.key] for batch in features]) for view in views},
+        {view.key: _figures(values) for view, values in zip(qualities, figures, strict=True)},
     )
 
 
-def _compared(pictures: Mapping[View, Tensor], qualities: Sequence[View], entries: Sequence[Entry]) -> Tensor:
+def _compared(batch: QueryBatch, qualities: Sequence[QueryView], entries: Sequence[Entry]) -> Tensor:
     """PSNR and SSIM against HR: views×2×n on the CPU, n being the entries that are degraded."""
     degraded = [i for i, entry in enumerate(entries) if entry.r is not None]
     if not qualities or not degraded:
         return torch.empty(len(qualities), 2, 0)
     kept = slice(None) if len(degraded) == len(entries) else degraded
-    target = to_uint8(pictures["hr"][kept])
-    found = [torch.stack(psnr_ssim(to_uint8(pictures[view][kept]), target)) for view in qualities]
+    target = to_uint8(batch.pictures(HR)[kept])
+    found = [torch.stack(psnr_ssim(to_uint8(batch.pictures(view)[kept]), target)) for view in qualities]
     return torch.stack(found).cpu()
 
 

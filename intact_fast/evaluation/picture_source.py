@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 from torch import Tensor
@@ -18,6 +19,22 @@ from intact_fast.data.read_ahead import read_ahead
 from intact_fast.errors import UserError
 from intact_fast.evaluation.readable import OPTION
 from intact_fast.serving.sr_reid import SRReID
+
+Variant = Literal["hr", "lr"]
+"""Form of a picture: as it is, or at its r."""
+
+
+@dataclass(frozen=True, eq=False)
+class PictureBatch:
+    """Pictures in several variants.
+
+    Attributes:
+        pictures: N×3×H×W by variant, on the model's device.
+        sizes: By variant, (height, width) of each picture before it was brought to the networks' size.
+    """
+
+    pictures: dict[Variant, Tensor]
+    sizes: dict[Variant, list[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
@@ -62,16 +79,17 @@ class PictureSource:
         Raises:
             UserError: A file is missing or unreadable.
         """
-        return (batch for (batch,) in self.batches_of_variants(entries, (degraded,), name))
+        variant: Variant = "lr" if degraded else "hr"
+        return (batch.pictures[variant] for batch in self.batches_of_variants(entries, (variant,), name))
 
     def batches_of_variants(
-        self, entries: Sequence[Entry], variants: Sequence[bool], name: str | None = None
-    ) -> Iterator[tuple[Tensor, ...]]:
+        self, entries: Sequence[Entry], variants: Sequence[Variant], name: str | None = None
+    ) -> Iterator[PictureBatch]:
         """Give batches as `batches` does, in several variants. Each picture is read once.
 
         Args:
             entries: Which pictures.
-            variants: For each batch, whether at their r.
+            variants: In which forms.
             name: What progress is told; None tells nothing.
 
         Raises:
@@ -80,9 +98,15 @@ class PictureSource:
         listen = no_progress if name is None else self.progress
         read = partial(self._read, variants=variants)
         with listen(name or "", len(entries)) as advance:
-            for chunk, pictures in read_ahead(entries, read, self.batch_size, self.threads):
-                by_variant = zip(*pictures, strict=True)
-                yield tuple(self.model.prepare_pixels(resized) for resized in by_variant)
+            for chunk, found in read_ahead(entries, read, self.batch_size, self.threads):
+                by_variant = dict(zip(variants, zip(*found, strict=True), strict=True))
+                yield PictureBatch(
+                    {
+                        variant: self.model.prepare_pixels([x for x, _ in pairs])
+                        for variant, pairs in by_variant.items()
+                    },
+                    {variant: [size for _, size in pairs] for variant, pairs in by_variant.items()},
+                )
                 advance(len(chunk))
 
     def originals(self, entries: Sequence[Entry]) -> list[Image.Image]:
@@ -100,13 +124,14 @@ class PictureSource:
         except UserError as error:
             raise UserError(f"{error} or leave such test pictures out with {OPTION}") from error
 
-    def _read(self, entry: Entry, variants: Sequence[bool]) -> list[Tensor]:
-        """Read one picture and give each variant, H×W×3 uint8 of the networks' size."""
+    def _read(self, entry: Entry, variants: Sequence[Variant]) -> list[tuple[Tensor, tuple[int, int]]]:
+        """Read one picture and give each variant, H×W×3 uint8 of the networks' size, with its size before."""
         native = self._decoded(entry)
         found = []
-        for degraded in variants:
+        for variant in variants:
             image = native
-            if degraded and entry.r is not None:
+            if variant == "lr" and entry.r is not None:
                 image = downsample(native, entry.r, self.header.interpolation, self.header.jpeg_quality)
-            found.append(pixels(resize(image, self.model.size, self.model.interpolation)))
+            resized = pixels(resize(image, self.model.size, self.model.interpolation))
+            found.append((resized, (image.height, image.width)))
         return found

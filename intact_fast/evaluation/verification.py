@@ -16,8 +16,8 @@ from intact_fast.config.options import SameCamera
 from intact_fast.data.matches import camids_for_matching
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import Evaluation
-from intact_fast.evaluation.features import View
 from intact_fast.evaluation.ranking import JUNK_PID
+from intact_fast.evaluation.views import View
 
 RATES = (1e-2, 1e-3, 1e-4)
 """False-match rates that thresholds are given for."""

@@ -19,10 +19,11 @@ from intact_fast.data.progress import Progress, no_progress
 from intact_fast.data.splits import ignore_warning, obtain_manifest, splits_at_random
 from intact_fast.errors import UserError, mistake_of, tell, warn
 from intact_fast.evaluation.evaluator import Evaluation, evaluate, features_of_critic, rank
-from intact_fast.evaluation.features import View, extract_features
+from intact_fast.evaluation.features import extract_features
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.ranking import Protocol
 from intact_fast.evaluation.readable import Unreadable, leave_out_unreadable
+from intact_fast.evaluation.views import VIEWS, View
 from intact_fast.experiments.kept_features import KeptFeatures, Origin, digest_of_critic, digest_of_files
 from intact_fast.experiments.recipes import RECIPES, apply
 from intact_fast.experiments.results import History, RowResult, read_result
@@ -365,7 +366,7 @@ class TableRuns:
             config.data.root, manifest.header, model, config.evaluation.batch_size, config.data.threads
         )
         queries = [replace(entry, r=r) for entry in evaluation.query_entries]
-        features = extract_features(source, queries, view, self._process)
+        features = extract_features(source, queries, VIEWS[view], self._process)
         return self._rank1(features, queries, evaluation, manifest, config.evaluation.protocol)
 
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from intact_fast.evaluation.distances import Metric
-from intact_fast.evaluation.evaluator import VIEW_NAMES
-from intact_fast.evaluation.features import View
 from intact_fast.evaluation.verification import HISTOGRAM_RATE, PairDistances, thresholds
+from intact_fast.evaluation.views import View
 from intact_fast.reporting.plots import BLUE, GREY, ORANGE, save_figure, small_multiples
 
 if TYPE_CHECKING:
@@ -20,13 +19,14 @@ if TYPE_CHECKING:
 _BARS = 80
 
 
-def distance_panels(distances: Mapping[View, PairDistances]) -> list[dict[str, Any]]:
+def distance_panels(distances: Mapping[View, PairDistances], names: Mapping[View, str]) -> list[dict[str, Any]]:
     """Give each view's histogram as plain values, with all of its thresholds.
 
     ``below`` holds the share of each kind, in percent, that is nearer than the right edge of each bar.
 
     Args:
         distances: From `pair_distances`.
+        names: What tables call each view.
     """
     bins = _occupied_bins(distances)
     panels = []
@@ -42,7 +42,7 @@ def distance_panels(distances: Mapping[View, PairDistances]) -> list[dict[str, A
                 {"label": label, "colour": colour, "density": _rounded(density), "below": np.round(below, 2).tolist()}
             )
         marks = [{"rate": 100 * t.rate, "distance": t.distance} for t in thresholds(measured)]
-        panels.append({"title": VIEW_NAMES[view], "edges": _rounded(edges), "series": series, "thresholds": marks})
+        panels.append({"title": names[view], "edges": _rounded(edges), "series": series, "thresholds": marks})
     return panels
 
 
@@ -50,12 +50,15 @@ def _rounded(values: np.ndarray) -> list[float]:
     return [float(f"{value:.5g}") for value in values]
 
 
-def save_histogram(distances: Mapping[View, PairDistances], metric: Metric, path: Path) -> None:
+def save_histogram(
+    distances: Mapping[View, PairDistances], metric: Metric, names: Mapping[View, str], path: Path
+) -> None:
     """Draw the densities of matches and non-matches per view, with the threshold of a false-match rate of 1e-3.
 
     Args:
         distances: From `pair_distances`.
         metric: Which distance it was, for the axis.
+        names: What tables call each view.
         path: PNG to write.
     """
     bins = _occupied_bins(distances)
@@ -69,7 +72,7 @@ def save_histogram(distances: Mapping[View, PairDistances], metric: Metric, path
             ax.stairs(density, edges, fill=True, color=colour, alpha=0.35)
             ax.stairs(density, edges, color=colour, linewidth=1.3, label=label)
         ax.set_xlim(edges[0], edges[-1])
-        ax.set_title(VIEW_NAMES[view], fontsize=9, loc="left")
+        ax.set_title(names[view], fontsize=9, loc="left")
         ax.set_yticks([])
         _mark_threshold(ax, measured)
         # beside the title, where it covers no curve

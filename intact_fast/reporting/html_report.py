@@ -12,22 +12,21 @@ import numpy as np
 from PIL import Image
 
 from intact_fast.data.manifest import Entry
-from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
-from intact_fast.evaluation.features import View
+from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.verification import PairDistances
+from intact_fast.evaluation.views import View
 from intact_fast.reporting.curves import Metrics, curve_panels
 from intact_fast.reporting.embedding import EmbeddedPictures
 from intact_fast.reporting.histogram import distance_panels
 from intact_fast.reporting.html_page import write_html
 from intact_fast.reporting.pictures import to_images
 from intact_fast.reporting.ranked_lists import Choice, RankedList, ap_changes
-from intact_fast.reporting.report import CAVEAT
+from intact_fast.reporting.report import gain_sentences
 from intact_fast.reporting.tables import (
     describe_left_out,
     describe_protocol,
     figures,
-    gain_sentence,
     table_cells,
     tabulate_thresholds,
     unreadable_sentence,
@@ -82,12 +81,12 @@ def write_html_report(
         {row for by_query in ranked.lists.values() for q in ranked.choice.rows for row in by_query[q].rows}
     )
     _embed_gallery(pictures, source, evaluation, gallery)
-    curves, histograms = curve_panels(metrics), distance_panels(distances)
+    curves, histograms = curve_panels(metrics), distance_panels(distances, evaluation.names)
     plain = figures(evaluation)
-    gain, unreadable = gain_sentence(evaluation), unreadable_sentence(evaluation)
+    unreadable = unreadable_sentence(evaluation)
     data = {
         "kind": "report",
-        "lists": [{"view": view, "label": _SHORT[view], "title": VIEW_NAMES[view]} for view in ranked.lists],
+        "lists": [{"view": view, "label": _SHORT[view], "title": evaluation.names[view]} for view in ranked.lists],
         "score": "distance",
         "queries": [
             _query(evaluation, row, number, ranked, shown[row]) for number, row in enumerate(ranked.choice.rows)
@@ -108,13 +107,13 @@ def write_html_report(
         "sentences": [
             _capitalised(describe_protocol(evaluation.config)) + ".",
             *([] if unreadable is None else [unreadable]),
-            *([] if gain is None else [gain, CAVEAT]),
+            *gain_sentences(evaluation),
         ],
         "notes": [_capitalised(note) for note in notes],
         "curves": curves,
         "histograms": histograms,
         "metric": evaluation.config.metric,
-        "thresholds": tabulate_thresholds(distances, evaluation.config.metric),
+        "thresholds": tabulate_thresholds(distances, evaluation.config.metric, evaluation.names),
         "triptychs": [(evaluation.query_entries[row], shown[row]) for row in triptychs],
         "pictures": pictures.addresses,
         "labels": _SHORT,
@@ -138,10 +137,11 @@ def _embed_queries(
     """Embed queries as LR, SR and HR; natively LR ones have no HR picture. Gives their places by row and view."""
     places: dict[int, dict[View, int]] = {}
     entries = [evaluation.query_entries[row] for row in rows]
-    batches = source.batches_of_variants(entries, (True, False))
+    batches = source.batches_of_variants(entries, ("lr", "hr"))
+    pairs = ((batch.pictures["lr"], batch.pictures["hr"]) for batch in batches)
     triples: Iterator[tuple[Image.Image, Image.Image, Image.Image]] = (
         images
-        for x_l, x_h in batches
+        for x_l, x_h in pairs
         for images in zip(*map(to_images, (x_l, source.model.generate(x_l), x_h)), strict=True)
     )
     for row, entry, (lr, sr, hr) in zip(rows, entries, triples, strict=True):

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from intact_fast.data.degradation import read_image
 from intact_fast.data.manifest import Entry
-from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
-from intact_fast.evaluation.features import View
+from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.evaluation.image_quality import to_uint8
 from intact_fast.evaluation.picture_source import PictureSource
+from intact_fast.evaluation.views import View
 from intact_fast.files import save_picture
 from intact_fast.reporting.ranked_lists import RankedList, lists_by_view
 from intact_fast.serving.sr_reid import SRReID
@@ -77,7 +77,7 @@ def save_ranked_lists(
         row: list[Cell] = []
         for view, by_query in lists.items():
             gallery = [evaluation.gallery_entries[i] for i in by_query[query].rows[:top]]
-            row.append((_query_image(source, entry, view), QUERY, VIEW_NAMES[view].split()[0]))
+            row.append((_query_image(source, entry, view), QUERY, view.upper()))
             images = _images(torch.cat(list(source.batches(gallery, degraded=False))))
             for rank, (hit, image) in enumerate(zip(gallery, images, strict=True), start=1):
                 row.append((image, RIGHT if hit.pid == entry.pid else WRONG, str(rank)))

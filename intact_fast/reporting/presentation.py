@@ -10,19 +10,18 @@ from rich.console import Console
 
 from intact_fast.data.sampling import evenly_spaced
 from intact_fast.evaluation.evaluator import Evaluation
-from intact_fast.evaluation.features import View
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.verification import RATES, PairDistances, pair_distances
+from intact_fast.evaluation.views import View
 from intact_fast.reporting.curves import read_metrics, save_curves
 from intact_fast.reporting.histogram import save_histogram
 from intact_fast.reporting.html_report import Ranked, write_html_report
 from intact_fast.reporting.pictures import TRIPTYCHS, save_ranked_lists, save_triptychs
 from intact_fast.reporting.ranked_lists import choose_queries, lists_by_view, ranked_lists
-from intact_fast.reporting.report import CAVEAT, Section, write_report
+from intact_fast.reporting.report import Section, gain_sentences, write_report
 from intact_fast.reporting.tables import (
     describe_left_out,
     describe_protocol,
-    gain_sentence,
     rich_table,
     threshold_table,
     unreadable_sentence,
@@ -78,8 +77,10 @@ def present(
         sections.append(Section("Training", curves))
     histogram = samples / "distances.png"
     metric = evaluation.config.metric
-    save_histogram(distances, metric, histogram)
-    sections.append(Section("Distances and thresholds", histogram, threshold_table(distances, metric)))
+    save_histogram(distances, metric, evaluation.names, histogram)
+    sections.append(
+        Section("Distances and thresholds", histogram, threshold_table(distances, metric, evaluation.names))
+    )
     indices = evenly_spaced(range(len(evaluation.query_entries)), max(TRIPTYCHS, _RANKED_QUERIES))
     triptychs = samples / "triptychs.png"
     save_triptychs(source, [evaluation.query_entries[i] for i in indices[:TRIPTYCHS]], triptychs)
@@ -129,9 +130,7 @@ def print_presentation(presentation: Presentation, console: Console) -> None:
     unreadable = unreadable_sentence(evaluation)
     if unreadable is not None:
         lines.append(unreadable)
-    gain = gain_sentence(evaluation)
-    if gain is not None:
-        lines += [gain, CAVEAT]
+    lines += gain_sentences(evaluation)
     lines += [f"{name}: {path}" for name, path in presentation.files.items()]
     for line in lines:
         console.print(line, markup=False)

@@ -11,9 +11,9 @@ from intact_fast.data.matches import camids_for_matching
 from intact_fast.data.sampling import evenly_spaced
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import Evaluation
-from intact_fast.evaluation.features import View
 from intact_fast.evaluation.ranking import JUNK_PID
 from intact_fast.evaluation.reranking import reranked_blocks
+from intact_fast.evaluation.views import View
 
 
 @dataclass(frozen=True, eq=False)

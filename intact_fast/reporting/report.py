@@ -45,6 +45,14 @@ def read_notes(folder: Path) -> list[str]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
+def gain_sentences(evaluation: Evaluation) -> list[str]:
+    """Say how large the gain is and, where the association took part, what it is no evidence of; [] without a gain."""
+    gain = gain_sentence(evaluation)
+    if gain is None:
+        return []
+    return [gain, CAVEAT] if evaluation.association else [gain]
+
+
 def write_report(
     evaluation: Evaluation,
     folder: Path,
@@ -69,9 +77,7 @@ def write_report(
     unreadable = unreadable_sentence(evaluation)
     if unreadable is not None:
         sentences.append(unreadable)
-    gain = gain_sentence(evaluation)
-    if gain is not None:
-        sentences += [gain, CAVEAT]
+    sentences += gain_sentences(evaluation)
     identical = {view: quality.identical for view, quality in evaluation.quality.items()}
     if any(identical.values()):
         counts = ", ".join(f"{count} {view.upper()}" for view, count in identical.items())

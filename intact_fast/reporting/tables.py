@@ -11,9 +11,9 @@ from rich.table import Table
 
 from intact_fast.config.options import EvaluationConfig
 from intact_fast.evaluation.distances import Metric
-from intact_fast.evaluation.evaluator import VIEW_NAMES, Evaluation
-from intact_fast.evaluation.features import View
+from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.evaluation.verification import FEWEST_FALSE, PairDistances, Threshold, thresholds
+from intact_fast.evaluation.views import View
 
 _ROUNDING = 1e-9
 _NAMES_SHOWN = 5
@@ -39,9 +39,7 @@ def markdown_lines(cells: Sequence[Sequence[str]]) -> str:
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
     """Plain numbers of an evaluation, Rank and mAP in percent, ready for JSON."""
-    rows = {}
-    for view in evaluation.rankings:
-        rows[VIEW_NAMES[view]] = row_figures(evaluation, view)
+    rows = {name: row_figures(evaluation, view) for view, name in evaluation.names.items()}
     result: dict[str, Any] = {
         "dataset": evaluation.dataset,
         "manifest": evaluation.manifest_hash,
@@ -49,6 +47,8 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
         "queries": int(next(iter(evaluation.rankings.values())).valid.sum()),
         "gallery": len(evaluation.gallery_entries),
         "rows": rows,
+        # what does not depend on what served the queries
+        "views": evaluation.names,
     }
     if evaluation.unreadable:
         result["unreadable"] = {name: list(paths) for name, paths in vars(evaluation.unreadable).items()}
@@ -120,12 +120,13 @@ def markdown_table(evaluation: Evaluation) -> str:
 
 
 def gain_sentence(evaluation: Evaluation) -> str | None:
-    """Say by how much INTACT's Rank-1 differs from LR without SR, and how sure that is."""
+    """Say by how much the SR row's Rank-1 differs from LR without SR, and how sure that is."""
     gain = evaluation.gain()
     if gain is None:
         return None
     direction = "above" if gain.gain >= 0 else "below"
-    said = f"INTACT's Rank-1 is {100 * abs(gain.gain):.1f} points {direction} LR without SR on {gain.queries} queries "
+    said = f"{'INTACT' if evaluation.association else 'SR'}'s Rank-1 is {100 * abs(gain.gain):.1f} points {direction} "
+    said += f"LR without SR on {gain.queries} queries "
     if gain.standard_error is None:
         return f"{said}of one person, which tells nothing of others."
     said += f"of {gain.people} people"
@@ -139,9 +140,9 @@ def gain_sentence(evaluation: Evaluation) -> str | None:
     )
 
 
-def threshold_figures(distances: Mapping[View, PairDistances]) -> dict[str, Any]:
-    """Plain numbers of the thresholds per view, shares of 1, ready for JSON."""
-    return {VIEW_NAMES[view]: [vars(t) for t in thresholds(pairs)] for view, pairs in distances.items()}
+def threshold_figures(distances: Mapping[View, PairDistances], names: Mapping[View, str]) -> dict[str, Any]:
+    """Plain numbers of the thresholds per view, by its name, shares of 1, ready for JSON."""
+    return {names[view]: [vars(t) for t in thresholds(pairs)] for view, pairs in distances.items()}
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,10 @@ class ThresholdTable:
     explained: str
 
 
-def tabulate_thresholds(distances: Mapping[View, PairDistances], metric: Metric) -> ThresholdTable:
-    """Tabulate the thresholds of every view."""
+def tabulate_thresholds(
+    distances: Mapping[View, PairDistances], metric: Metric, names: Mapping[View, str]
+) -> ThresholdTable:
+    """Tabulate the thresholds of every view, under its name."""
     by_rate: dict[float, dict[View, Threshold]] = {}
     for view, pairs in distances.items():
         for threshold in thresholds(pairs):
@@ -173,7 +176,7 @@ def tabulate_thresholds(distances: Mapping[View, PairDistances], metric: Metric)
     )
     if not by_rate:
         return ThresholdTable(intro, [], "Too few non-matches to set a threshold by.")
-    lines = [["Non-matches accepted, at most", *(VIEW_NAMES[view] for view in distances)]]
+    lines = [["Non-matches accepted, at most", *(names[view] for view in distances)]]
     for rate, found in by_rate.items():
         lines.append([f"{100 * rate:g} %", *(_threshold_cell(found[view]) for view in distances)])
     explained = (
@@ -183,9 +186,9 @@ def tabulate_thresholds(distances: Mapping[View, PairDistances], metric: Metric)
     return ThresholdTable(intro, lines, explained)
 
 
-def threshold_table(distances: Mapping[View, PairDistances], metric: Metric) -> str:
+def threshold_table(distances: Mapping[View, PairDistances], metric: Metric, names: Mapping[View, str]) -> str:
     """Tabulate the thresholds of every view for a report, and say what they mean."""
-    table = tabulate_thresholds(distances, metric)
+    table = tabulate_thresholds(distances, metric, names)
     if not table.cells:
         return f"{table.intro} {table.explained}"
     return "\n\n".join([table.intro, markdown_lines(table.cells), table.explained])

@@ -23,6 +23,7 @@ from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.readable import readable_entries
+from intact_fast.evaluation.views import had_association
 from intact_fast.files import exclusive_folder, is_leftover
 from intact_fast.models import OSNet
 from intact_fast.reporting.pictures import TRIPTYCHS, save_triptychs
@@ -320,6 +321,7 @@ class Run:
             config.data.threads,
             processes=self.process,
             progress=self._progress,
+            association=had_association(config),
         )
         self.process.on_main(lambda: self._present(model, result, described))
         return result

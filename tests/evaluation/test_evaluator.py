@@ -23,6 +23,7 @@ from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluat
 from intact_fast.evaluation.features import extract_features, measure_queries
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.ranking import RankingResult
+from intact_fast.evaluation.views import HR, LR, SR
 from intact_fast.reporting.pictures import RIGHT, WRONG, save_ranked_lists, save_triptychs
 from intact_fast.reporting.report import write_report
 from intact_fast.reporting.tables import figures, gain_sentence, markdown_table
@@ -46,7 +47,7 @@ def test_views_differ_and_hr_queries_are_the_pictures_themselves(setting: Settin
     model, manifest, root = setting
     entries = manifest.split("query")
     source = source_of(setting)
-    hr, lr, sr = (extract_features(source, entries, view) for view in ("hr", "lr", "sr"))
+    hr, lr, sr = (extract_features(source, entries, view) for view in (HR, LR, SR))
     direct = model([root / entry.path for entry in entries], mode="never", normalize=False)
     torch.testing.assert_close(hr, direct, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(hr, lr)
@@ -57,11 +58,11 @@ def test_one_pass_finds_what_a_pass_for_each_view_finds(setting: Setting) -> Non
     """Natively LR entries among the degraded ones have no part in the quality."""
     source, entries = source_of(setting), setting[1].split("query")
     mixed = [replace(entry, r=None) if i in (0, 4) else entry for i, entry in enumerate(entries)]
-    features, quality = measure_queries(source, mixed, ("hr", "lr", "sr"), ("lr", "sr"))
-    for view, found in features.items():
-        assert torch.equal(found, extract_features(source, mixed, view))
+    features, quality = measure_queries(source, mixed, (HR, LR, SR), (LR, SR))
+    for view in (HR, LR, SR):
+        assert torch.equal(features[view.key], extract_features(source, mixed, view))
     degraded = [entry for entry in mixed if entry.r is not None]
-    _, expected = measure_queries(source, degraded, (), ("lr", "sr"))
+    _, expected = measure_queries(source, degraded, (), (LR, SR))
     assert quality.keys() == expected.keys() == {"lr", "sr"}
     for view, figure in expected.items():
         assert astuple(quality[view]) == pytest.approx(astuple(figure), rel=1e-4)
@@ -71,14 +72,14 @@ def test_each_query_is_read_once(setting: Setting, monkeypatch: pytest.MonkeyPat
     read = []
     monkeypatch.setattr(picture_source, "read_image", lambda path: read.append(path) or read_image(path))
     entries = setting[1].split("query")
-    measure_queries(source_of(setting), entries, ("hr", "lr", "sr"), ("lr", "sr"))
+    measure_queries(source_of(setting), entries, (HR, LR, SR), (LR, SR))
     assert sorted(read) == sorted(setting[2] / entry.path for entry in entries)
 
 
 def test_features_do_not_depend_on_batching(setting: Setting) -> None:
     entries = setting[1].split("gallery")
-    one = extract_features(replace(source_of(setting), batch_size=1, threads=1), entries, "hr")
-    torch.testing.assert_close(one, extract_features(source_of(setting), entries, "hr"), rtol=1e-4, atol=1e-5)
+    one = extract_features(replace(source_of(setting), batch_size=1, threads=1), entries, HR)
+    torch.testing.assert_close(one, extract_features(source_of(setting), entries, HR), rtol=1e-4, atol=1e-5)
 
 
 def test_progress_is_told_every_picture(setting: Setting) -> None:
@@ -193,13 +194,13 @@ def test_quality_of_a_perfect_generator(setting: Setting) -> None:
     model, manifest, _ = setting
     assert model.generator is not None
     torch.nn.init.zeros_(model.generator.tail.weight)
-    _, quality = measure_queries(source_of(setting), manifest.split("query"), (), ("lr", "sr"))
+    _, quality = measure_queries(source_of(setting), manifest.split("query"), (), (LR, SR))
     assert quality["lr"] == quality["sr"]
     assert 10 < quality["lr"].psnr < 60
     model.generator = None
     assert run(setting, views=("hr", "lr")).quality == {"lr": quality["lr"]}
     native = [replace(entry, r=None) for entry in manifest.split("query")]
-    assert measure_queries(source_of(setting), native, (), ("lr", "sr")) == ({}, {})
+    assert measure_queries(source_of(setting), native, (), (LR, SR)) == ({}, {})
 
 
 def test_natively_lr_queries_have_no_hr_row_and_no_quality(setting: Setting, tmp_path: Path) -> None:
@@ -229,7 +230,7 @@ def test_missing_picture_is_named(setting: Setting) -> None:
 
 
 def test_tables_and_report(setting: Setting, tmp_path: Path) -> None:
-    evaluation = run(setting)
+    evaluation = run(setting, association=True)
     table = markdown_table(evaluation)
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == [
         "HR queries (upper bound)",

@@ -17,11 +17,13 @@ from intact_fast.data.manifest import Entry
 from intact_fast.evaluation import verification
 from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import Evaluation
-from intact_fast.evaluation.features import View
 from intact_fast.evaluation.ranking import evaluate_ranking
 from intact_fast.evaluation.verification import PairDistances, pair_distances, thresholds
+from intact_fast.evaluation.views import View
 from intact_fast.reporting.histogram import save_histogram
 from intact_fast.reporting.tables import threshold_figures, threshold_table
+
+NAMES = {"lr": "LR queries without SR", "sr": "INTACT"}
 
 
 def rows_of(pids: list[int], cameras: list[int]) -> list[Entry]:
@@ -130,7 +132,7 @@ def test_junk_distractors_and_unscored_queries() -> None:
     pairs = pair_distances(evaluation)["sr"]
     assert pairs.matches.tolist() == [2]
     assert (pairs.total_non_matches, pairs.nearest_non_matches.tolist()) == (2, [3])
-    assert "Too few non-matches" in threshold_table({"sr": pairs}, "euclidean")
+    assert "Too few non-matches" in threshold_table({"sr": pairs}, "euclidean", NAMES)
 
 
 def test_matches_of_the_querys_camera_where_they_are_kept() -> None:
@@ -144,7 +146,7 @@ def test_matches_of_the_querys_camera_where_they_are_kept() -> None:
     pairs = pair_distances(kept)["sr"]
     assert pairs.matches.tolist() == [2]
     assert pairs.total_non_matches == 2
-    assert "1 matches (the same person in any camera)" in threshold_table({"sr": pairs}, "euclidean")
+    assert "1 matches (the same person in any camera)" in threshold_table({"sr": pairs}, "euclidean", NAMES)
 
 
 def test_distances_stay_plain_when_reranked() -> None:
@@ -155,15 +157,15 @@ def test_distances_stay_plain_when_reranked() -> None:
 
 def test_table_and_histogram(tmp_path: Path) -> None:
     measured = pair_distances(random_evaluation())
-    table = threshold_table(measured, "euclidean")
+    table = threshold_table(measured, "euclidean", NAMES)
     header, _, first, second = [line for line in table.splitlines() if line.startswith("|")]
     assert header.split("|")[2:4] == [" LR queries without SR ", " INTACT "]
     assert first.startswith("| 1 % |")
     assert second.startswith("| 0.1 % |")
     printed = float(first.split("below ")[2].split(")")[0])
-    exact = threshold_figures(measured)["INTACT"][0]["distance"]
+    exact = threshold_figures(measured, NAMES)["INTACT"][0]["distance"]
     assert exact - 1e-4 < printed <= exact
-    save_histogram(measured, "euclidean", tmp_path / "distances.png")
+    save_histogram(measured, "euclidean", NAMES, tmp_path / "distances.png")
     with Image.open(tmp_path / "distances.png") as picture:
         assert picture.width > 800
 
@@ -172,4 +174,4 @@ def test_features_that_say_nothing(tmp_path: Path) -> None:
     query, gallery = rows_of([1, 2], [1, 1]), rows_of([1, 2, 3], [2, 2, 2])
     measured = pair_distances(make(query, gallery, {"sr": torch.zeros(2, 4)}, torch.zeros(3, 4)))
     assert measured["sr"].match_counts[0] == 2
-    save_histogram(measured, "cosine", tmp_path / "distances.png")
+    save_histogram(measured, "cosine", NAMES, tmp_path / "distances.png")

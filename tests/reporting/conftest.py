@@ -12,9 +12,10 @@ from conftest import write_picture
 from intact_fast.config.options import EvaluationConfig
 from intact_fast.data.manifest import Entry, Header, Manifest
 from intact_fast.evaluation.evaluator import Evaluation, rank
-from intact_fast.evaluation.features import QualityFigures, View
+from intact_fast.evaluation.features import QualityFigures
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.verification import pair_distances
+from intact_fast.evaluation.views import View
 from intact_fast.models import Generator, build_osnet
 from intact_fast.reporting.curves import Metrics
 from intact_fast.reporting.html_report import Ranked, write_html_report
@@ -87,7 +88,7 @@ def make_case(root: Path, config: EvaluationConfig | None = None, native: bool =
     rankings = {view: rank(found, of_gallery, queries, gallery, config, manifest) for view, found in features.items()}
     evaluation = Evaluation(
         "folder", manifest.hash, config, rankings, {"sr": QualityFigures(20.0, 0.5, 0)}, queries, gallery, features,
-        of_gallery,
+        of_gallery, association=True,
     )  # fmt: skip
     model = SRReID(build_osnet("osnet_x0_25", 4), Generator((4, 4, 4, 4), skip="add"), (48, 32), lr_height=40)
     return Case(PictureSource(root, header, model, 8, 1), evaluation)
