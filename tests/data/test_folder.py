@@ -62,6 +62,7 @@ def test_a_folder_that_was_understood_keeps_its_split(tmp_path: Path) -> None:
         ("data/crops/train", "data/crops/test/probe", "data/crops/test/gallery"),
         ("train/day1", "query/day1", "gallery/day2"),
         ("train", "probe", "gallery"),
+        ("TrainImages", "QueryImages", "GalleryImages"),
     ],
 )
 def test_layouts_of_roles(tmp_path: Path, train: str, query: str, gallery: str) -> None:
@@ -94,6 +95,12 @@ def test_test_alone_is_queries_and_gallery(tmp_path: Path) -> None:
         (("query/gallery", "train"), "the folder query says query and gallery below it says gallery"),
         (("my_train", "my_test"), "my_test, my_train look like roles"),
         (("train2017", "val2017"), "train2017, val2017 look like roles"),
+        (("MyTrainData", "MyTestData/q"), "MyTestData, MyTrainData look like roles"),
+        (("traindata", "querydata", "gallerydata"), "gallerydata, querydata, traindata look like roles"),
+        (("trainA", "testA"), "testA, trainA look like roles"),
+        (("trn", "qry", "gal"), "gal, qry, trn look like roles"),
+        (("entraînement", "galerie"), "entraînement, galerie look like roles"),
+        (("训练", "查询", "图库"), "图库, 查询, 训练 look like roles"),
         (("train", "query", "gallery", "test"), "test pictures stand beside queries and a gallery"),
         (("train", "query"), "query pictures without gallery pictures; add a folder gallery"),
         (("train", "gallery"), "gallery pictures without query pictures; add a folder query"),
@@ -120,7 +127,10 @@ def test_words_of_roles() -> None:
 
 def test_one_folder_that_only_resembles_a_role_is_a_place(tmp_path: Path) -> None:
     touch(tmp_path, people("training_ground", TRAIN) + people("street", TEST))
-    assert set(roles(read_folder(tmp_path)).values()) == {"all"}
+    catalogue = read_folder(tmp_path)
+    assert set(roles(catalogue).values()) == {"all"}
+    said = "no folder is named as a role (street, training_ground), so that people are halved at random"
+    assert said in catalogue.notes
 
 
 def test_validation_people_of_ones_own_are_held_out(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import zip_longest
 from pathlib import PurePosixPath
 
 from intact_fast.data.catalogue import Subset
@@ -36,7 +37,19 @@ _NESTED: dict[tuple[Subset, Subset], Subset] = {
     **{pair: "val" for side in ("query", "gallery") for pair in (("val", side), (side, "val"))},
 }
 """Role of a folder within another one; every other pair contradicts itself."""
+_OTHERS_WORDS: dict[Subset, str] = {
+    "train": "trn apprentissage entrainement entrenamiento treino treinamento addestramento обучение 训练 訓練 学習",
+    "val": "dev validierung validacion validazione validacao валидация 验证 驗證 検証 검증",
+    "test": "tst eval evaluation holdout prueba pruebas teste prova тест 测试 測試 テスト 테스트",
+    "query": "qry requete requetes consulta consultas abfrage abfragen anfrage anfragen запрос 查询 查詢 クエリ 쿼리",
+    "gallery": "gal galerie galeria galleria галерея 图库 圖庫 画廊 ギャラリー 갤러리",
+}
+"""Short forms and other languages' words, without accents. None is taken for a role; two of them are asked about."""
+_SHORTEST = 4
+"""Letters of a role's word that others may be joined to, as in ``trainset2`` and ``mytest``."""
 _SHOWN = 3
+_SIDE_BY_SIDE = range(2, 9)
+"""So many folders beside each other may well be roles; more are people, cameras or days."""
 _REMEDY = "name the folders train, val, test, query and gallery, or move them out of the data"
 
 
@@ -44,7 +57,7 @@ _REMEDY = "name the folders train, val, test, query and gallery, or move them ou
 def role_of_word(word: str) -> Subset | None:
     """Understand the name of a folder, or an entry of a table; None where it is no role.
 
-    Case, and what joins the words, make no difference: ``Train``, ``bounding_box_train``, ``query-images``, ``probe``.
+    Case, and what joins the words, make no difference: ``Train``, ``bounding_box_train``, ``QueryImages``, ``probe``.
     """
     tokens = _tokens(word)
     if tokens in _MARKET:
@@ -62,7 +75,20 @@ def role_of_word(word: str) -> Subset | None:
 
 
 def _tokens(word: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", word).casefold()))
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", word))
+    return tuple(re.findall(r"[^\W_]+", apart.casefold()))
+
+
+def _looks_like(word: str) -> set[Subset]:
+    """Give the roles that somebody may have meant by a name."""
+    unaccented = "".join(letter for letter in unicodedata.normalize("NFKD", word) if not unicodedata.combining(letter))
+    found: set[Subset] = set()
+    for token in (token.strip("0123456789") for token in (*_tokens(unaccented), *_tokens(word))):
+        found |= {role for role, words in _OTHERS_WORDS.items() if token in words.split()}
+        for known, role in _WORDS.items():
+            if token == known or (len(known) >= _SHORTEST and (token.startswith(known) or token.endswith(known))):
+                found.add(role)
+    return found
 
 
 def _within(outer: Subset | None, inner: Subset) -> Subset:
@@ -104,7 +130,7 @@ def roles_of_folders(paths: Sequence[str], remedy: str = _REMEDY) -> tuple[list[
         )
     if not found:
         _refuse_similar_names(known, remedy)
-        return roles, "no folder is named as a role, so that people are halved at random"
+        return roles, f"no folder is named as a role{_side_by_side(known)}, so that people are halved at random"
     places = "; ".join(f"{role} is {_listed(sorted(found[role]))}" for role in ROLES if role in found)
     return roles, f"roles by the folders: {places}"
 
@@ -132,11 +158,19 @@ def _refuse_similar_names(folders: Iterable[PurePosixPath], remedy: str) -> None
     similar: dict[Subset, str] = {}
     for folder in folders:
         for part in folder.parts:
-            stripped = (token.strip("0123456789") for token in _tokens(part))
-            for role in {_WORDS[token] for token in stripped if token in _WORDS}:
+            for role in _looks_like(part):
                 similar[role] = min(part, similar.get(role, part))
     if len(similar) > 1:
-        raise UserError(f"--data.root: {_listed(sorted(similar.values()))} look like roles; {remedy}")
+        raise UserError(f"--data.root: {_listed(sorted(set(similar.values())))} look like roles; {remedy}")
+
+
+def _side_by_side(folders: Iterable[PurePosixPath]) -> str:
+    """Name the folders below which the pictures part, where they are few."""
+    for beside in zip_longest(*(folder.parts for folder in folders), fillvalue=""):
+        names = sorted(set(beside) - {""})
+        if len(set(beside)) > 1:
+            return f" ({_listed(names)})" if len(names) in _SIDE_BY_SIDE else ""
+    return ""
 
 
 def without_roles(folders: Iterable[str]) -> list[str]:
