@@ -20,7 +20,7 @@ class DiscriminatorOutput(NamedTuple):
     """Logits and features of one pass through D."""
 
     logits: Tensor
-    """N real-versus-fake logits, before the sigmoid."""
+    """N real-versus-fake logits, before the sigmoid; conditional ones where D was given a condition."""
     head: Tensor
     """N×hidden, the activation before the last layer: f_d of the paper."""
     pool: Tensor
@@ -54,6 +54,8 @@ class Discriminator(nn.Module):
         hidden: Width of the fully connected layer.
         head: ``pool`` averages over positions before it; ``flatten`` keeps them all.
         input_size: (height, width) of the pictures, needed by ``flatten`` only.
+        condition_dim: Dimension of what a projection discriminator is given with each picture; None judges pictures
+            alone.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Discriminator(nn.Module):
         hidden: int = 1024,
         head: Literal["pool", "flatten"] = "pool",
         input_size: tuple[int, int] = (256, 128),
+        condition_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.head = head
@@ -77,13 +80,22 @@ class Discriminator(nn.Module):
             features *= height * width
         self.fc1 = nn.Linear(features, hidden)
         self.fc2 = nn.Linear(hidden, 1)
+        self.projection: nn.Linear | None = None
+        if condition_dim is not None:
+            # from zero: at first D is the one without a condition
+            self.projection = nn.Linear(condition_dim, hidden, bias=False)
+            nn.init.zeros_(self.projection.weight)
         self.feature_dims: dict[FeatureName, int] = {"head": hidden, "pool": widths[-1], "conv5": widths[2]}
 
-    def forward(self, images: Tensor) -> DiscriminatorOutput:
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> DiscriminatorOutput:
         """Judge pictures.
+
+        With a condition, the logit is ``w·h + <V f, h>`` with h the activation before the last layer, V linear and f
+        the condition at unit length (Miyato and Koyama 2018, "cGANs with Projection Discriminator", Eq. 3).
 
         Args:
             images: N×3×H×W, ImageNet-normalised.
+            condition: N×condition_dim; None leaves the second term out, and concerns no feature.
         """
         x = images
         conv5 = x
@@ -93,4 +105,10 @@ class Discriminator(nn.Module):
                 conv5 = x.mean(dim=(2, 3))
         pool = x.mean(dim=(2, 3))
         head = F.leaky_relu(self.fc1(pool if self.head == "pool" else x.flatten(1)), 0.2)
-        return DiscriminatorOutput(self.fc2(head).squeeze(1), head, pool, conv5)
+        logits = self.fc2(head).squeeze(1)
+        if condition is not None:
+            assert self.projection is not None, "D was built without a condition"
+            # f_c is long and has one sign: at its own length, Adam's first steps would move logits by tens
+            projected = self.projection(F.normalize(condition.float(), dim=1))
+            logits = logits + (projected * head).sum(dim=1)
+        return DiscriminatorOutput(logits, head, pool, conv5)

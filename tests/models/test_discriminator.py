@@ -40,3 +40,32 @@ def test_keeps_no_running_statistics_and_is_the_same_in_eval_mode() -> None:
     assert not list(discriminator.buffers())
     x = torch.randn(4, 3, 32, 16)
     assert torch.equal(discriminator.train()(x).logits, discriminator.eval()(x).logits)
+
+
+def test_a_condition_begins_without_a_say_and_learns() -> None:
+    torch.manual_seed(0)
+    discriminator = Discriminator(widths=(4, 4, 6, 8), hidden=5, condition_dim=7)
+    x, condition = torch.randn(3, 3, 32, 16), torch.randn(3, 7)
+    output = discriminator(x, condition)
+    assert torch.equal(output.logits, discriminator(x).logits)
+    output.logits.square().sum().backward()
+    assert discriminator.projection is not None
+    gradient = discriminator.projection.weight.grad
+    assert gradient is not None
+    unit = torch.nn.functional.normalize(condition, dim=1)
+    expected = torch.einsum("n,nh,nc->hc", 2 * output.logits, output.head, unit)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_a_condition_has_no_length_and_changes_no_feature() -> None:
+    torch.manual_seed(0)
+    discriminator = Discriminator(widths=(4, 4, 6, 8), hidden=5, condition_dim=7)
+    assert discriminator.projection is not None
+    torch.nn.init.normal_(discriminator.projection.weight)
+    x, condition = torch.randn(3, 3, 32, 16), torch.randn(3, 7)
+    with torch.no_grad():
+        plain, conditional, longer = discriminator(x), discriminator(x, condition), discriminator(x, 50 * condition)
+    torch.testing.assert_close(conditional.logits, longer.logits)
+    assert not torch.allclose(plain.logits, conditional.logits)
+    for name in ("head", "pool", "conv5"):
+        assert torch.equal(plain.feature(name), conditional.feature(name))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from intact_fast.config.options import Config
 from intact_fast.data.batches import Batch
@@ -58,7 +59,8 @@ class NaiveStep:
         # G's train-mode pass of this iteration is the one in its own update
         with torch.no_grad(), kept_buffers(n.generator.train()):
             fake = n.generator(batch.x_l)
-        real_logits, fake_logits = n.discriminator(batch.x_h).logits, n.discriminator(fake).logits
+        condition = self._condition(batch)
+        real_logits, fake_logits = (n.discriminator(x, condition).logits for x in (batch.x_h, fake))
         loss = discriminator_loss(real_logits, fake_logits)  # Eq. 1 and 2
         right = (real_logits > 0).float().mean() / 2 + (fake_logits < 0).float().mean() / 2
         record = {"loss/discriminator": loss.detach(), "discriminator/accuracy": right}
@@ -92,7 +94,8 @@ class NaiveStep:
         record = {"loss/mse": l_mse.detach(), "loss/id": l_id.detach()}
         if n.uses_discriminator:
             with frozen(n.discriminator):
-                l_gan = generator_adversarial_loss(n.discriminator(fake).logits, weights.adversarial)  # Eq. 1 and 2
+                fake_logits = n.discriminator(fake, self._condition(batch)).logits
+                l_gan = generator_adversarial_loss(fake_logits, weights.adversarial)  # Eq. 1 and 2
             terms["gan"] = weights.lambda_g * l_gan
             loss = super_resolution_loss(l_mse, l_gan, l_id, weights.lambda_g, weights.lambda_c)  # Eq. 4
             record["loss/gan"] = l_gan.detach()
@@ -120,6 +123,13 @@ class NaiveStep:
         optimiser.step()
         n.update_serving_averages()
         return record
+
+    def _condition(self, batch: Batch) -> Tensor | None:
+        """What a projection discriminator is told of each picture; not in the paper."""
+        if not self.networks.conditions_discriminator:
+            return None
+        with torch.no_grad():
+            return self.networks.condition(self.networks.critic.embed(batch.x_h))
 
     def state(self) -> dict[str, Any]:
         """Give nothing: networks and optimisers are all that carries over."""

@@ -73,7 +73,9 @@ class Networks(nn.Module):
         super().__init__()
         self.uses_discriminator = config.loss.lambda_g != 0 or config.loss.lambda_dis != 0
         self.generator = channels_last(_with_statistics(build_generator(config), sync_bn), device)
-        self.discriminator = channels_last(_with_statistics(build_discriminator(config), sync_bn), device)
+        discriminator = build_discriminator(config, critic.feature_dim)
+        self.discriminator = channels_last(_with_statistics(discriminator, sync_bn), device)
+        self._condition = config.discriminator.condition
         self.critic = channels_last(critic, device).requires_grad_(False).eval()
         self.query_critic: OSNet | None = None if config.critic.query == "off" else _query_critic(self.critic)
         self.generator_ema: AnyGenerator | NoGenerator | None = None
@@ -142,6 +144,24 @@ class Networks(nn.Module):
     def target_discriminator(self) -> Discriminator:
         """The frozen D whose activation is f_d."""
         return self.discriminator_ema if self.discriminator_ema is not None else self.frozen_discriminator
+
+    @property
+    def conditions_discriminator(self) -> bool:
+        """Whether D judges a picture together with f_c of an HR picture."""
+        return self.uses_discriminator and self._condition != "none"
+
+    def condition(self, f_c: Tensor) -> Tensor | None:
+        """What D is given with each of a batch's pictures, real or fake.
+
+        Args:
+            f_c: N×512 float32, what C sees of the HR pictures.
+
+        Returns:
+            N×512: f_c of each one's own HR picture, or of the one before it in the batch; None for a D without it.
+        """
+        if self._condition == "none":
+            return None
+        return f_c if self._condition == "own" else f_c.roll(1, 0)
 
     def update_serving_averages(self) -> None:
         """Move the averaged G, running statistics included, and C_q towards G and C_q by one iteration."""
@@ -225,7 +245,8 @@ def check_size(size: tuple[int, int], stride: int, remedy: str) -> None:
             raise UserError(f"--data.{name} {value}: G needs a multiple of {stride}; use {nearest}, or {remedy}")
 
 
-def build_discriminator(config: Config) -> Discriminator:
-    """Build D for the configured input size."""
+def build_discriminator(config: Config, f_c_dim: int) -> Discriminator:
+    """Build D for the configured input size, and for f_c where it judges pictures together with that."""
     d = config.discriminator
-    return Discriminator(d.widths, d.hidden, d.head, (config.data.height, config.data.width))
+    condition_dim = None if d.condition == "none" else f_c_dim
+    return Discriminator(d.widths, d.hidden, d.head, (config.data.height, config.data.width), condition_dim)

@@ -66,15 +66,17 @@ class DiscriminatorObjective(nn.Module):
         self.discriminator = discriminator
         self._autocast = autocast
 
-    def forward(self, x_h: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, DiscriminatorOutput]:
-        """Judge pictures (N×3×H×W each).
+    def forward(
+        self, x_h: Tensor, fake: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, DiscriminatorOutput]:
+        """Judge pictures (N×3×H×W each), where D is conditional each together with its condition (N×512 float32).
 
         Returns:
             The loss; the share of all 2N pictures that D takes for what they are, without gradient; what D gave for
             the fake ones.
         """
         with self._autocast():
-            real_output, fake_output = self.discriminator(x_h), self.discriminator(fake)
+            real_output, fake_output = self.discriminator(x_h, condition), self.discriminator(fake, condition)
         real, false = real_output.logits.float(), fake_output.logits.float()
         right = torch.cat([real > 0, false < 0]).float().mean()
         return discriminator_loss(real, false), right, fake_output
@@ -164,7 +166,7 @@ class GeneratorObjective(nn.Module):
             loss = content + weights.lambda_c * identity
         else:
             with self._autocast():
-                output = networks.frozen_discriminator(fake)
+                output = networks.frozen_discriminator(fake, None if hr is None else networks.condition(hr.f_c))
             adversarial = generator_adversarial_loss(output.logits.float(), weights.adversarial)
             loss = super_resolution_loss(content, adversarial, identity, weights.lambda_g, weights.lambda_c)
         if feature is not None:

@@ -78,7 +78,9 @@ class SharedStep:
         )
         self._plain_generator_objective = GeneratorObjective(networks, config.loss, self._autocast)
         self.generator_objective = graph(self._plain_generator_objective)
-        self._needs_hr = networks.association is not None or config.loss.lambda_f != 0
+        self._needs_hr = (
+            networks.association is not None or config.loss.lambda_f != 0 or networks.conditions_discriminator
+        )
         if self._needs_hr:
             self.critic_features = graph(CriticFeatures(networks.critic, self._autocast, needs_map(config.loss)))
         if networks.association is not None:
@@ -93,7 +95,8 @@ class SharedStep:
         hr = self._look_at_hr(batch) if self._needs_hr else None
         record: Record = {}
         if self.networks.uses_discriminator:
-            record |= self._update_discriminator(batch.x_h, fake.detach(), iteration, detailed)
+            condition = None if hr is None else self.networks.condition(hr.f_c)
+            record |= self._update_discriminator(batch.x_h, fake.detach(), condition, iteration, detailed)
         if self.networks.association is not None:
             assert hr is not None
             record |= self._update_association(self.networks.association, batch, hr.f_c, detailed)
@@ -122,9 +125,11 @@ class SharedStep:
         association = self.networks.association
         return None if association is None else association.weight(iteration)
 
-    def _update_discriminator(self, x_h: Tensor, fake: Tensor, iteration: int, detailed: bool) -> Record:
+    def _update_discriminator(
+        self, x_h: Tensor, fake: Tensor, condition: Tensor | None, iteration: int, detailed: bool
+    ) -> Record:
         networks, association = self.networks, self.networks.association
-        loss, right, fake_output = self.discriminator_objective(x_h, fake)
+        loss, right, fake_output = self.discriminator_objective(x_h, fake, condition)
         record = {"loss/discriminator": loss.detach(), "discriminator/accuracy": right}
         if association is not None and association.updates_discriminator:
             with torch.no_grad(), self._autocast():

@@ -94,7 +94,9 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Config]:
     # relative to its batch, the feature term of a half is another one
     loss = replace(config.loss, lambda_f=1.0, feature="cosine")
     light = replace(config.generator, arch="light", light_width=8, light_blocks=1)
-    return {**found, "C_q": replace(config, loss=loss, generator=light, critic=replace(config.critic, query="joint"))}
+    found["C_q"] = replace(config, loss=loss, generator=light, critic=replace(config.critic, query="joint"))
+    found["projection"] = replace(config, discriminator=replace(config.discriminator, condition="own"))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def halves(configs: dict[str, Config], tmp_path_factory: pytest.TempPathFactory)
 
 
 # starting two processes takes longer than what they do: both forms are trained by the same ones
-@pytest.mark.parametrize("form", ["torch", "triton", "C_q"])
+@pytest.mark.parametrize("form", ["torch", "triton", "C_q", "projection"])
 def test_two_halves_equal_the_whole(configs: dict[str, Config], halves: dict[str, list[Trained]], form: str) -> None:
     compare(configs[form], halves[form], CPU)
 

@@ -121,9 +121,10 @@ def test_each_update_moves_only_its_own_networks(tiny_config: Config) -> None:
         assert with_gradient == changed
         return changed
 
-    assert moved(lambda: step._update_discriminator(batch.x_h, fake.detach(), 0, True)) == {"D"}
-    assert moved(lambda: step._update_association(association_of(networks), batch, True)) == {"φ"}
-    assert moved(lambda: step._update_generator(batch, fake, 0, True)) == {"G"}
+    hr = step.critic_features(batch.x_h)
+    assert moved(lambda: step._update_discriminator(batch.x_h, fake.detach(), None, 0, True)) == {"D"}
+    assert moved(lambda: step._update_association(association_of(networks), batch, hr.f_c, True)) == {"φ"}
+    assert moved(lambda: step._update_generator(batch, fake, hr, 0, True)) == {"G"}
 
 
 def test_a_planted_violation_is_caught(tiny_config: Config) -> None:
