@@ -9,6 +9,7 @@ from typing import get_args
 
 from intact_fast.config.devices import parse_device
 from intact_fast.config.options import Config, DataConfig, DatasetName, EvaluationConfig
+from intact_fast.config.ranges import check_ranges
 from intact_fast.errors import UserError
 
 _DISCRIMINATOR_PAIRS = 4
@@ -84,8 +85,17 @@ def check_evaluation(evaluation: EvaluationConfig) -> None:
     _at_least("evaluation", evaluation, 1, ("batch_size", "repeats"))
 
 
+def _check_name(name: str) -> None:
+    """Raise UserError for the name of a run that would be another folder than one below ``--runs``."""
+    parts = name.split("/")
+    if not all(part.strip() and part.strip(".") for part in parts) or not name.isprintable():
+        raise UserError(f"--name {name!r}: must name a folder below --runs; give letters, digits, -, _ and .")
+
+
 def check_config(config: Config) -> None:
     """Raise UserError for options of a training that cannot work, before it starts."""
+    _check_name(config.name)
+    check_ranges(config)
     check_data(config.data)
     check_evaluation(config.evaluation)
     _at_least("training", config.training, 1, ("iterations", "keep_checkpoints"))

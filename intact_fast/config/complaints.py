@@ -12,6 +12,10 @@ from intact_fast.errors import UserError
 
 _FRAME = "─│╭╮╰╯├┤-|+"
 _NAME = re.compile(r" {4}(?=\S)")
+_NUMBER = re.compile(
+    r"Error parsing (?P<option>--\S+): (?:invalid literal for (?P<kind>int\(\)) with base 10|could not convert string "
+    r"to float): '(?P<word>.*?)'"
+)
 _MISTAKE = 2
 
 
@@ -50,4 +54,7 @@ def _one_line(text: str, program: str) -> str:
     if "Required" in title and missing:
         return f"{', '.join(missing)}: missing; {program} --help describes all options\n{usage_line(program)}"
     said = " ".join(line.strip() for line in lines) or title
+    if wrong := _NUMBER.search(said):
+        kind = "a whole number" if wrong["kind"] == "int()" else "a number"
+        said = f"{wrong['option']} {wrong['word']}: must be {kind}"
     return f"{said.rstrip('.')}; {program} --help describes all options"

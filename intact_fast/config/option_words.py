@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from types import NoneType, UnionType
@@ -85,7 +86,9 @@ def value_of(arguments: Sequence[str], name: str) -> str | None:
 
 
 def check_names(arguments: Sequence[str], program: str, *options_classes: type) -> None:
-    """Refuse an option that there is not, with those that have a similar name.
+    """Refuse an option that there is not, with those that have a similar name, and an empty word.
+
+    An empty word is a variable of the shell that is not set. As a path it would be the current folder.
 
     Args:
         arguments: Today's names of options, without the program.
@@ -96,9 +99,12 @@ def check_names(arguments: Sequence[str], program: str, *options_classes: type) 
         UserError: There is one.
     """
     names = option_names(*options_classes)
-    for word in arguments:
+    for before, word in zip(["", *arguments], arguments, strict=False):
         if word == "--":
             return
+        if not word or (word.startswith("--") and word.endswith("=") and word.count("=") == 1):
+            place = word.rstrip("=") or (before if before.startswith("--") else "an argument")
+            raise UserError(f"{place}: is empty; give a value, or leave it out (is a variable of the shell not set?)")
         if not word.startswith("--") or _name_of(word) in names:
             continue
         likely = _similar(_name_of(word), names)
@@ -126,9 +132,10 @@ def end_lists(options_class: type, arguments: Sequence[str]) -> list[str]:
         arguments: Without the program.
 
     Raises:
-        UserError: The first word of a list is none of its values.
+        UserError: The first word of a list is none of its values, or its values are joined by commas.
     """
     options = list(_options(options_class))
+    _refuse_commas({option.name for option in options if option.item in (int, float)}, arguments)
     if not any(option.positional for option in options):
         return list(arguments)
     items = {option.name: option.item for option in options if option.item is not None}
@@ -151,6 +158,17 @@ def end_lists(options_class: type, arguments: Sequence[str]) -> list[str]:
             kept += words[stop:following]
         start = following
     return [*kept, *lists, *words[end:]]
+
+
+def _refuse_commas(lists_of_numbers: set[str], arguments: Sequence[str]) -> None:
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = word.partition("=")
+        given = value if equals else following
+        if _name_of(word) not in lists_of_numbers or not re.search(r"[][,;]", given):
+            continue
+        numbers = re.findall(r"[^][(),;\s]+", given)
+        if numbers and all(_fits(one, float) for one in numbers):
+            raise UserError(f"{name} {given}: separate the values by blanks, as in {name} {' '.join(numbers)}")
 
 
 def _fits(word: str, kind: Any) -> bool:

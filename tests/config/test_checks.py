@@ -46,6 +46,16 @@ def test_presets_pass(preset: Config) -> None:
         ("generator", {"light_blocks": 0}, r"--generator\.light-blocks 0"),
         ("loss", {"lambda_f": -1.0}, r"--loss\.lambda-f -1\.0"),
         ("loss", {"lambda_f": 1.0, "feature": "map"}, r"--loss\.feature map: --training\.f-c-table holds no"),
+        ("loss", {"lambda_g": float("nan")}, r"--loss\.lambda-g nan: must be a finite number"),
+        ("loss", {"lambda_dis": -1.0}, r"--loss\.lambda-dis -1\.0: must be 0 or more"),
+        ("optimiser", {"generator_learning_rate": float("inf")}, r"--optimiser\.generator-learning-rate inf"),
+        ("optimiser", {"betas": (0.9, 1.0)}, r"--optimiser\.betas 1\.0: must be at least 0 and below 1 each"),
+        ("critic", {"learning_rate": -1.0}, r"--critic\.learning-rate -1\.0: must be 0 or more"),
+        ("critic", {"label_smoothing": 1.5}, r"--critic\.label-smoothing 1\.5: must be 0 to 1"),
+        ("critic", {"pad": -1}, r"--critic\.pad -1: must be 0 or more"),
+        ("association", {"hidden": (0,)}, r"--association\.hidden 0: must be 1 or more"),
+        ("training", {"iterations": 2**31}, r"--training\.iterations 2147483648: must be below 2147483648"),
+        ("data", {"split_seed": 2**62}, r"--data\.split-seed 4611686018427387904: must be below"),
         ("association", {"updates_per_iteration": 0}, r"--association\.updates-per-iteration 0"),
         ("association", {"predictor": "mean", "direction": "d-to-r"}, r"--association\.predictor mean: only with"),
         ("critic", {"enlarge": 0}, r"--critic\.enlarge 0"),
@@ -88,3 +98,10 @@ def test_what_trains_queries_needs_a_term() -> None:
         check_config(replace(alone, loss=config.loss))
     with pytest.raises(UserError, match=r"--critic\.query joint: no term trains C_q"):
         check_config(replace(alone, loss=replace(alone.loss, lambda_c=0.0)))
+
+
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "a/../b", "/tmp/a", "a/", "a\nb"])
+def test_a_run_has_a_folder_of_its_own(name: str) -> None:
+    with pytest.raises(UserError, match="must name a folder below --runs"):
+        check_config(replace(Config(), name=name))
+    check_config(replace(Config(), name="table/row-1 é"))

@@ -114,8 +114,10 @@ def test_own_options_and_those_of_a_training() -> None:
 def test_complaints_are_one_line() -> None:
     for words, text in (
         (["--preset"], r"Missing value for argument '--preset'"),
+        (["--seed", "1e3"], r"--seed 1e3: must be a whole number"),
+        (["--critic.learning-rate", "fast"], r"--critic\.learning-rate fast: must be a number"),
         (["--preset", "slow"], r"invalid choice 'slow' for argument '--preset'"),
-        (["--training.iterations", "many"], r"--training\.iterations.*'many'"),
+        (["--training.iterations", "many"], r"--training\.iterations many: must be a whole"),
         (["extra"], r"extra"),
     ):
         with pytest.raises(UserError, match=text) as caught:
@@ -128,3 +130,23 @@ def test_value_of() -> None:
     assert value_of(["--preset", "cpu", "--preset=fast"], "--preset") == "fast"
     assert value_of(["--preset", "--debug"], "--preset") is None
     assert value_of(["--preset"], "--preset") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (("folder", "--data.root", "", "--out", "m.jsonl"), "--data.root"),
+        (("folder", "--data.root=", "--out", "m.jsonl"), "--data.root"),
+        (("", "--out", "m.jsonl"), "an argument"),
+    ],
+)
+def test_a_variable_that_is_not_set_is_no_value(words: tuple[str, ...], place: str) -> None:
+    with pytest.raises(UserError, match=f"^{place}: is empty; give a value, or leave it out"):
+        parse_options(PrepareOptions, "intact-fast prepare", words)
+
+
+@pytest.mark.parametrize("words", [("--data.factors", "2,3"), ("--data.factors=2, 3",), ("--data.factors", "[2,3]")])
+@pytest.mark.parametrize("options_class", [Config, PrepareOptions])
+def test_numbers_of_a_list_stand_apart(options_class: type, words: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match=r"separate the values by blanks, as in --data\.factors 2 3$"):
+        parse_options(options_class, "intact-fast", words)
