@@ -79,6 +79,7 @@ def _run(arguments: list[str]) -> None:
     checkpoint = None if named is None else read_training_checkpoint(path)
     defaults = EvaluateOptions() if checkpoint is None else _defaults(checkpoint, path, arguments)
     options = parse_options(EvaluateOptions, "intact-fast evaluate", arguments, defaults)
+    _check_test_time(options, arguments)
     device = choose_device(options.device)
     if checkpoint is not None and options.critic is None:
         result = _evaluate_checkpoint(checkpoint, path, options, device)
@@ -94,6 +95,16 @@ def _run(arguments: list[str]) -> None:
     for line in (describe_protocol(result.config), unreadable_sentence(result), gain_sentence(result)):
         if line:
             console.print(line, markup=False)
+
+
+def _check_test_time(options: EvaluateOptions, arguments: list[str]) -> None:
+    """Refuse to leave options on the command line without effect; a run's own may have none here."""
+    if value_of(arguments, "--evaluation.test-time") is None:
+        return
+    if options.critic is not None or "sr" not in options.queries:
+        remedy = "use --checkpoint instead of --critic" if options.critic is not None else "add sr to --queries"
+        words = " ".join(options.evaluation.test_time)
+        raise UserError(f"--evaluation.test-time {words}: adds rows of SR queries, and there are none; {remedy}")
 
 
 def _evaluate_checkpoint(

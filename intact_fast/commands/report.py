@@ -13,6 +13,7 @@ import tyro
 from intact_fast.commands.model_options import run_command
 from intact_fast.commands.progress_bar import progress
 from intact_fast.config.command_line import from_yaml
+from intact_fast.config.options import TestTime
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError, warn
 from intact_fast.evaluation.evaluator import evaluate
@@ -53,6 +54,8 @@ class ReportOptions:
     """Where the pictures are now; none takes the run's own."""
     skip_corrupt: Annotated[bool, tyro.conf.arg(name="evaluation.skip-corrupt")] = False
     """Leave unreadable queries and gallery pictures out, where the run's config.yaml does not."""
+    test_time: Annotated[tuple[TestTime, ...], tyro.conf.arg(name="evaluation.test-time")] = ()
+    """Further rows, where the run's config.yaml has none: SR queries with `flip`, `plain`, `shifts`, `cosine`."""
     rates: tuple[float, ...] = RATES
     """False-match rates to suggest distance thresholds for."""
     html_queries: int = HTML_QUERIES
@@ -97,7 +100,11 @@ def _run(options: ReportOptions) -> int:
     model = model_of_checkpoint(checkpoint, path, interpolation=manifest.header.interpolation, lr_height=height)
     model.to(device)
     shown = partial(progress, quiet=options.json)
-    rules = replace(config.evaluation, skip_corrupt=config.evaluation.skip_corrupt or options.skip_corrupt)
+    rules = replace(
+        config.evaluation,
+        skip_corrupt=config.evaluation.skip_corrupt or options.skip_corrupt,
+        test_time=options.test_time or config.evaluation.test_time,
+    )
     evaluation = evaluate(
         model, manifest, root, rules, config.data.threads, progress=shown, association=had_association(config)
     )

@@ -26,7 +26,7 @@ from intact_fast.evaluation.ranking import RankingResult, evaluate_ranking
 from intact_fast.evaluation.readable import Unreadable, leave_out_unreadable
 from intact_fast.evaluation.reranking import Reranking
 from intact_fast.evaluation.sharding import SINGLE_PROCESS, Processes
-from intact_fast.evaluation.views import HR, VIEWS, QueryView, View, by_key, name_of_served
+from intact_fast.evaluation.views import HR, VIEWS, QueryView, View, by_key, name_of_served, with_test_time
 from intact_fast.serving.sr_reid import SRReID
 
 _MAX_RANK = 10
@@ -96,6 +96,11 @@ class Evaluation:
     association: bool = False
 
     @property
+    def plain_views(self) -> list[View]:
+        """The views without those that test-time options add."""
+        return [key for key in self.rankings if not self.rows[key].test_time]
+
+    @property
     def names(self) -> dict[View, str]:
         """What tables call each view."""
         return {key: self.rows[key].name for key in self.rankings}
@@ -162,7 +167,7 @@ def evaluate(
         raise UserError(
             f"--queries hr: the queries of {manifest.header.dataset} are natively low-resolution; use lr or sr"
         )
-    rows = _rows(views, name_of_served(model, association))
+    rows = _rows(views, name_of_served(model, association), replace(config, test_time=()) if validation else config)
     source = PictureSource(root, manifest.header, model, config.batch_size, threads, progress)
     known = {} if shared is None else shared.query_features
     if config.gallery == "auto":
@@ -172,15 +177,16 @@ def evaluate(
     else:
         gallery_features = extract_features(source, gallery, HR, processes, "gallery")
     unknown = [row for row in rows.values() if row.key not in known]
-    qualities = [] if validation else [row for row in rows.values() if row.key != "hr"]
+    compared = [row for row in rows.values() if row.variant != "hr" and not row.test_time]
+    qualities = [] if validation else compared
     computed, quality = measure_queries(source, queries, unknown, qualities, processes, "queries")
     query_features = {key: known[key] if key in known else computed[key] for key in rows}
 
     def rank_all() -> dict[View, RankingResult]:
         try:
             return {
-                key: rank(features, gallery_features, queries, gallery, config, manifest)
-                for key, features in query_features.items()
+                key: rank(query_features[key], gallery_features, queries, gallery, row.configured(config), manifest)
+                for key, row in rows.items()
             }
         except ValueError as error:
             raise UserError(f"evaluation of {manifest.header.dataset}: {error}") from error
@@ -202,9 +208,10 @@ def evaluate(
     )
 
 
-def _rows(keys: Sequence[View], served: str) -> dict[View, QueryView]:
-    """Give the rows of a table by key, that of what serves LR pictures under its name."""
-    return by_key(replace(VIEWS[key], name=served) if key == "sr" else VIEWS[key] for key in keys)
+def _rows(keys: Sequence[View], served: str, config: EvaluationConfig) -> dict[View, QueryView]:
+    """Give the rows of a table by key, that of what serves LR pictures under its name; then test-time options'."""
+    rows = [replace(VIEWS[key], name=served) if key == "sr" else VIEWS[key] for key in keys]
+    return by_key(row for plain in rows for row in (plain, *with_test_time(plain, config)))
 
 
 def features_of_critic(

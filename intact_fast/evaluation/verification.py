@@ -76,7 +76,7 @@ class Threshold:
 
 
 def pair_distances(evaluation: Evaluation, rates: Sequence[float] = RATES) -> dict[View, PairDistances]:
-    """Measure matches and non-matches under each view of an evaluation.
+    """Measure matches and non-matches under each view of an evaluation, without those of test-time options.
 
     Memory: a block of the distance matrix, all matches, and the share of the largest rate of the non-matches.
 
@@ -85,14 +85,14 @@ def pair_distances(evaluation: Evaluation, rates: Sequence[float] = RATES) -> di
         rates: The false-match rates, below 1, that `thresholds` will be asked for.
     """
     greatest = _greatest_distance(evaluation)
-    return {view: _measure(evaluation, view, tuple(rates), greatest) for view in evaluation.query_features}
+    return {view: _measure(evaluation, view, tuple(rates), greatest) for view in evaluation.plain_views}
 
 
 def _greatest_distance(evaluation: Evaluation) -> float:
     if evaluation.config.metric == "cosine":
         greatest = 2.0
     else:
-        longest = max(float(f.norm(dim=1).max()) for f in evaluation.query_features.values())
+        longest = max(float(evaluation.query_features[v].norm(dim=1).max()) for v in evaluation.plain_views)
         greatest = longest + float(evaluation.gallery_features.norm(dim=1).max())
     # rounding must not carry a distance out of the last bin; features of length 0 still need a bin
     return 1.001 * greatest or 1.0

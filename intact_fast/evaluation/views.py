@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from intact_fast.config.options import Config, EvaluationConfig, TestTime
-from intact_fast.evaluation.distances import Metric
 from intact_fast.evaluation.picture_source import Variant
 from intact_fast.models import LightGenerator
 from intact_fast.serving.sr_reid import SRReID
@@ -36,9 +35,9 @@ class QueryView:
     served: bool = False
     test_time: tuple[TestTime, ...] = ()
 
-    def metric(self, config: EvaluationConfig) -> Metric:
-        """The distance that ranks it: its own, or the configuration's."""
-        return "cosine" if "cosine" in self.test_time else config.metric
+    def configured(self, config: EvaluationConfig) -> EvaluationConfig:
+        """Give the configuration that ranks it: under its own distance, or the one that is there."""
+        return replace(config, metric="cosine") if "cosine" in self.test_time else config
 
 
 HR = QueryView("hr", "HR queries (upper bound)", "hr")
@@ -87,15 +86,15 @@ def name_of_served(model: SRReID, association: bool) -> str:
         model: What serves them.
         association: Whether the association took part in its training, which is then called by the paper's name.
     """
-    light = isinstance(model.generator, LightGenerator)
-    if association and not light and model.query_critic is None:
-        return "INTACT"
-    generator = "light G" if light else "G"
+    critic = "C" if model.query_critic is None else "C_q"
     if model.generator is None:
-        served = "C alone, no G" if model.query_critic is None else "C_q alone, no G"
-    else:
-        served = generator if model.query_critic is None else f"{generator} and C_q"
-    return f"{'INTACT' if association else SR.name} ({served})"
+        return f"{SR.name} ({critic} alone, no G)"
+    served = "light G" if isinstance(model.generator, LightGenerator) else "G"
+    if model.query_critic is not None:
+        served += " and C_q"
+    if association:
+        return "INTACT" if served == "G" else f"INTACT ({served})"
+    return f"{SR.name} ({served})"
 
 
 def by_key(views: Iterable[QueryView]) -> dict[View, QueryView]:

@@ -174,7 +174,8 @@ def _query(
     entry: Entry = evaluation.query_entries[row]
     # rankings hold scored queries alone
     scored = int(np.count_nonzero(evaluation.rankings[next(iter(evaluation.rankings))].valid[:row]))
-    precisions = {view: 100 * float(ranking.ap_per_query[scored]) for view, ranking in evaluation.rankings.items()}
+    rankings = {view: evaluation.rankings[view] for view in evaluation.plain_views}
+    precisions = {view: 100 * float(ranking.ap_per_query[scored]) for view, ranking in rankings.items()}
     firsts = {view: by_query[row].first_match for view, by_query in ranked.lists.items()}
     keys: dict[str, Any] = {"name": entry.path, "order": number}
     keys |= {f"rank_{view}": first for view, first in firsts.items()}

@@ -99,3 +99,15 @@ def test_evaluate_mistakes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert "no such file" in error_of(capsys, "evaluate", "--checkpoint", tmp_path / "x.pt")
     torch.save({"weights": torch.zeros(2)}, tmp_path / "x.pt")
     assert "not a checkpoint of the alternating" in error_of(capsys, "evaluate", "--checkpoint", tmp_path / "x.pt")
+
+
+def test_evaluate_takes_test_time_options(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    command = ["evaluate", "--checkpoint", checkpoint, "--evaluation.test-time", "flip", "cosine"]
+    assert main([str(word) for word in (*command, "--queries", "sr", "--json")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["views"]) == ["sr", "sr+flip", "sr+cosine", "sr+flip+cosine"]
+    assert found["rows"].keys() == set(found["views"].values())
+    assert "add sr to --queries" in error_of(capsys, *command, "--queries", "lr")
+    critic = ["evaluate", "--critic", checkpoint.parent / "critic.pt", "--evaluation.test-time", "flip"]
+    assert "--checkpoint instead of --critic" in error_of(capsys, *critic)

@@ -66,10 +66,12 @@ def test_report_of_a_run_in_progress_whose_pictures_were_moved(
     settings = run / "config.yaml"
     settings.write_text(settings.read_text().replace(str(tiny_run.data.root), str(tmp_path / "nowhere")))
     assert f"--data.root {tmp_path / 'nowhere'}: no such folder" in error_of(capsys, run)
-    options = ["--data.root", str(moved), "--checkpoint", "best", "--json"]
+    options = ["--data.root", str(moved), "--checkpoint", "best", "--json", "--evaluation.test-time", "flip"]
     assert main(["report", str(run), *options]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["rows"] == json.loads((run / "evaluation.json").read_text())["rows"]
+    assert found["views"]["sr+flip"] == "SR with flip"
+    assert found["thresholds"].keys() == found["rows"].keys() - {"SR with flip"}
     assert found["thresholds"]["INTACT"] == []
     assert found["files"]["checkpoint"] == str(run / "checkpoints" / "best.pt")
     report = (run / "report.md").read_text()
