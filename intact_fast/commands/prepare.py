@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -43,7 +44,8 @@ class PrepareOptions:
     dataset: Annotated[DatasetName | None, tyro.conf.Positional] = None
     """Data set, as `--data.dataset`."""
     preset: PresetName | None = None
-    """Published variant of the protocol, from which the defaults of `--data.*` come."""
+    """Published variant of the protocol, from which the defaults of `--data.*` come; `market-camera` needs
+    `--data.lr-camera` as well."""
     data: DataConfig = field(default_factory=DataConfig)
     evaluation: MatchOptions = field(default_factory=MatchOptions)
     json: bool = False
@@ -119,12 +121,28 @@ def _figures(options: PrepareOptions, manifest: Manifest) -> dict[str, Any]:
         "manifest": str(options.out),
         "dataset": manifest.header.dataset,
         "preset": options.preset,
+        "use_with": _use_with(options, manifest),
         "hash": manifest.hash,
         "training_identities": len(manifest.labels),
         "splits": splits,
         "sources": [{"dataset": one.dataset, "identities": len(one.pids)} for one in manifest.header.sources],
         "matches": count_matches(manifest, options.evaluation.same_camera).figures(),
     }
+
+
+def _use_with(options: PrepareOptions, manifest: Manifest) -> list[str]:
+    """Give the options with which a training and an evaluation take the split, and score as the preset's source."""
+    header = manifest.header
+    words = ["--data.dataset", header.dataset, "--data.root", str(options.data.root)]
+    words += ["--data.manifest", str(options.out)]
+    for name in ("interpolation", "jpeg_quality"):
+        value = getattr(header, name)
+        if value != getattr(DataConfig, name):
+            words += [f"--data.{name.replace('_', '-')}", str(value)]
+    if options.evaluation.same_camera != MatchOptions.same_camera:
+        words += ["--evaluation.same-camera", options.evaluation.same_camera]
+    scored = {} if options.preset is None else SPLIT_PRESETS[options.preset].evaluation
+    return [*words, *(word for name, value in scored.items() for word in (f"--evaluation.{name}", value))]
 
 
 def _histogram(entries: Sequence[Entry]) -> dict[str, int]:
@@ -143,3 +161,9 @@ def _print_summary(options: PrepareOptions, manifest: Manifest) -> None:
     print(f"preset {options.preset}: {preset.description} ({preset.source}); decided here: {preset.decided}")
     if manifest.header.dataset not in preset.datasets:
         print(f"Its source does not report on {manifest.header.dataset}; the same rule was applied.")
+    print(f"options for train, experiments and evaluate: {shlex.join(_use_with(options, manifest))}")
+    distractors = sum(entry.pid == manifest.header.distractor_pid for entry in manifest.split("gallery"))
+    if preset.evaluation.get("distractors") == "drop" and distractors:
+        print(
+            f"{distractors:,} pictures of the gallery are distractors, which --evaluation.distractors drop leaves out."
+        )

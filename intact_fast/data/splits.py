@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from intact_fast.config.options import DataConfig, SameCamera
+from intact_fast.data.camera_queries import ask_by_camera, seen_by_one_camera
 from intact_fast.data.catalogue import Catalogue, Picture, Subset
 from intact_fast.data.copies import find_copies
 from intact_fast.data.datasets import READERS
@@ -113,6 +114,12 @@ def obtain_manifest(
     if catalogue.left_out:
         explain(f"{config.dataset}: left out {catalogue.left_out.describe()}")
     manifest = build_manifest(catalogue, config, same_camera)
+    own_queries = sum(picture.subset == "query" for picture in catalogue.pictures)
+    if config.test_queries == "camera" and own_queries:
+        explain(
+            f"{config.dataset}: its {own_queries:,} own queries are left out; all gallery pictures of an identity's "
+            "LR camera are queries"
+        )
     if config.sources:
         manifest = add_sources(manifest, config, progress, warn, explain)
     _look_at(manifest, same_camera, warn, explain)
@@ -164,6 +171,8 @@ def build_manifest(catalogue: Catalogue, config: DataConfig, same_camera: SameCa
       each identity has its own.
     * ``val_fraction`` of the training identities is held out, or those that the data set names. Their pictures of the
       LR camera are queries (one of each camera but one where every query is LR), their other pictures the gallery.
+    * ``test_queries`` ``camera`` leaves the fixed queries out and divides the gallery's pictures of their people by the
+      LR camera. People whom one camera alone has seen have no queries, as none would have a match.
     * Where matches of the query's own camera count, half of the pictures of each person of one camera are queries
       (`draw_queries`); the camera alone would make them all so, or none.
     * Each LR row draws its own r, unless it is natively LR; then its camera's pictures do not train.
@@ -172,6 +181,10 @@ def build_manifest(catalogue: Catalogue, config: DataConfig, same_camera: SameCa
         UserError: Fewer than two training identities, or an LR camera without pictures (or, where one
             is natively LR, another one).
     """
+    alone: set[int] = set()
+    if config.test_queries == "camera":
+        catalogue = ask_by_camera(catalogue, config.lr_camera)
+        alone = seen_by_one_camera(catalogue)
     lr_camera = _lr_camera(catalogue, config)
     train_pids, test_pids = halve_people(catalogue, config.split_seed)
     drawn = draw_queries(catalogue, config.lr_camera, config.split_seed) if same_camera == "keep" else {}
@@ -186,7 +199,8 @@ def build_manifest(catalogue: Catalogue, config: DataConfig, same_camera: SameCa
 
     entries = []
     for picture in catalogue.pictures:
-        is_query = drawn.get(picture.path, camera_of(picture.pid) in (None, picture.camera))
+        is_asked = camera_of(picture.pid) in (None, picture.camera) and picture.pid not in alone
+        is_query = drawn.get(picture.path, is_asked)
         split = _split_of(picture, train_pids, test_pids, val_pids, val_query, is_query)
         if split is None or (split == "train" and catalogue.natively_lr and picture.camera == lr_camera):
             continue
@@ -236,9 +250,10 @@ def _lr_camera(catalogue: Catalogue, config: DataConfig) -> LRCamera:
     is_there = config.lr_camera.isdecimal() and int(config.lr_camera) in testable
     if not is_there and config.lr_camera != "random":
         cameras = ", ".join(map(str, testable))
+        by_number = config.test_queries == "camera" and catalogue.default_lr_camera is None
         raise UserError(
             f"--data.lr-camera {config.lr_camera}: no query picture of that camera in {catalogue.dataset}; "
-            f"give one of {cameras}, random, or auto"
+            f"give one of {cameras}{' or random' if by_number else ', random, or auto'}"
         )
     if catalogue.natively_lr and config.lr_camera != str(catalogue.default_lr_camera):
         raise UserError(

@@ -44,6 +44,36 @@ def test_preset_is_told_and_incomplete_data_warned_about(
     assert {row.r for row in manifest.split("query")} <= {2, 3, 4}
 
 
+def test_a_preset_that_divides_by_camera_says_how_its_source_scores(
+    prepare: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "Market-1501-v15.09.15"
+    for number in range(3):
+        for camera in (1, 2):
+            write_picture(folder / "bounding_box_train" / f"{number + 1:04d}_c{camera}s1_000001_01.jpg", number)
+            write_picture(folder / "bounding_box_test" / f"{number + 10:04d}_c{camera}s1_000001_01.jpg", number)
+        write_picture(folder / "query" / f"{number + 10:04d}_c1s1_000002_00.jpg", number)
+    write_picture(folder / "bounding_box_test" / "0000_c1s1_000003_01.jpg", 9)
+    assert prepare("market1501", "--preset", "ps-hrnet") == 0
+    output = capsys.readouterr().out
+    assert "is inference: " in output
+    assert (
+        f"--data.manifest {tmp_path / 'split.jsonl'} --evaluation.protocol multi-shot --evaluation.metric cosine "
+        "--evaluation.distractors drop\n"
+    ) in output
+    assert "1 pictures of the gallery are distractors, which --evaluation.distractors drop leaves out." in output
+    manifest = Manifest.load(tmp_path / "split.jsonl")
+    assert (len(manifest.split("query")), len(manifest.split("gallery"))) == (3, 4)
+    (tmp_path / "split.jsonl").unlink()
+    assert prepare("market1501", "--preset", "market-camera") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("market1501 has no LR camera of its own; give --data.lr-camera as 1, 2 or random")
+    assert prepare("market1501", "--preset", "market-camera", "--data.lr-camera", "2", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["use_with"][-2:] == ["--evaluation.protocol", "multi-shot"]
+    assert {row.camera for row in Manifest.load(tmp_path / "split.jsonl").split("query")} == {2}
+
+
 def test_options_win_over_the_preset(prepare: Callable[..., int], tmp_path: Path) -> None:
     write_duke(tmp_path / "DukeMTMC-reID")
     options = ("--data.interpolation", "area", "--data.factors", "5")
