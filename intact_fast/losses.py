@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_NO_IDENTITY = -1
+"""Label of pictures that have none, as `data.batches` has it."""
+
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """Eq. 1 and 2 for D, to be minimised.
@@ -55,13 +58,14 @@ def identity_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
 
     Args:
         logits: N×num_classes of the critic's classifier.
-        labels: N int64, the identity of each picture.
+        labels: N int64, the identity of each picture; -1 leaves a picture out.
         label_smoothing: Used while the critic itself is trained; 0 in G's update.
 
     Returns:
-        Scalar mean.
+        Scalar mean over the pictures with an identity; 0 where there is none.
     """
-    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    total = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, ignore_index=_NO_IDENTITY, reduction="sum")
+    return total / (labels != _NO_IDENTITY).sum().clamp_min(1)
 
 
 def content_loss(x_h: Tensor, fake: Tensor) -> Tensor:

@@ -46,6 +46,29 @@ def test_identity_loss_is_minus_log_p_y() -> None:
     assert losses.identity_loss(scores, labels, 0.1).item() == pytest.approx(smooth.item())
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_identity_loss_leaves_pictures_without_identity_out(smoothing: float) -> None:
+    scores = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, -1, 2, -1, 1])
+    known = labels >= 0
+    loss = losses.identity_loss(scores, labels, smoothing)
+    expected = losses.identity_loss(scores[known], labels[known], smoothing)
+    torch.testing.assert_close(loss, expected)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    (reference,) = torch.autograd.grad(expected, scores)
+    torch.testing.assert_close(gradient, reference)
+    assert (gradient[~known] == 0).all()
+
+
+def test_identity_loss_of_nobody_is_nothing() -> None:
+    scores = torch.randn(2, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    loss = losses.identity_loss(scores, torch.tensor([-1, -1]))
+    loss.backward()
+    assert loss.item() == 0
+    assert scores.grad is not None
+    assert (scores.grad == 0).all()
+
+
 def test_super_resolution_loss_weights() -> None:
     content, gan, identity = torch.tensor(1.0), torch.tensor(10.0), torch.tensor(100.0)
     assert losses.super_resolution_loss(content, gan, identity).item() == pytest.approx(1 + 1 + 30)

@@ -13,6 +13,9 @@ from torch import Tensor
 from intact_fast.config.options import Interpolation
 from intact_fast.data.plan import BatchPlan, Position
 
+NO_IDENTITY = -1
+"""Label of a picture that shows nobody in particular: `losses.identity_loss` leaves it out."""
+
 
 @dataclass(frozen=True)
 class PictureSpec:
@@ -40,7 +43,7 @@ class Batch:
     Attributes:
         x_h: HR pictures, B×3×H×W float32, ImageNet-normalised, channels innermost in memory.
         x_l: Their degraded form, aligned with ``x_h``; None where only HR was asked for.
-        label: B int64, class of each picture.
+        label: B int64, class of each picture, or `NO_IDENTITY`.
         r: B int64, down-sampling rate of each picture.
         index: B int64, its row among the training pictures.
         next_position: Where an interrupted training goes on after this batch.
