@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from intact_fast.file_names import on_one_line
+
 
 class UserError(Exception):
     """A mistake in an option, a file or a data set.
@@ -116,7 +118,10 @@ def fail(error: UserError | OSError, debug: bool) -> int:
     return 2
 
 
-def _say(line: str) -> None:
+def _say(text: str) -> None:
+    # what is wrong is one line; how a command is used may stand below it
+    said, *usage = text.split("\nusage: ", 1)
+    line = "\nusage: ".join((on_one_line(said), *usage))
     # on a full disk, or a terminal that has gone, there is nobody to tell; the exit status stays
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)

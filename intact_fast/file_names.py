@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,11 @@ def portable_name(name: str) -> str:
 def native_name(name: str) -> str:
     """Give the name by which this locale opens what `portable_name` named."""
     return os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
+
+def on_one_line(text: str) -> str:
+    """Write line ends and other control characters, which a file's name may hold, as their escapes."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
 
 
 @contextmanager

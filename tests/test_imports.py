@@ -24,7 +24,8 @@ LAYERS = (
     {"config"},
     {"files"},
     {"foreign_files", "tallies"},
-    {"errors", "file_names", "json_text", "terminal"},
+    {"errors"},
+    {"file_names", "json_text", "terminal"},
 )
 """From top to bottom. Rooms of one layer do not know each other."""
 

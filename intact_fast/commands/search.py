@@ -11,6 +11,7 @@ from intact_fast.commands.model_options import ServingOptions, run_command, warn
 from intact_fast.commands.progress_bar import progress
 from intact_fast.data.picture_files import LeftOut
 from intact_fast.errors import UserError
+from intact_fast.file_names import on_one_line
 from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
 from intact_fast.reporting.html_page import check_html_name
@@ -120,9 +121,9 @@ def _print(
         print(to_json(figures, indent=1))
         return
     for path, found in matches.items():
-        print(path)
+        print(on_one_line(str(path)))
         for rank, (name, score) in enumerate(found, start=1):
-            print(f"{rank:>4}  {score:.3f}  {options.gallery / name}")
+            print(f"{rank:>4}  {score:.3f}  {on_one_line(str(options.gallery / name))}")
     print(
         f"{len(matches)} queries, {size} gallery pictures ({computed} of them new), {len(left_out)} other files left "
         f"out{f': {left_out.describe()}' if left_out else ''}"

@@ -239,7 +239,9 @@ def test_distractors_neither_train_nor_ask(tmp_path: Path) -> None:
 # identities
 
 
-@pytest.mark.parametrize("spellings", [("1", "0001"), ("1", "1.0"), ("Zoë", "Zoe\u0308"), ("1", "\uff11")])
+@pytest.mark.parametrize(
+    "spellings", [("1", "0001"), ("1", "1.0"), ("Zoë", "Zoe\u0308"), ("1", "\uff11"), ("1", "1,0")]
+)
 def test_spellings_of_one_person_are_joined(tmp_path: Path, spellings: tuple[str, str]) -> None:
     one, other = spellings
     touch(tmp_path, [f"{one}_cam1_x.jpg", f"{other}_cam2_x.jpg", "2_cam1_x.jpg", "2_cam2_x.jpg"])
@@ -250,7 +252,16 @@ def test_spellings_of_one_person_are_joined(tmp_path: Path, spellings: tuple[str
 
 @pytest.mark.parametrize(
     "spellings",
-    [("Anna", "anna"), ("person-7", "person-07"), ("person 7", "person  7"), ("A1", "\uff211"), ("Straße", "STRASSE")],
+    [
+        *(
+            ("Anna", "anna"),
+            ("person-7", "person-07"),
+            ("person 7", "person  7"),
+            ("A1", "\uff211"),
+            ("Straße", "STRASSE"),
+        ),
+        *(("anna", "anna\u200b"), ("7", "'7"), ("7", '="0007"'), ("1000", "1,000"), ("1000", "1e3"), ("16", "0x10")),
+    ],
 )
 def test_spellings_that_may_be_two_people_are_named(tmp_path: Path, spellings: tuple[str, str]) -> None:
     one, other = sorted(spellings)
@@ -263,6 +274,9 @@ def test_spellings_that_may_be_two_people_are_named(tmp_path: Path, spellings: t
     [
         ("nan", "no identity (nan)"),
         ("None", "no identity (None)"),
+        ("#REF!", "no identity (#REF!)"),
+        ("unknown", "no identity (unknown)"),
+        ("-", "no identity (-)"),
         ("-5", "identity -5 is negative"),
         ("9007199254740993.0", "has lost digits"),
         ("1.2e+18", "has lost digits"),

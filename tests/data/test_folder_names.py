@@ -196,3 +196,9 @@ def test_a_pattern_needs_a_folder_without_table(tmp_path: Path) -> None:
         check_data(DataConfig(dataset="viper", name_pattern=pattern))
     touch(tmp_path, [*people("", range(4)), "pictures.csv"])
     assert "pictures.csv says what names would; remove the table" in refusal(tmp_path, pattern)
+
+
+def test_any_character_of_a_name(tmp_path: Path) -> None:
+    names = [f"{pid:04d}_cam1_{rest}.JpG" for pid, rest in enumerate(("a\nb", " ' \"", "😀", "%s{}[b]\\", "x" * 235))]
+    touch(tmp_path, names)
+    assert pids(read_folder(tmp_path)) == {name: pid for pid, name in enumerate(names)}

@@ -143,6 +143,17 @@ def test_a_table_without_cameras(tmp_path: Path) -> None:
         ("path,pid,camera\na.jpg,1.2e+18,1\n", "line 2: identity 1.2e+18 has lost digits"),
         ("path,pid,camera\n\n\nmissing.jpg,1,1\n", "line 4: no file "),
         ("path,pid,camera\n,1,1\n", "line 2: no path"),
+        (
+            "path,pid,camera\nhttps://x.org/a.jpg,1,1\n",
+            "line 2: https://x.org/a.jpg is an address; give paths of files",
+        ),
+        ("path,pid,camera\n.,1,1\n", "is a folder; give a line for each picture in it"),
+        (
+            "path,pid,phase\na.jpg,1,train\nb.jpg,2,Test\n",
+            "the column phase holds roles; call it split, or take it out",
+        ),
+        ("PAR1\n", "pictures.csv: is a Parquet file; open it and save it as CSV UTF-8"),
+        ("PK\x03\x04\n", "is a workbook of Excel or LibreOffice, or a ZIP archive; open it"),
         ("path,pid,camera\nC:\\data\\a.jpg,1,1\n", r"line 2: C:\data\a.jpg is a path of Windows; give paths relative"),
         ("path,pid,camera\n/etc/passwd,1,1\n", "line 2: /etc/passwd lies outside --data.root"),
         (
@@ -173,3 +184,13 @@ def test_undecodable_tables(tmp_path: Path) -> None:
     (tmp_path / "pictures.csv").unlink()
     (tmp_path / "pictures.csv").mkdir()
     assert "pictures.csv: is no file" in refusal(tmp_path)
+
+
+def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
+    notes = read_folder(write(tmp_path, "path,pid,viewpoint,phase\na.jpg,1,2,x\n")).notes
+    assert "columns that are not read: viewpoint, phase" in notes
+
+
+def test_numbers_with_a_decimal_comma(tmp_path: Path) -> None:
+    (picture,) = read_folder(write(tmp_path, "path;pid;camera\na.jpg;7,0;2,0\n")).pictures
+    assert (picture.pid, picture.camera) == (7, 2)

@@ -10,8 +10,14 @@ from intact_fast.errors import UserError
 
 JUNK = -1
 """Identity of a detection that shows nobody, after Market-1501."""
-_MISSING = frozenset({"", "nan", "NaN", "-nan", "NA", "N/A", "n/a", "<NA>", "None", "null", "NULL"})
-_WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
+_MISSING = frozenset(
+    (
+        *("", "nan", "NaN", "-nan", "NA", "N/A", "n/a", "<NA>", "None", "null", "NULL"),
+        # placeholders, and what a spreadsheet shows where a formula has no value
+        *("-", "?", "unknown", "Unknown", "UNKNOWN", "inf", "#N/A", "#REF!", "#VALUE!", "#NAME?", "#NUM!", "#DIV/0!"),
+    )
+)
+_WHOLE = re.compile(r"[+-]?\d+(\.0*|,0)?")
 _ROUNDED = re.compile(r"\d(\.\d+)?[eE]\+\d+")
 _LIMIT = 2**63
 """Numbers from here on fit no table of ours."""
@@ -23,8 +29,8 @@ _SHOWN = 3
 
 def value_of(pid: str) -> int | None:
     """Read an identity as a number: ``7``, ``0007`` and pandas' ``7.0`` are 7; None for any other text."""
-    text = pid.strip()
-    return int(text.partition(".")[0]) if len(text) < _LONG and _WHOLE.fullmatch(text) else None
+    text = pid.strip().replace("\N{MINUS SIGN}", "-")
+    return int(re.split("[.,]", text)[0]) if len(text) < _LONG and _WHOLE.fullmatch(text) else None
 
 
 def person_of(pid: str) -> int | str:
@@ -48,7 +54,7 @@ def check_pid(pid: str, place: str) -> None:
     value = value_of(pid)
     if value is not None and value < JUNK:
         raise UserError(f"{place}: identity {pid} is negative; -1 marks junk, and people have numbers from 0")
-    if _ROUNDED.fullmatch(pid.strip()) or (value is not None and "." in pid and value >= _EXACT):
+    if _ROUNDED.fullmatch(pid.strip()) or (value is not None and re.search("[.,]", pid) and value >= _EXACT):
         raise UserError(f"{place}: identity {pid} has lost digits as a floating-point number; save the ids as text")
 
 
@@ -106,6 +112,17 @@ def _refuse_similar(people: Mapping[int | str, list[str]], places: Mapping[str, 
 
 
 def _similar(pid: str) -> str:
-    """Drop what two spellings of one person differ in: case, leading zeros, blanks, forms of Unicode."""
-    folded = " ".join(unicodedata.normalize("NFKC", pid).casefold().split())
+    """Drop what two spellings of one person differ in.
+
+    That is case, leading zeros, blanks, forms of Unicode and characters that nobody sees; and how spreadsheets and
+    programs write numbers: ``="0007"``, ``'7``, ``1,000``, ``1_000``, ``1e3``, ``0x7``.
+    """
+    seen = "".join(letter for letter in unicodedata.normalize("NFKC", pid) if unicodedata.category(letter) != "Cf")
+    folded = re.sub(r"""[="'`]""", "", " ".join(seen.casefold().split()))
+    if re.fullmatch(r"\d{1,3}([,_ ]\d{3})+", folded):
+        folded = re.sub("[,_ ]", "", folded)
+    if number := re.fullmatch(r"(\d{1,15})e\+?(\d{1,2})", folded):
+        folded = str(int(number[1]) * 10 ** int(number[2]))
+    elif number := re.fullmatch(r"0x([0-9a-f]{1,15})", folded):
+        folded = str(int(number[1], 16))
     return re.sub(r"(?<![\d.])0+(?=\d)", "", folded)

@@ -15,8 +15,8 @@ from intact_fast.data.datasets.folder_rows import NO_CAMERA, NO_CAMERA_NOTE, Rea
 from intact_fast.data.picture_files import list_pictures
 from intact_fast.errors import UserError
 
-_OWN = re.compile(r"([^_]+)_cam(?:era)?[_-]?(\d+)(?:[_\-. ].*)?", re.IGNORECASE)
-_MARKET = re.compile(r"(-1|\d+)_c(\d+)(s\d+)?(?:[_\-. ].*)?", re.IGNORECASE)
+_OWN = re.compile(r"([^_]+)_cam(?:era)?[_-]?(\d+)(?:[_\-. ].*)?", re.IGNORECASE | re.DOTALL)
+_MARKET = re.compile(r"(-1|\d+)_c(\d+)(s\d+)?(?:[_\-. ].*)?", re.IGNORECASE | re.DOTALL)
 _CAMERA_IN_NAME = re.compile(r"(?:^|(?<=[_\-. ]))(?:cam(?:era)?|c)[_-]?(\d+)(?:s\d+)?(?=$|[_\-. ])", re.IGNORECASE)
 _CAMERA_FOLDER = re.compile(r"(?:cam(?:era)?|c|view)[ _-]?(\d+)", re.IGNORECASE)
 _PERSON_FOLDER = re.compile(r"(?:person|pid|id|identity|subject)[ _-]?(\d+)", re.IGNORECASE)

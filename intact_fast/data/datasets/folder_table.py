@@ -31,7 +31,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 """What a column may be called, the first name first; small letters."""
 _SEPARATORS = (",", ";", "\t", "|")
 _NO_ROLE = frozenset({"", "all", "nan", "none", "null", "na", "<na>"})
-_CAMERA = re.compile(r"(?:(?:cam(?:era)?|c)[ _-]?)?(\d+)(?:\.0*)?", re.IGNORECASE)
+_CAMERA = re.compile(r"(?:(?:cam(?:era)?|c)[ _-]?)?(\d+)(?:\.0*|,0)?", re.IGNORECASE)
 _COPIES = frozenset({".ipynb_checkpoints", "@eadir", "__macosx"})
 """Folders of copies that a script's list of a folder may hold."""
 _BYTE_ORDER_MARKS = (
@@ -42,6 +42,14 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 """In this order, as UTF-32's begins with UTF-16's."""
+_OTHER_FILES = (
+    (b"PK\x03\x04", "a workbook of Excel or LibreOffice, or a ZIP archive"),
+    (b"\xd0\xcf\x11\xe0", "a workbook of Excel"),
+    (b"PAR1", "a Parquet file"),
+    (b"\x1f\x8b", "packed by gzip"),
+    (b"{\\rtf", "a text document (RTF)"),
+)
+"""What else is saved or renamed as a table, by how it begins."""
 
 
 def find_table(root: Path) -> Path | None:
@@ -76,6 +84,8 @@ def read_table(root: Path, table: Path) -> Reading:
     notes = [f"identity and camera by the table {table.name} ({encoding}, {lines.separator_name})"]
     if not lines.has_camera:
         notes = [f"identity by the table {table.name} ({encoding}, {lines.separator_name}); {NO_CAMERA_NOTE}"]
+    if lines.unread:
+        notes.append(f"columns that are not read: {', '.join(lines.unread)}")
     warnings = []
     if lines.repeated:
         warnings.append(f"{table}: {lines.repeated:,} lines repeat a picture, and count once")
@@ -105,6 +115,9 @@ def _decoded(table: Path) -> tuple[str, str]:
         content = table.read_bytes()
     except OSError as error:
         raise UserError(f"{table}: cannot be read ({error.strerror or error}); allow reading it") from error
+    for start, what in _OTHER_FILES:
+        if content.startswith(start):
+            raise UserError(f"{table}: is {what}; open it and save it as CSV UTF-8")
     marked = [encoding for mark, encoding in _BYTE_ORDER_MARKS if content.startswith(mark)]
     zeros = [content[side::2].count(0) for side in (0, 1)]
     if marked:
@@ -129,6 +142,7 @@ class _Lines:
         has_camera: Whether there is a column of cameras.
         repeated: How many lines say what another one has said.
         copies: Hidden copies that the table lists.
+        unread: Names of columns that say nothing to us.
     """
 
     def __init__(self, root: Path, table: Path, text: str, encoding: str) -> None:
@@ -146,6 +160,7 @@ class _Lines:
         self.has_camera = False
         self.repeated = 0
         self.copies: list[Path] = []
+        self.unread: list[str] = []
         self._seen: dict[str, Row] = {}
 
     def rows(self) -> list[Row]:
@@ -159,7 +174,12 @@ class _Lines:
         columns = self._columns(header)
         self.has_camera = "camera" in columns
         rows = []
+        unread = {i: name.strip() for i, name in enumerate(header) if i not in columns.values() and name.strip()}
+        self.unread = list(unread.values())
+        words: dict[int, set[str]] = {i: set() for i in unread}
         for number, line in cells:
+            for i in unread:
+                words[i].add(line[i].strip() if i < len(line) else "")
             place = f"{self._table}, line {number}"
             if len(line) > len(header) and any(cell.strip() for cell in line[len(header) :]):
                 raise UserError(
@@ -171,6 +191,10 @@ class _Lines:
                 rows.append(row)
         if not rows:
             raise UserError(f"{self._table}: lists no picture; add a line for each, or remove the table")
+        for i, found in words.items():
+            found -= {word for word in found if word.casefold() in _NO_ROLE}
+            if "split" not in columns and found and all(map(role_of_word, found)):
+                raise UserError(f"{self._table}: the column {unread[i]} holds roles; call it split, or take it out")
         return rows
 
     def _cells(self) -> Iterator[tuple[int, list[str]]]:
@@ -241,10 +265,14 @@ class _Lines:
         """Find the file of a line, and give its path relative to the root."""
         if not text:
             raise UserError(f"{place}: no path; give the picture's file")
-        for form in dict.fromkeys((text, text.replace("\\", "/"))):
+        for form in dict.fromkeys((text, text.replace("\\", "/"), os.path.expanduser(text))):
             for path in dict.fromkeys((form, unicodedata.normalize("NFC", form), unicodedata.normalize("NFD", form))):
                 if self._is_file(path):
                     return self._below_root(path, place) if os.path.isabs(path) else path
+        if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
+            raise UserError(f"{place}: {text} is an address; give paths of files relative to {self._root}")
+        if os.path.isdir(self._root / text):
+            raise UserError(f"{place}: {self._root / text} is a folder; give a line for each picture in it")
         if ntpath.splitdrive(text)[0]:
             raise UserError(f"{place}: {text} is a path of Windows; give paths relative to {self._root}")
         read_as = "" if self._encoding == "utf-8" else f", or save the table as UTF-8 (it was read as {self._encoding})"
