@@ -9,7 +9,20 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
-from docs.generate import costs, derived, index, measured, options, plots, records, rows, speed, timings, verdict
+from docs.generate import (
+    costs,
+    derived,
+    index,
+    measured,
+    options,
+    plots,
+    published,
+    records,
+    rows,
+    speed,
+    timings,
+    verdict,
+)
 from docs.generate.blocks import ROOT, Maker, fill
 
 MAKERS: Mapping[str, Maker] = {
@@ -27,6 +40,7 @@ MAKERS: Mapping[str, Maker] = {
     "options": options.options_block,
     "overview": speed.overview_block,
     "presets": options.presets_block,
+    "published": published.published_block,
     "recipes": options.recipes_block,
     "rows": rows.rows_block,
     "verdict": verdict.verdict_block,

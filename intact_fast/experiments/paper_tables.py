@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from intact_fast.config.options import DatasetName
-
-Figures = Mapping[str, float]
-"""Rank-k in percent, PSNR (dB) and SSIM."""
+from intact_fast.experiments.published import INTACT, Figures, ranks
 
 
 @dataclass(frozen=True)
@@ -28,24 +26,14 @@ class PaperTable:
     figures: Mapping[DatasetName, Mapping[str, Figures]]
 
 
-def _ranks(*percent: float) -> Figures:
-    return dict(zip(("Rank-1", "Rank-5", "Rank-10"), percent, strict=True))
-
-
-_INTACT_MARKET = _ranks(88.1, 95.0, 96.9)
+_INTACT_MARKET = INTACT["market1501"].figures
 
 TABLES: dict[int, PaperTable] = {
     1: PaperTable(
         "Cross-resolution person re-id",
         None,
         (("INTACT", "intact"),),
-        {
-            "market1501": {"intact": _INTACT_MARKET},
-            "cuhk03": {"intact": _ranks(86.4, 97.4, 98.5)},
-            "viper": {"intact": _ranks(46.2, 73.1, 81.6)},
-            "dukemtmc": {"intact": _ranks(81.2, 90.1, 92.8)},
-            "caviar": {"intact": _ranks(44.0, 81.8, 93.9)},
-        },
+        {dataset: {"intact": publication.figures} for dataset, publication in INTACT.items()},
     ),
     2: PaperTable(
         "Super-resolution and re-id",
@@ -65,8 +53,8 @@ TABLES: dict[int, PaperTable] = {
         (("MSE+ID", "mse+id"), ("MSE+ID+GAN", "mse+id+gan"), ("MSE+ID+GAN+Association", "intact")),
         {
             "market1501": {
-                "mse+id": _ranks(83.7, 93.0, 95.6),
-                "mse+id+gan": _ranks(84.7, 93.9, 96.1),
+                "mse+id": ranks(83.7, 93.0, 95.6),
+                "mse+id+gan": ranks(84.7, 93.9, 96.1),
                 "intact": _INTACT_MARKET,
             }
         },
@@ -77,8 +65,8 @@ TABLES: dict[int, PaperTable] = {
         (("Common space (a)", "common-space"), ("D-to-R (b)", "d-to-r"), ("R-to-D (c)", "intact")),
         {
             "market1501": {
-                "common-space": _ranks(84.3, 94.0, 95.3),
-                "d-to-r": _ranks(83.4, 93.5, 95.0),
+                "common-space": ranks(84.3, 94.0, 95.3),
+                "d-to-r": ranks(83.4, 93.5, 95.0),
                 "intact": _INTACT_MARKET,
             }
         },
@@ -87,7 +75,7 @@ TABLES: dict[int, PaperTable] = {
         "Bridge constraint",
         "market1501",
         (("Without (Fig. 5 d)", "no-bridge"), ("With (Fig. 5 c)", "intact")),
-        {"market1501": {"no-bridge": _ranks(84.3, 93.5, 95.8), "intact": _INTACT_MARKET}},
+        {"market1501": {"no-bridge": ranks(84.3, 93.5, 95.8), "intact": _INTACT_MARKET}},
     ),
 }
 
