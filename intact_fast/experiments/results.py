@@ -28,7 +28,7 @@ class RowResult:
         seed: Of the training, and of the split where that is random.
         config: The configuration, as YAML.
         manifest: Hash of the split.
-        figures: Rank-k and mAP in percent, PSNR in dB, SSIM; Rank-1 of the multi-shot protocol as well.
+        figures: Rank-k and mAP in percent, PSNR in dB, SSIM; those of the multi-shot protocol and of cosine as well.
         upper: The same of HR queries; empty where there are none.
         rank1: Rank-1 of each valid query, 0 to 1.
         r: Each valid query's r, 0 where it is natively LR.
@@ -38,6 +38,7 @@ class RowResult:
         step_ms: Milliseconds per iteration, median over the records; None without a training, or where others ran
             beside it.
         health: The last recorded figures of the association and of D.
+        further: The same as ``figures`` of further rows by the key of their view, such as ``sr+flip``.
     """
 
     recipe: str
@@ -53,6 +54,7 @@ class RowResult:
     curve: list[tuple[int, float]] = field(default_factory=list)
     step_ms: float | None = None
     health: dict[str, float] = field(default_factory=dict)
+    further: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the result atomically."""
@@ -68,7 +70,8 @@ def read_result(path: Path, config: Config, unseen: set[str], manifest: str) -> 
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         # null stands for what was not a number
         for name in values.keys() & {"figures", "upper", "unseen", "health"}:
-            values[name] = {key: math.nan if value is None else value for key, value in values[name].items()}
+            values[name] = _numbers(values[name])
+        values["further"] = {key: _numbers(found) for key, found in values.get("further", {}).items()}
         values["curve"] = [tuple(point) for point in values["curve"]]
         result = RowResult(**values)
         old = from_yaml(result.config, str(path))
@@ -82,6 +85,10 @@ def read_result(path: Path, config: Config, unseen: set[str], manifest: str) -> 
         and result.manifest == manifest
     )
     return result if same else None
+
+
+def _numbers(values: dict[str, float | None]) -> dict[str, float]:
+    return {key: math.nan if value is None else value for key, value in values.items()}
 
 
 class History:

@@ -10,25 +10,24 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from intact_fast.config.command_line import to_yaml
 from intact_fast.config.options import Config
-from intact_fast.data.manifest import Entry, Manifest
+from intact_fast.data.manifest import Manifest
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.data.splits import ignore_warning, obtain_manifest, splits_at_random
 from intact_fast.errors import UserError, mistake_of, tell, warn
-from intact_fast.evaluation.evaluator import Evaluation, evaluate, features_of_critic, rank
+from intact_fast.evaluation.evaluator import Evaluation, evaluate, features_of_critic
 from intact_fast.evaluation.features import extract_features
 from intact_fast.evaluation.picture_source import PictureSource
-from intact_fast.evaluation.ranking import Protocol
 from intact_fast.evaluation.readable import Unreadable, leave_out_unreadable
 from intact_fast.evaluation.views import VIEWS, View
 from intact_fast.experiments.kept_features import KeptFeatures, Origin, digest_of_critic, digest_of_files
 from intact_fast.experiments.recipes import RECIPES, apply
 from intact_fast.experiments.results import History, RowResult, read_result
+from intact_fast.experiments.row_figures import figures_of, ranked
 from intact_fast.experiments.table_facts import TableFacts
-from intact_fast.reporting.tables import row_figures, unreadable_sentence
+from intact_fast.reporting.tables import unreadable_sentence
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.critic import finished_critic, load_critic
@@ -310,13 +309,14 @@ class TableRuns:
         ranking = evaluation.rankings[view]
         scored = [entry for entry, ok in zip(evaluation.query_entries, ranking.valid, strict=True) if ok]
         history = History(self.folder / config.name)
+        scores = {key: figures_of(evaluation, key, manifest, self._process) for key in evaluation.rankings}
         return RowResult(
             recipe,
             seed,
             to_yaml(config),
             manifest.hash,
-            self._figures(evaluation, view, manifest),
-            self._figures(evaluation, "hr", manifest) if "hr" in evaluation.rankings else {},
+            scores[view],
+            scores.get("hr", {}),
             ranking.rank1_per_query.tolist(),
             [entry.r or 0 for entry in scored],
             [entry.pid for entry in scored],
@@ -324,6 +324,7 @@ class TableRuns:
             history.curve(),
             self._step_ms(history, config),
             history.health(),
+            {key: found for key, found in scores.items() if key not in ("hr", view)},
         )
 
     def _step_ms(self, history: History, config: Config) -> float | None:
@@ -331,28 +332,6 @@ class TableRuns:
         if self._concurrent or log_file(self.folder, config.name).exists():
             return None
         return history.step_ms(config.training.batch_size * self._process.world_size)
-
-    def _figures(self, evaluation: Evaluation, view: View, manifest: Manifest) -> dict[str, float]:
-        figures = row_figures(evaluation, view)
-        if evaluation.config.protocol != "multi-shot":
-            features = evaluation.query_features[view]
-            multi_shot = self._rank1(features, evaluation.query_entries, evaluation, manifest, "multi-shot")
-            figures["multi-shot Rank-1"] = multi_shot
-        return figures
-
-    def _rank1(
-        self,
-        features: Tensor,
-        queries: list[Entry],
-        evaluation: Evaluation,
-        manifest: Manifest,
-        protocol: Protocol,
-    ) -> float:
-        """Rank-1 in percent of other query features (Q×512) in an evaluation's gallery."""
-        config = replace(evaluation.config, protocol=protocol)
-        gallery = evaluation.gallery_features, queries, evaluation.gallery_entries
-        result = self._process.on_main(lambda: rank(features, *gallery, config, manifest))
-        return 100 * float(result.cmc[0])
 
     def _unseen_of(self, manifest: Manifest) -> list[int]:
         present = {entry.r for entry in manifest.split("query")}
@@ -367,7 +346,7 @@ class TableRuns:
         )
         queries = [replace(entry, r=r) for entry in evaluation.query_entries]
         features = extract_features(source, queries, VIEWS[view], self._process)
-        return self._rank1(features, queries, evaluation, manifest, config.evaluation.protocol)
+        return 100 * float(ranked(features, queries, evaluation, manifest, self._process).cmc[0])
 
 
 def log_file(folder: Path, row: str) -> Path:
