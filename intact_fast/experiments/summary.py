@@ -16,8 +16,9 @@ from intact_fast.reporting.tables import markdown_lines
 
 _DRAWS = 2000
 _INTERVAL = (2.5, 97.5)
-_COLUMNS = ("Rank-1", "Rank-5", "Rank-10", "mAP", "multi-shot Rank-1", "PSNR (dB)", "SSIM")
-_UPPER = ("Rank-1", "mAP", "multi-shot Rank-1")
+_RANKED = ("Rank-1", "mAP", "multi-shot Rank-1", "cosine Rank-1", "cosine multi-shot Rank-1")
+_MAIN = (*_RANKED, "PSNR (dB)")
+_REST = ("Rank-5", "Rank-10", "multi-shot mAP", "cosine mAP", "SSIM")
 REFERENCES = ("mse+id+gan", "feature-matching", "critic-mlr", "lr")
 """What every row that trains a G is measured against."""
 
@@ -84,6 +85,18 @@ class Summary:
         values = [r.figures[name] for r in self.results if name in r.figures]
         return mean_std(values) if values else None
 
+    def further(self) -> dict[str, dict[str, tuple[float, float | None]]]:
+        """Means and deviations of further rows' figures, by the key of their view."""
+        keys = dict.fromkeys(key for r in self.results for key in r.further)
+        return {
+            key: {
+                name: mean_std(values)
+                for name in (*_MAIN, *_REST)
+                if (values := [r.further[key][name] for r in self.results if name in r.further.get(key, {})])
+            }
+            for key in keys
+        }
+
     def interval(self) -> Interval:
         """Bootstrap the mean Rank-1."""
         return bootstrap([(r.pid, r.rank1) for r in self.results])
@@ -134,8 +147,9 @@ def markdown(
         rows: Its rows.
         notes: What there is to say of each.
     """
-    parts = [f"# {title}", _main_table(rows, protocol), _upper(rows), _comparison_with_paper(table, dataset, rows)]
-    parts += [_per_r_table(rows), _gains(rows), _training_table(rows), "\n".join(f"- {n}" for n in notes)]
+    parts = [f"# {title}", _main_table(rows, protocol), _upper(rows), _further_rows(rows), _further_figures(rows)]
+    parts += [_comparison_with_paper(table, dataset, rows), _per_r_table(rows), _gains(rows), _training_table(rows)]
+    parts.append("\n".join(f"- {n}" for n in notes))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -143,18 +157,19 @@ def as_json(rows: Sequence[Summary], protocol: str) -> dict[str, Any]:
     """Plain figures of every row, and how they were measured, in words."""
     plain: dict[str, Any] = {}
     for row in rows:
-        columns = {name: row.column(name) for name in _COLUMNS}
+        columns = {name: row.column(name) for name in (*_MAIN, *_REST)}
         interval = row.interval()
         plain[row.recipe] = {
             "label": row.label,
             "protocol": protocol,
             "seeds": [r.seed for r in row.results],
-            "figures": {k: {"mean": v[0], "std": v[1]} for k, v in columns.items() if v is not None},
+            "figures": _plain({name: figure for name, figure in columns.items() if figure is not None}),
+            "further": {key: _plain(figures) for key, figures in row.further().items()},
             "rank1_interval": [interval.low, interval.high],
             "per_r": row.per_r(),
             "upper": {
                 name: mean_std(known)[0]
-                for name in _UPPER
+                for name in _RANKED
                 if (known := [r.upper[name] for r in row.results if name in r.upper])
             },
             "gains": {
@@ -169,13 +184,22 @@ def as_json(rows: Sequence[Summary], protocol: str) -> dict[str, Any]:
     return plain
 
 
+def _plain(figures: Mapping[str, tuple[float, float | None]]) -> dict[str, dict[str, float | None]]:
+    return {name: {"mean": mean, "std": deviation} for name, (mean, deviation) in figures.items()}
+
+
+def _measured(names: Sequence[str], rows: Sequence[Summary]) -> list[str]:
+    """Those figures that some row has."""
+    return [name for name in names if any(row.column(name) is not None for row in rows)]
+
+
 def _main_table(rows: Sequence[Summary], protocol: str) -> str:
     counts = {len(row.results) for row in rows}
-    header = ["", *_COLUMNS, "Rank-1, 95 % over people"]
-    lines = [header]
+    shown = _measured(_MAIN, rows)
+    lines = [["", "Rank-1", "95 % over people", *shown[1:]]]
     for row in rows:
-        cells = [_cell(row.column(name), name) for name in _COLUMNS]
-        lines.append([f"{row.label} (`{row.recipe}`)", *cells, str(row.interval())])
+        first, *others = [_cell(row.column(name), name) for name in shown]
+        lines.append([f"{row.label} (`{row.recipe}`)", first, str(row.interval()), *others])
     if counts == {1}:
         spread = "One seed"
     else:
@@ -183,9 +207,27 @@ def _main_table(rows: Sequence[Summary], protocol: str) -> str:
     return f"{markdown_lines(lines)}\n\n{spread}; percent, dB; {protocol}."
 
 
+def _further_rows(rows: Sequence[Summary]) -> str:
+    """Tabulate rows of test-time options beside the plain ones that they are of."""
+    further = {row.recipe: row.further() for row in rows}
+    names = [name for name in _RANKED if any(name in f for found in further.values() for f in found.values())]
+    lines = [["further rows", *names]]
+    for row in rows:
+        for key, found in further[row.recipe].items():
+            lines.append([f"{row.label}: `{key}`", *(_cell(found.get(name), name) for name in names)])
+    return markdown_lines(lines) if len(lines) > 1 else ""
+
+
+def _further_figures(rows: Sequence[Summary]) -> str:
+    names = _measured(_REST, rows)
+    lines = [["further figures", *names]]
+    lines += [[row.label, *(_cell(row.column(name), name) for name in names)] for row in rows]
+    return markdown_lines(lines) if names else ""
+
+
 def _upper(rows: Sequence[Summary]) -> str:
     found = []
-    for name in _UPPER:
+    for name in _RANKED:
         # a fine-tuned C, or a gallery that G has changed, has an upper bound of its own
         shared = [
             row
