@@ -154,6 +154,23 @@ def test_finished_rows_are_kept_and_others_run(
     )
 
 
+def test_rows_are_scored_by_other_rules_and_with_test_time_options(finished: list[object], tmp_path: Path) -> None:
+    """From the features that are there; nothing is trained again."""
+    other = {"multi-shot Rank-1", "multi-shot mAP", "cosine Rank-1", "cosine mAP", "cosine multi-shot Rank-1"}
+    assert experiments("--recipes", "lr", "mse+id", *finished, "--evaluation.test-time", "flip", "cosine") == 0
+    table = tmp_path / "runs" / "table"
+    lr, trained = (json.loads((table / f"{row}-seed0" / "result.json").read_text()) for row in ("lr", "mse+id"))
+    assert lr["further"] == {}
+    assert list(trained["further"]) == ["sr+flip", "sr+cosine", "sr+flip+cosine"]
+    for figures in (trained["figures"], trained["upper"], trained["further"]["sr+flip"]):
+        assert other < figures.keys()
+    cosine = trained["further"]["sr+cosine"]
+    assert cosine["Rank-1"] == trained["figures"]["cosine Rank-1"]
+    assert cosine["multi-shot Rank-1"] == trained["figures"]["cosine multi-shot Rank-1"]
+    assert "cosine Rank-1" not in cosine
+    assert "MSE and identity: `sr+flip+cosine`" in (table / "recipes.md").read_text(encoding="utf-8")
+
+
 def test_later_rows_take_what_c_gives_from_where_it_is_kept(
     options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
