@@ -24,6 +24,8 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 
 # Pillow says by Python's warnings, for each file again, that some tag of EXIF is damaged; the tally says it once
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+# a large picture is read all the same; from twice as many pixels on Pillow raises its error, which names the file
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def read_upright(path: Path) -> Image.Image:
@@ -61,7 +63,11 @@ def upright(image: Image.Image, name: Path | str) -> Image.Image:
     # its readers of tags raise anything, too
     except Exception:
         tally(AS_THEY_LIE, name)
-        return image.copy()
+        lying = image.copy()
+        # who looks at it again meets nothing to tally again
+        for tags in ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"):
+            lying.info.pop(tags, None)
+        return lying
     assert turned is not None
     return turned
 
@@ -89,8 +95,9 @@ def unreadable(path: Path, error: Exception) -> UserError:
     elif isinstance(error, PermissionError):
         reason, remedy = "permission denied", "allow reading it"
     elif isinstance(error, UnidentifiedImageError):
-        reason = "no picture format that is known"
-        if _is_heif(path):
+        head = _beginning(path)
+        reason = "no picture format that is known" if head else "the file is empty"
+        if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
             reason, remedy = "HEIF", "pip install pillow-heif"
     elif isinstance(error, OSError) and error.errno is not None:
         reason = error.strerror or str(error)
@@ -101,10 +108,10 @@ def unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: unreadable picture ({reason}); {remedy}")
 
 
-def _is_heif(path: Path) -> bool:
+def _beginning(path: Path) -> bytes:
+    """Give the first bytes of a file that was open a moment ago."""
     try:
         with path.open("rb") as file:
-            head = file.read(12)
+            return file.read(12)
     except OSError:
-        return False
-    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
+        return b"gone"

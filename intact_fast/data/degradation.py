@@ -21,6 +21,8 @@ _RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+_SIXTEEN_BITS = 65535
+
 
 def read_image(path: Path) -> Image.Image:
     """Decode a whole picture file to 8-bit RGB, turned upright by its EXIF orientation.
@@ -43,13 +45,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Bring a picture of any mode to 8-bit RGB; opacity is left out.
 
     Raises:
-        ValueError: Its pixels are floating-point numbers, which have no known range, or of a mode without a way to RGB.
+        ValueError: Its pixels are floating-point or 32-bit numbers without a known range, or of a mode without a way
+            to RGB.
     """
     if image.mode == "F":
         raise ValueError("floating-point pixels")
     if image.mode.startswith("I"):
         # 16 bits of grey, which Pillow itself would clip
-        grey = np.asarray(image, dtype=np.int64).clip(0, 65535)
+        grey = np.asarray(image, dtype=np.int64)
+        if grey.min() < 0 or grey.max() > _SIXTEEN_BITS:
+            raise ValueError("32-bit or negative pixels")
         image = Image.fromarray(np.rint(grey / 257).astype(np.uint8))
     if image.mode in ("P", "PA") and "transparency" in image.info:
         # Pillow advises this way itself, by a warning
@@ -80,8 +85,14 @@ def resize(image: Image.Image, size: tuple[int, int], interpolation: Interpolati
     return image.resize((width, height), resampling)
 
 
+def small_size(height: int, width: int, r: float) -> tuple[int, int]:
+    """Give max(1, ⌊H/r⌋) and max(1, ⌊W/r⌋), divided in single precision: DALI's division, for the same sizes."""
+    rows, columns = np.array((height, width), dtype=np.float32) / np.float32(r)
+    return max(1, int(rows)), max(1, int(columns))
+
+
 def downsample(
-    image: Image.Image, r: int, interpolation: Interpolation, jpeg_quality: int | None = None
+    image: Image.Image, r: float, interpolation: Interpolation, jpeg_quality: int | None = None
 ) -> Image.Image:
     """Make the small LR picture of a native crop (section 4.1: down-sampling by a rate r).
 
@@ -94,11 +105,14 @@ def downsample(
     Returns:
         RGB picture of max(1, ⌊H/r⌋)×max(1, ⌊W/r⌋).
     """
-    small = resize(image, (max(1, image.height // r), max(1, image.width // r)), interpolation)
-    if jpeg_quality is None:
-        return small
+    small = resize(image, small_size(image.height, image.width, r), interpolation)
+    return small if jpeg_quality is None else compress(small, jpeg_quality)
+
+
+def compress(image: Image.Image, quality: int) -> Image.Image:
+    """Compress an RGB picture as JPEG (1–100, 4:2:0) and decode it again."""
     buffer = io.BytesIO()
-    small.save(buffer, format="JPEG", quality=jpeg_quality)
+    image.save(buffer, format="JPEG", quality=quality)
     with Image.open(buffer) as compressed:
         return compressed.convert("RGB")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from data.damaged_files import BROKEN_EXIF, SIZE, damaged_files, encoded, whole_files
 from intact_fast.data import decoding, picture_files
@@ -87,7 +89,7 @@ def test_files_that_the_machine_cannot_open_are_not_called_damaged(monkeypatch: 
     [
         (lambda path: path.mkdir(), "Is a directory"),
         (lambda path: path.symlink_to("nowhere"), "no such file"),
-        (lambda path: path.write_bytes(b""), "no picture format that is known"),
+        (lambda path: path.write_bytes(b""), "the file is empty"),
         (lambda path: path.write_bytes(b"%PDF-1.7"), "no picture format that is known"),
         (lambda path: path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"), r"HEIF\); pip install pillow-heif"),
     ],
@@ -104,6 +106,28 @@ def test_a_bomb_is_named(tmp_path: Path, picture: Image.Image, monkeypatch: pyte
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(UserError, match=r"a\.png: unreadable picture \(more pixels than any crop has\)"):
         read_image(tmp_path / "a.png")
+
+
+def test_a_large_picture_is_read_without_pillow_s_warning(tmp_path: Path) -> None:
+    Image.new("1", (12000, 9000)).save(tmp_path / "a.png")
+    code = "import sys; from intact_fast.data.decoding import *; print(read_upright(Path(sys.argv[1])).size)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("(12000, 9000)\n", "")
+
+
+@pytest.mark.parametrize("pixels", [[[70_000]], [[-1]]])
+def test_numbers_without_a_range_are_no_picture(tmp_path: Path, pixels: list[list[int]]) -> None:
+    Image.fromarray(np.array(pixels, dtype=np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match=r"a\.tif: unreadable picture \(32-bit or negative pixels\)"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_damaged_exif_is_tallied_once(tmp_path: Path, picture: Image.Image) -> None:
+    text = PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n 4\nzz\n")
+    picture.save(tmp_path / "a.png", pnginfo=text)
+    upright(read_upright(tmp_path / "a.png"), "a PIL image")
+    assert take_tallies() == {AS_THEY_LIE: [str(tmp_path / "a.png")]}
 
 
 def test_heif_is_read_where_pillow_heif_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
