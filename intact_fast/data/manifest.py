@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from intact_fast.config.options import DatasetName, Interpolation
+from intact_fast.data.blind import Corruption
 from intact_fast.errors import UserError
 from intact_fast.file_names import native_name, portable_name
 from intact_fast.files import write_atomically
@@ -37,6 +38,7 @@ class Entry:
         is_lr: Whether it goes through G at test time.
         r: Down-sampling rate applied at test time; None leaves the picture as it is (HR, or a
             picture that is natively LR).
+        corruption: What makes the corrupted form of an LR query; None where there is no such form.
     """
 
     path: str
@@ -45,6 +47,7 @@ class Entry:
     split: Split
     is_lr: bool
     r: int | None
+    corruption: Corruption | None = None
 
 
 @dataclass(frozen=True)
@@ -163,11 +166,15 @@ def _fields_in_file(header: Header) -> dict[str, Any]:
 
 
 def _entry_in_file(entry: Entry) -> dict[str, Any]:
-    return {**asdict(entry), "path": portable_name(entry.path)}
+    fields = {**asdict(entry), "path": portable_name(entry.path)}
+    # as of sources
+    return {name: value for name, value in fields.items() if name != "corruption" or value is not None}
 
 
 def _entry(line: dict[str, Any]) -> Entry:
-    return Entry(**{**line, "path": native_name(line["path"])})
+    drawn = line.get("corruption")
+    corruption = None if drawn is None else Corruption(**drawn)
+    return Entry(**{**line, "path": native_name(line["path"]), "corruption": corruption})
 
 
 def _header(line: dict[str, Any]) -> Header:

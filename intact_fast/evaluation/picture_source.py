@@ -12,6 +12,7 @@ from typing import Literal
 from PIL import Image
 from torch import Tensor
 
+from intact_fast.data.blind import corrupt
 from intact_fast.data.degradation import downsample, pixels, read_image, resize
 from intact_fast.data.manifest import Entry, Header
 from intact_fast.data.progress import Progress, no_progress
@@ -20,8 +21,8 @@ from intact_fast.errors import UserError
 from intact_fast.evaluation.readable import OPTION
 from intact_fast.serving.sr_reid import SRReID
 
-Variant = Literal["hr", "lr"]
-"""Form of a picture: as it is, or at its r."""
+Variant = Literal["hr", "lr", "corrupted"]
+"""Form of a picture: as it is, at its r, or as its corruption in the manifest makes it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +130,16 @@ class PictureSource:
         native = self._decoded(entry)
         found = []
         for variant in variants:
-            image = native
-            if variant == "lr" and entry.r is not None:
-                image = downsample(native, entry.r, self.header.interpolation, self.header.jpeg_quality)
+            image = self._in_form(variant, native, entry)
             resized = pixels(resize(image, self.model.size, self.model.interpolation))
             found.append((resized, (image.height, image.width)))
         return found
+
+    def _in_form(self, variant: Variant, native: Image.Image, entry: Entry) -> Image.Image:
+        # a picture that is natively LR is in each form as it is
+        if variant == "hr" or entry.r is None:
+            return native
+        if variant == "lr":
+            return downsample(native, entry.r, self.header.interpolation, self.header.jpeg_quality)
+        assert entry.corruption is not None
+        return corrupt(native, entry.corruption)
