@@ -17,9 +17,11 @@ from intact_fast.commands.progress_bar import progress
 from intact_fast.config.checks import check_config
 from intact_fast.config.command_line import parse_config, parse_own_options
 from intact_fast.config.options import Config, DataConfig, DatasetName
+from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError, fail, is_first_rank, warn
 from intact_fast.experiments.paper_tables import TABLES
 from intact_fast.experiments.parallel_rows import SeededRow, run_in_parallel
+from intact_fast.experiments.published import OurProtocol
 from intact_fast.experiments.recipes import CONTROLS, RECIPES, SAME_AS, apply, find_recipe
 from intact_fast.experiments.results import RowResult
 from intact_fast.experiments.summary import Summary, as_json, markdown, summaries
@@ -223,6 +225,8 @@ def _file_name(options: ExperimentOptions) -> str:
 
 def _write(folder: Path, title: str, options: ExperimentOptions, base: Config, rows: Sequence[Summary]) -> None:
     protocol = describe_protocol(base.evaluation)
+    # one of the splits, which differ in who is tested alone
+    ours = OurProtocol.of(base.evaluation, Manifest.load(folder / "splits" / f"seed{base.seed}.jsonl"))
     table = None if options.table is None else TABLES[options.table]
     notes = [
         f"`{row.recipe}`: {RECIPES[row.recipe].description}; seeds {', '.join(str(r.seed) for r in row.results)}"
@@ -230,7 +234,7 @@ def _write(folder: Path, title: str, options: ExperimentOptions, base: Config, r
     ]
     path = folder / _file_name(options)
     with write_atomically(path) as temporary:
-        text = markdown(title, table, base.data.dataset, protocol, rows, notes)
+        text = markdown(title, table, base.data.dataset, protocol, rows, notes, ours)
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     with write_atomically(path.with_suffix(".json")) as temporary:
         temporary.write_text(to_json(as_json(rows, protocol), indent=1) + "\n", encoding="utf-8")

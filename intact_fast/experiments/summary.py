@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from intact_fast.config.options import DatasetName
-from intact_fast.experiments.paper_tables import Figures, PaperTable, reported
+from intact_fast.experiments.comparison import ComparedRow, beside_published
+from intact_fast.experiments.paper_tables import PaperTable, reported
+from intact_fast.experiments.published import Figures, OurProtocol
 from intact_fast.experiments.recipes import RECIPES
 from intact_fast.experiments.results import RowResult
 from intact_fast.reporting.tables import markdown_lines
@@ -132,10 +134,11 @@ def iterations_to_reach(result: RowResult, rank1: float) -> int | None:
 def markdown(
     title: str,
     table: PaperTable | None,
-    dataset: str,
+    dataset: DatasetName,
     protocol: str,
     rows: Sequence[Summary],
     notes: Sequence[str],
+    ours: OurProtocol | None = None,
 ) -> str:
     """Write the table as a Markdown document.
 
@@ -146,10 +149,16 @@ def markdown(
         protocol: How, in words.
         rows: Its rows.
         notes: What there is to say of each.
+        ours: How, to tell which published figures compare; the defaults without it.
     """
     parts = [f"# {title}", _main_table(rows, protocol), _upper(rows), _further_rows(rows), _further_figures(rows)]
-    parts += [_comparison_with_paper(table, dataset, rows), _per_r_table(rows), _gains(rows), _training_table(rows)]
-    parts.append("\n".join(f"- {n}" for n in notes))
+    parts += [
+        _beside_published(table, dataset, rows, ours or OurProtocol()),
+        _per_r_table(rows),
+        _gains(rows),
+        _training_table(rows),
+        "\n".join(f"- {n}" for n in notes),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -240,23 +249,20 @@ def _upper(rows: Sequence[Summary]) -> str:
     return f"HR queries through the same C (upper bound): {', '.join(found)}." if found else ""
 
 
-def _comparison_with_paper(table: PaperTable | None, dataset: str, rows: Sequence[Summary]) -> str:
-    lines = [["", "ours", "the paper's", "difference"]]
+def _beside_published(
+    table: PaperTable | None, dataset: DatasetName, rows: Sequence[Summary], ours: OurProtocol
+) -> str:
+    compared = []
     for row in rows:
-        for name, theirs in row.paper.items():
-            found = row.column(name)
-            if found is not None:
-                digits = 3 if name == "SSIM" else 1
-                cells = [f"{v:.{digits}f}" for v in (found[0], theirs)]
-                lines.append([f"{row.label}: {name}", *cells, f"{found[0] - theirs:+.{digits}f}"])
-    parts = []
-    if len(lines) > 1:
-        parts = ["Beside the paper (single-shot, not re-ranked, with its own C):", markdown_lines(lines)]
+        names = dict.fromkeys(name for result in row.results for name in result.figures)
+        means = {name: found[0] for name in names if (found := row.column(name)) is not None}
+        compared.append(ComparedRow(row.label, row.recipe, means, row.paper))
+    parts = [beside_published(dataset, compared, ours)]
     of_table = {} if table is None else {recipe: label for label, recipe in table.rows}
     missing = [row.label for row in rows if row.recipe in of_table and not row.paper]
     if missing and table is not None and table.dataset is not None:
         parts.append(f"The paper has {', '.join(missing)} on {table.dataset} alone.")
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def _per_r_table(rows: Sequence[Summary]) -> str:

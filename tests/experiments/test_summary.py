@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from intact_fast.config.command_line import to_yaml
+from intact_fast.config.options import Config, EvaluationConfig
 from intact_fast.experiments.paper_tables import TABLES, reported
-from intact_fast.experiments.results import RowResult
+from intact_fast.experiments.published import OurProtocol
+from intact_fast.experiments.results import RowResult, read_result
 from intact_fast.experiments.summary import (
     Interval,
     as_json,
@@ -16,6 +24,8 @@ from intact_fast.experiments.summary import (
     mean_std,
     summaries,
 )
+
+MULTI_SHOT = OurProtocol(EvaluationConfig(protocol="multi-shot"))
 
 
 def result(recipe: str, seed: int, rank1: list[float], **more: object) -> RowResult:
@@ -111,7 +121,7 @@ def test_document_shows_both_sides_and_the_missing_parts() -> None:
     names = ["lr", "mse+id", "mse+id+gan", "intact"]
     rows = summaries(names, results, TABLES[3], "market1501")
     assert [row.recipe for row in rows] == ["mse+id+gan", "intact", "lr"]
-    text = markdown("Table 3", TABLES[3], "market1501", "multi-shot CMC", rows, ["a note"])
+    text = markdown("Table 3", TABLES[3], "market1501", "multi-shot CMC", rows, ["a note"], MULTI_SHOT)
     assert "| MSE+ID+GAN+Association: Rank-1 | 100.0 | 88.1 | +11.9 |" in text
     assert "| MSE+ID+GAN+Association over `mse+id+gan` | +50.0 |" in text
     assert "| MSE+ID+GAN+Association | 110 | 55.0 | 10 | 0.20 / 0.40 |" in text
@@ -154,6 +164,58 @@ def test_the_papers_figures_are_found_in_whichever_table_has_them() -> None:
         "lr": [result("lr", 0, [1.0])],
     }
     rows = summaries(["mse+id", "lr"], results, None, "market1501")
-    text = markdown("Recipes", None, "market1501", "", rows, [])
+    text = markdown("Recipes", None, "market1501", "", rows, [], MULTI_SHOT)
     assert "| MSE and identity: Rank-1 | 100.0 | 83.7 | +16.3 |" in text
+    assert "| INTACT, beside our best row (`mse+id`): Rank-1 | 100.0 | 88.1 | +11.9 |" in text
+    assert "| PS-HRNet, beside our best row (`mse+id`): Rank-1 | – | 91.5 | – |" in text
+    single = markdown("Recipes", None, "market1501", "", rows, [])
+    assert "| MSE and identity: Rank-1 | – | 83.7 | – |" in single
+    assert "Not compared: Rank-1 of INTACT (single-shot here)." in single
     assert "over up to 2 seeds" in text
+
+
+def test_columns_are_those_that_were_measured_eight_at_most() -> None:
+    ranked = ("Rank-1", "mAP", "multi-shot Rank-1", "cosine Rank-1", "cosine multi-shot Rank-1")
+    others = ("Rank-5", "Rank-10", "multi-shot mAP", "cosine mAP", "PSNR (dB)", "SSIM")
+    every = {name: 50.0 + i for i, name in enumerate((*ranked, *others))}
+    new = replace(result("intact", 0, [1.0]), figures=every, upper=every)
+    old = result("mse+id", 0, [1.0], further={})
+    rows = summaries(["intact", "mse+id"], {"intact": [new], "mse+id": [old]}, None, "viper")
+    tables = [part.splitlines() for part in markdown("t", None, "viper", "", rows, []).split("\n\n") if part[0] == "|"]
+    headers = [[cell.strip() for cell in table[0].strip("|").split("|")] for table in tables]
+    assert headers[0] == ["", "Rank-1", "95 % over people", *ranked[1:], "PSNR (dB)"]
+    assert headers[1] == ["further figures", "Rank-5", "Rank-10", "multi-shot mAP", "cosine mAP", "SSIM"]
+    assert tables[0][3].split("|")[2:7] == [" 100.0 ", " [100.0, 100.0] ", " 50.0 ", " – ", " – "]
+    assert as_json(rows, "")["intact"]["figures"].keys() == every.keys()
+    assert as_json(rows, "")["intact"]["upper"].keys() == set(ranked)
+    (_, narrow) = markdown("t", None, "viper", "", rows[1:], []).split("\n\n")[:2]
+    assert narrow.splitlines()[0] == "|  | Rank-1 | 95 % over people | mAP |"
+
+
+def test_further_rows_stand_in_a_table_of_their_own() -> None:
+    further = [{"sr+flip": {"Rank-1": 60.0, "mAP": 40.0}}, {"sr+flip": {"Rank-1": 62.0, "mAP": 41.0}}]
+    results = [result("mse+id", seed, [1.0], further=found) for seed, found in enumerate(further)]
+    rows = summaries(["mse+id", "lr"], {"mse+id": results, "lr": [result("lr", 0, [0.0])]}, None, "viper")
+    text = markdown("t", None, "viper", "", rows, [])
+    assert "| further rows | Rank-1 | mAP |" in text
+    assert "| MSE and identity: `sr+flip` | 61.0 ± 1.4 | 40.5 ± 0.7 |" in text
+    plain = as_json(rows, "")
+    assert plain["mse+id"]["further"]["sr+flip"]["Rank-1"]["mean"] == 61
+    assert plain["lr"]["further"] == {}
+
+
+def test_results_of_a_former_version_are_read(tmp_path: Path) -> None:
+    config = Config()
+    kept = replace(result("lr", 0, [1.0], further={"sr+flip": {"mAP": math.nan}}), config=to_yaml(config))
+    path = tmp_path / "result.json"
+    kept.save(path)
+    found = read_result(path, config, set(), "manifest")
+    assert found is not None
+    assert math.isnan(found.further["sr+flip"]["mAP"])
+    values = json.loads(path.read_text())
+    del values["further"]
+    path.write_text(json.dumps(values))
+    assert read_result(path, config, set(), "manifest") == replace(kept, further={})
+    # asked for more, the row is measured again
+    asked = replace(config, evaluation=replace(config.evaluation, test_time=("flip",)))
+    assert read_result(path, asked, set(), "manifest") is None
