@@ -16,6 +16,7 @@ import uuid
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,10 +48,11 @@ def load_plain(path: Path) -> Any:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return {**tensors, METADATA: metadata} if metadata else tensors
-    with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
+    # an open file, as PyTorch takes the name .safetensors for the format
+    with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings(), path.open("rb") as opened:
         # it warns of what it then fails at, and the error says it better
         warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(opened, map_location="cpu", weights_only=True)
 
 
 def is_safetensors(path: Path) -> bool:
@@ -61,11 +63,14 @@ def is_safetensors(path: Path) -> bool:
 
 
 def describe_file(path: Path) -> str:
-    """Say what a file is that `load_plain` cannot load, and what to do.
+    """Say what a file is that `load_plain` cannot load, or that holds no dictionary, and what to do.
 
     Returns:
         Words after "not a readable checkpoint: ".
     """
+    # what cannot be loaded is looked at below
+    with suppress(Exception):
+        return f"a {type(load_plain(path)).__name__}, and no dictionary of weights; save model.state_dict()"
     try:
         return _describe(path, _head(path))
     # what is broken can fail anywhere, with any exception
@@ -83,6 +88,9 @@ def _describe(path: Path, head: bytes) -> str:
         return "an ONNX graph, whose weights have other names; give the checkpoint that it was made from"
     if is_safetensors(path):
         return "a broken safetensors file; copy or download it again"
+    # before ZIP, as it may hold a ZIP at its end
+    if head[257:262] == b"ustar":
+        return "a tar archive; unpack it, and give the file in it"
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return _describe_archive(archive)
@@ -90,8 +98,6 @@ def _describe(path: Path, head: bytes) -> str:
         return _CUT
     if head.startswith(b"\x80"):
         return _describe_pickles(path)
-    if head[257:262] == b"ustar":
-        return "a tar archive; unpack it, and give the file in it"
     if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
         return "a text file; give the file of the weights"
     return "a file of no known format; give a .pth, .pt or .safetensors file"

@@ -9,6 +9,7 @@ import gzip
 import pathlib
 import pickle
 import sys
+import tarfile
 import types
 import uuid
 import zipfile
@@ -25,6 +26,7 @@ from torch import nn
 
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
+from intact_fast.foreign_files import describe_file
 
 LISTS: collections.defaultdict[str, list[int]] = collections.defaultdict(list, a=[3])
 PLAIN = [
@@ -134,6 +136,12 @@ def zipped(name: str) -> Callable[[Path], None]:
     return write
 
 
+def tarred(path: Path) -> None:
+    torch.save({}, path.with_suffix(".pth"))
+    with tarfile.open(path, "w") as archive:
+        archive.add(path.with_suffix(".pth"), "x.pth")
+
+
 def cut(suffix: str = ".pth", former_format: bool = False) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         if suffix == ".safetensors":
@@ -154,6 +162,7 @@ def cut(suffix: str = ".pth", former_format: bool = False) -> Callable[[Path], N
         ("x.pth", lambda path: path.write_text("lr: 0.1"), "a text file; give the file of the weights"),
         ("x.pth.gz", lambda path: path.write_bytes(gzip.compress(b"x")), "a compressed file; unpack it"),
         ("x.zip", zipped("osnet.pth"), "a ZIP archive; unpack it"),
+        ("x.tar", tarred, "a tar archive; unpack it"),
         ("x.npz", lambda path: np.savez(path, x=np.zeros(3)), "an archive of NumPy arrays"),
         ("x.npy", lambda path: np.save(path, np.zeros(3)), "a NumPy array"),
         ("x.onnx", lambda path: path.write_bytes(b"\x08\x08\x12\x07pytorch"), "an ONNX graph"),
@@ -178,6 +187,13 @@ def test_what_is_no_checkpoint_is_told_what_it_is(
     with pytest.raises(UserError, match=rf"^--x .*{name}: .*{words}") as caught:
         read_checkpoint(tmp_path / name, "--x")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [[1], torch.zeros(3), None])
+def test_what_loads_and_is_no_dictionary(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "x.pth")
+    kind = type(content).__name__
+    assert describe_file(tmp_path / "x.pth").startswith(f"a {kind}, and no dictionary of weights")
 
 
 def test_code_is_never_run(tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ _STATES: tuple[tuple[set[str], str], ...] = (
 """Entries of the states that trainings save apart."""
 
 _NETWORKS: tuple[tuple[str, str], ...] = (
+    (r"(^|\.)conv[2-4]\.[01]\.(gate\.fc1|conv2[a-d])\.", "part of an OSNet's"),
     (r"text_encoder\.|visual\.transformer\.resblocks\.", "CLIP"),
     (r"relative_position_bias_table$", "Swin transformer"),
     (r"blocks\.0\.attn\.qkv\.weight$", "vision transformer (ViT)"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from intact_fast.errors import UserError, warn
@@ -121,7 +122,23 @@ def load_osnet(
                 f"{option} {path}: {name} has the shape {tuple(state[name].shape)}, {critic.name}'s is "
                 f"{tuple(own[name].shape)}; give the file of another network"
             )
+        if own[name].is_floating_point():
+            _check_values(state[name], name, path, option)
     result = critic.load_state_dict(state, strict=False)
     wrong = [*(set(result.missing_keys) - missing_allowed), *result.unexpected_keys]
     if wrong:
         raise UserError(f"{option} {path}: {len(wrong)} parameters do not fit OSNet, for one {sorted(wrong)[0]}")
+
+
+def _check_values(value: Tensor, name: str, path: Path, option: str) -> None:
+    """Refuse what PyTorch would copy into a weight without a word, or with an exception of its own."""
+    if value.is_meta or value.layout != torch.strided or not value.is_floating_point():
+        kind = "without values" if value.is_meta else f"of type {value.dtype}, {value.layout}"
+        raise UserError(
+            f"{option} {path}: {name} is {kind.replace('torch.', '')}; save the weights as dense floating-point tensors"
+        )
+    if not value.float().isfinite().all():
+        raise UserError(
+            f"{option} {path}: {name} has values that are no numbers, as of a training that diverged; give an earlier "
+            "checkpoint"
+        )

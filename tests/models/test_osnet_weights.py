@@ -173,3 +173,32 @@ def test_what_is_written_here_loads_by_torchreids_rule(tmp_path: Path) -> None:
         widths, family = OSNET_VARIANTS[name]
         state = build_osnet(name, 4).state_dict()
         assert {key: tuple(value.shape) for key, value in state.items()} == names_and_shapes(family, widths, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda weight: weight * float("nan"), "has values that are no numbers, as of a training that diverged"),
+        (lambda weight: weight.to(torch.int8), "is of type int8, strided; save the weights as dense floating-point"),
+        (lambda weight: weight.to(torch.complex64), "is of type complex64, strided; save"),
+        (lambda weight: weight.to_sparse(), "is of type float32, sparse_coo; save"),
+        (lambda weight: torch.empty_like(weight, device="meta"), "is without values; save"),
+    ],
+)
+def test_values_that_no_weight_has(tmp_path: Path, change: Callable[[Tensor], Tensor], words: str) -> None:
+    name = "conv1.conv.weight"
+    state = state_of()
+    torch.save({**state, name: change(state[name])}, tmp_path / "c.pth")
+    with pytest.raises(UserError, match=f"^--critic {tmp_path}/c.pth: {name} {words}"):
+        read_osnet(tmp_path / "c.pth", "--critic")
+
+
+def test_a_part_of_several_files_is_told_so(tmp_path: Path) -> None:
+    save_file(dict(list(state_of().items())[:50]), tmp_path / "model-00001-of-00002.safetensors")
+    with pytest.raises(UserError, match="not an OSNet checkpoint but a part of an OSNet's checkpoint"):
+        read_osnet(tmp_path / "model-00001-of-00002.safetensors", "--critic")
+
+
+def test_the_name_does_not_say_the_format(tmp_path: Path) -> None:
+    torch.save(state_of(), tmp_path / "c.safetensors")
+    assert read_osnet(tmp_path / "c.safetensors", "--critic").num_classes == 3
