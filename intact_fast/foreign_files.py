@@ -16,7 +16,7 @@ import uuid
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -48,11 +48,15 @@ def load_plain(path: Path) -> Any:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return {**tensors, METADATA: metadata} if metadata else tensors
-    # an open file, as PyTorch takes the name .safetensors for the format
-    with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings(), path.open("rb") as opened:
+    with ExitStack() as stack:
+        stack.enter_context(torch.serialization.safe_globals(_ALLOWED))
+        stack.enter_context(warnings.catch_warnings())
         # it warns of what it then fails at, and the error says it better
         warnings.simplefilter("ignore")
-        return torch.load(opened, map_location="cpu", weights_only=True)
+        # PyTorch takes this name for the format; an open file has none
+        is_misnamed = path.suffix == ".safetensors"
+        source = stack.enter_context(path.open("rb")) if is_misnamed else path
+        return torch.load(source, map_location="cpu", weights_only=True)
 
 
 def is_safetensors(path: Path) -> bool:
