@@ -85,7 +85,8 @@ def _give_up_output() -> None:
 
 def is_first_rank() -> bool:
     """Say whether this process is the one of its torchrun group that talks to the user."""
-    return os.environ.get("RANK", "0") == "0"
+    # without a group a RANK is something else's
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 def warn(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -106,10 +107,12 @@ def export_graph(model: SRReID, side: ExportSide, export_format: ExportFormat, p
     graph = ServingGraph(model, side)
     example = torch.rand(_EXAMPLE_BATCH, 3, *model.size)
     shapes = {_INPUT: {0: torch.export.Dim("batch", min=1)}}
-    with torch.no_grad():
-        program = torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
     described = to_json(_description(model, side))
-    with write_atomically(path) as temporary:
+    # PyTorch's exporters warn of their own former names
+    with write_atomically(path) as temporary, torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        program = torch.export.export(graph, (example,), dynamic_shapes=shapes, strict=False)
         if export_format == "onnx":
             _write_onnx(program, described, temporary)
         else:

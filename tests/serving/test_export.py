@@ -59,6 +59,17 @@ def test_graph_gives_the_modules_features_at_any_batch_size(
         torch.testing.assert_close(engine(pictures), model(pictures, mode=mode), atol=1e-5, rtol=0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_instance_normalisation_is_exported_with_a_free_batch_size(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = SRReID(build_osnet("osnet_ain_x0_25", 3), None, SIZE).eval()
+    export_graph(model, "gallery", "onnx", tmp_path / "x.onnx")
+    engine = load_engine(tmp_path / "x.onnx", "onnx")
+    for count in (1, 3):
+        pictures = torch.rand(count, 3, *SIZE, generator=torch.Generator().manual_seed(count))
+        torch.testing.assert_close(engine(pictures), model(pictures, mode="never"), atol=1e-5, rtol=0)
+
+
 def test_onnx_gives_the_super_resolved_pictures_and_describes_itself(
     model: SRReID, exported: Callable[[ExportFormat, ExportSide], Path]
 ) -> None:

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from intact_fast.config.devices import parse_device, require_gpu
 from intact_fast.errors import UserError, mistake_of, warn
+from intact_fast.training.distributed.group_variables import check_group
 from intact_fast.training.distributed.missing_gpu import why_no_gpu
 from intact_fast.training.distributed.rendezvous import agree_on_name
 
@@ -167,9 +168,16 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def _of_this_process(text: str) -> UserError:
+    error = UserError(text)
+    error.one_process = True
+    return error
+
+
 @contextmanager
 def process_group(device_name: str) -> Iterator[Process]:
     """Join the group that torchrun started (gloo on CPU, NCCL on GPU), or stand alone without it."""
+    check_group()
     device = choose_device(device_name)
     if device.type == "cuda":
         count = torch.cuda.device_count()
@@ -179,7 +187,14 @@ def process_group(device_name: str) -> Iterator[Process]:
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield Process(0, 1, device, None)
         return
-    store, rank, world_size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+    try:
+        store, rank, world_size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+    except dist.DistError as error:
+        reason = str(error).splitlines()[0]
+        raise _of_this_process(
+            f"no group at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({reason}); see that every host "
+            "reaches that address, and that all processes were started"
+        ) from error
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=dist.PrefixStore(agree_on_name(store, rank, world_size), store),  # type: ignore[attr-defined]
