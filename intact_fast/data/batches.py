@@ -44,7 +44,7 @@ class Batch:
         x_h: HR pictures, B×3×H×W float32, ImageNet-normalised, channels innermost in memory.
         x_l: Their degraded form, aligned with ``x_h``; None where only HR was asked for.
         label: B int64, class of each picture, or `NO_IDENTITY`.
-        r: B int64, down-sampling rate of each picture.
+        r: B int64, down-sampling rate of each picture; float32 where rates are drawn continuously.
         index: B int64, its row among the training pictures.
         next_position: Where an interrupted training goes on after this batch.
         view: B int64, 2·index + 1 where the picture is mirrored, else 2·index; None where it is not known.
@@ -65,6 +65,7 @@ def assemble(x_h: Tensor, x_l: Tensor | None, plan: BatchPlan, labels: Sequence[
     """Join pictures that are already on ``device`` with the rest of their plan."""
     label_on_host = np.array([labels[i] for i in plan.index], dtype=np.int64)
     view_on_host = 2 * plan.index + plan.flip
-    numbers = torch.from_numpy(np.stack([label_on_host, plan.r, plan.index, view_on_host]))
-    label, r, index, view = numbers.to(device, non_blocking=True).unbind()
+    numbers = torch.from_numpy(np.stack([label_on_host, plan.index, view_on_host]))
+    label, index, view = numbers.to(device, non_blocking=True).unbind()
+    r = torch.from_numpy(plan.r.copy()).to(device, non_blocking=True)
     return Batch(x_h, x_l, label, r, index, plan.next_position, view, view_on_host)

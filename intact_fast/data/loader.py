@@ -16,7 +16,7 @@ from intact_fast.data.batches import Batch, PictureSpec
 from intact_fast.data.degradation import read_image
 from intact_fast.data.pillow_loader import pillow_batches
 from intact_fast.data.plan import BatchPlan, Position, Schedule
-from intact_fast.errors import UserError
+from intact_fast.errors import UserError, tell
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,17 @@ def build_loader(
     """
     assert len(paths) == len(labels)
     pad = config.pad if pad is None else pad
-    backend = _choose_backend(config)
+    backend = _choose_backend(config, with_lr)
     gpu_decode = backend == "dali" and _choose_gpu_decode(config, device)
-    schedule = Schedule(len(paths), batch_size, rank, world_size, seed, config.factors, config.flip, pad)
+    blind = config.degradation == "blind"
+    continuous = blind or config.rates == "continuous"
+    schedule = Schedule(
+        len(paths), batch_size, rank, world_size, seed, config.factors, config.flip, pad, continuous, blind and with_lr
+    )
     spec = PictureSpec((config.height, config.width), config.interpolation, config.jpeg_quality, pad, with_lr)
-    if config.cache_mib > 0 and backend != "dali":
-        raise UserError(f"--data.cache-mib {config.cache_mib}: only --data.backend dali keeps decoded pictures")
+    if config.cache_mib > 0 and (blind or backend != "dali"):
+        remedy = ", and --data.degradation blind needs Pillow; leave it out" if blind else ""
+        raise UserError(f"--data.cache-mib {config.cache_mib}: only --data.backend dali keeps decoded pictures{remedy}")
     if backend == "pillow":
         read = partial(
             pillow_batches,
@@ -130,9 +135,15 @@ def readable_images(paths: Sequence[Path], threads: int) -> list[bool]:
         return list(pool.map(is_readable, paths))
 
 
-def _choose_backend(config: DataConfig) -> str:
+def _choose_backend(config: DataConfig, with_lr: bool) -> str:
     if config.backend == "pillow":
         return "pillow"
+    if config.degradation == "blind":
+        if config.backend == "dali":
+            raise UserError("--data.degradation blind: Pillow alone reads such pictures; use --data.backend pillow")
+        if with_lr:
+            tell("--data.degradation blind: Pillow reads the training pictures, DALI cannot corrupt them")
+            return "pillow"
     if config.interpolation == "area":
         if config.backend == "auto":
             return "pillow"

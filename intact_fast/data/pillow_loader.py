@@ -19,6 +19,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from intact_fast.data.batches import Batch, PictureSpec, assemble
+from intact_fast.data.blind import corrupt, draw_corruption
 from intact_fast.data.degradation import downsample, normalise, read_image, resize
 from intact_fast.data.plan import BatchPlan
 from intact_fast.data.shared_memory import fit_workers
@@ -52,12 +53,11 @@ class PlannedBatches(Dataset[dict[str, Any]]):
         hr = np.empty(shape, dtype=np.uint8)
         lr = np.empty(shape, dtype=np.uint8) if self.spec.with_lr else None
         try:
-            for i, (index, r) in enumerate(zip(plan.index, plan.r, strict=True)):
+            for i, index in enumerate(plan.index):
                 native = read_training_image(self.paths[index])
                 hr[i] = self._augmented(native, plan, i)
                 if lr is not None:
-                    small = downsample(native, int(r), self.spec.interpolation, self.spec.jpeg_quality)
-                    lr[i] = self._augmented(small, plan, i)
+                    lr[i] = self._augmented(self._degraded(native, plan, i), plan, i)
         except (UserError, OSError) as error:
             return {"error": error}
         return {
@@ -71,6 +71,13 @@ class PlannedBatches(Dataset[dict[str, Any]]):
         """Bytes of a batch."""
         height, width = self.spec.size
         return len(plan.index) * height * width * 3 * (2 if self.spec.with_lr else 1)
+
+    def _degraded(self, native: Image.Image, plan: BatchPlan, i: int) -> Image.Image:
+        """Make the small LR picture."""
+        r = plan.r[i].item()
+        if plan.corruption is not None:
+            return corrupt(native, draw_corruption(np.random.default_rng(plan.corruption[i]), r))
+        return downsample(native, r, self.spec.interpolation, self.spec.jpeg_quality)
 
     def _augmented(self, image: Image.Image, plan: BatchPlan, i: int) -> NDArray[np.uint8]:
         """Resize to the input size, crop from a black frame, mirror: H×W×3 uint8."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intact_fast.errors import UserError
+
+Rates = NDArray[np.int64] | NDArray[np.float32]
+"""Listed or continuous ones. The latter are in single precision, in which both loaders divide."""
 
 
 class Position(NamedTuple):
@@ -25,15 +28,17 @@ class EpochPlan:
 
     Attributes:
         index: N int64, a permutation of the pictures.
-        r: N int64, down-sampling rates.
+        r: N int64, down-sampling rates; float32 where they are drawn continuously.
         flip: N bool, whether to mirror horizontally.
         shift: N×2 int64 in [0, 2·pad], top-left (y, x) of the crop in the padded picture.
+        corruption: N int64, seeds of `blind.draw_corruption`; None where nothing but the rate is drawn.
     """
 
     index: NDArray[np.int64]
-    r: NDArray[np.int64]
+    r: Rates
     flip: NDArray[np.bool_]
     shift: NDArray[np.int64]
+    corruption: NDArray[np.int64] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,20 @@ class BatchPlan(EpochPlan):
     next_position: Position
 
 
-def epoch_plan(num_images: int, *, seed: int, epoch: int, factors: Sequence[int], flip: bool, pad: int) -> EpochPlan:
+def epoch_plan(
+    num_images: int,
+    *,
+    seed: int,
+    epoch: int,
+    factors: Sequence[int],
+    flip: bool,
+    pad: int,
+    continuous: bool = False,
+    blind: bool = False,
+) -> EpochPlan:
     """Draw one epoch.
 
-    Order, rates, flips and shifts have random streams of their own: switching one off leaves the others
+    Order, rates, flips, shifts and corruptions have random streams of their own: switching one off leaves the others
     as they were.
 
     Args:
@@ -56,20 +71,29 @@ def epoch_plan(num_images: int, *, seed: int, epoch: int, factors: Sequence[int]
         factors: Rates to draw uniformly from.
         flip: Whether half of the pictures are mirrored.
         pad: Padding in pixels; 0 gives zero shifts.
+        continuous: Whether rates are real numbers between the least and the greatest of ``factors``.
+        blind: Whether pictures are corrupted.
 
     Raises:
         UserError: A negative seed.
     """
     if seed < 0:
         raise UserError(f"--seed {seed}: must be 0 or more")
-    streams = np.random.SeedSequence([seed, epoch]).spawn(4)
-    order, rate, mirror, offset = (np.random.default_rng(stream) for stream in streams)
+    streams = np.random.SeedSequence([seed, epoch]).spawn(5)
+    order, rate, mirror, offset, corruption = (np.random.default_rng(stream) for stream in streams)
     return EpochPlan(
         index=order.permutation(num_images),
-        r=np.asarray(factors, dtype=np.int64)[rate.integers(len(factors), size=num_images)],
+        r=_rates(rate, factors, num_images, continuous),
         flip=mirror.integers(2, size=num_images).astype(bool) & flip,
         shift=offset.integers(2 * pad + 1, size=(num_images, 2)),
+        corruption=corruption.integers(2**63, size=num_images) if blind else None,
     )
+
+
+def _rates(rng: np.random.Generator, factors: Sequence[int], count: int, continuous: bool) -> Rates:
+    if continuous:
+        return rng.uniform(min(factors), max(factors), size=count).astype(np.float32)
+    return np.asarray(factors, dtype=np.int64)[rng.integers(len(factors), size=count)]
 
 
 @dataclass(frozen=True)
@@ -89,6 +113,8 @@ class Schedule:
         factors: Rates.
         flip: Whether to mirror.
         pad: Padding in pixels.
+        continuous: Whether rates are real numbers.
+        blind: Whether pictures are corrupted.
 
     Raises:
         UserError: Fewer pictures than one global batch.
@@ -102,6 +128,8 @@ class Schedule:
     factors: tuple[int, ...]
     flip: bool
     pad: int
+    continuous: bool = False
+    blind: bool = False
 
     def __post_init__(self) -> None:
         assert 0 <= self.rank < self.world_size
@@ -130,11 +158,20 @@ class Schedule:
                 factors=self.factors,
                 flip=self.flip,
                 pad=self.pad,
+                continuous=self.continuous,
+                blind=self.blind,
             )
             for k in range(step, self.steps_per_epoch):
                 first = (k * self.world_size + self.rank) * self.batch_size
                 part = slice(first, first + self.batch_size)
                 is_last = k + 1 == self.steps_per_epoch
                 following = Position(epoch + 1, 0) if is_last else Position(epoch, k + 1)
-                yield BatchPlan(plan.index[part], plan.r[part], plan.flip[part], plan.shift[part], following)
+                yield BatchPlan(
+                    plan.index[part],
+                    plan.r[part],
+                    plan.flip[part],
+                    plan.shift[part],
+                    following,
+                    corruption=None if plan.corruption is None else plan.corruption[part],
+                )
             epoch, step = epoch + 1, 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from intact_fast.config.options import DataConfig, SameCamera
+from intact_fast.data.blind import draw_corruption, draw_factor
 from intact_fast.data.camera_queries import ask_by_camera, seen_by_one_camera
 from intact_fast.data.catalogue import Catalogue, Picture, Subset
 from intact_fast.data.copies import find_copies
@@ -22,6 +23,7 @@ from intact_fast.errors import UserError
 
 # stream 0 halves the people, stream 6 the pictures of people of one camera
 _VALIDATION, _VALIDATION_QUERY, _FACTORS, _VALIDATION_FACTORS, _LR_CAMERAS = range(1, 6)
+_CORRUPTIONS, _VALIDATION_CORRUPTIONS = 7, 8
 
 _LEARNT: tuple[Split, ...] = ("train", "val_query", "val_gallery")
 _CAMERAS_SHOWN = 8
@@ -106,6 +108,12 @@ def obtain_manifest(
                 f"--data.sources {' '.join(config.sources)}: the manifest {config.manifest} has "
                 f"{' '.join(theirs_too) or 'none'}; leave the option out, or build it again"
             )
+        degraded = [entry for entry in manifest.entries if entry.r is not None]
+        if config.degradation == "blind" and degraded and not any(entry.corruption for entry in degraded):
+            warn(
+                f"--data.degradation blind: the manifest {config.manifest} has no corrupted queries, so that none are "
+                "scored; build it with this option"
+            )
         _look_at(manifest, same_camera, warn, explain)
         return manifest
     catalogue = read_catalogue(config, progress)
@@ -175,7 +183,8 @@ def build_manifest(catalogue: Catalogue, config: DataConfig, same_camera: SameCa
       LR camera. People whom one camera alone has seen have no queries, as none would have a match.
     * Where matches of the query's own camera count, half of the pictures of each person of one camera are queries
       (`draw_queries`); the camera alone would make them all so, or none.
-    * Each LR row draws its own r, unless it is natively LR; then its camera's pictures do not train.
+    * Each LR row draws its own r, unless it is natively LR; then its camera's pictures do not train. Where
+      ``degradation`` is ``blind``, it also draws a corruption, whose rate is another one.
 
     Raises:
         UserError: Fewer than two training identities, or an LR camera without pictures (or, where one
@@ -196,6 +205,10 @@ def build_manifest(catalogue: Catalogue, config: DataConfig, same_camera: SameCa
         "query": np.random.default_rng([config.split_seed, _FACTORS]),
         "val_query": np.random.default_rng([config.split_seed, _VALIDATION_FACTORS]),
     }
+    corruptions = {
+        "query": np.random.default_rng([config.split_seed, _CORRUPTIONS]),
+        "val_query": np.random.default_rng([config.split_seed, _VALIDATION_CORRUPTIONS]),
+    }
 
     entries = []
     for picture in catalogue.pictures:
@@ -206,7 +219,10 @@ def build_manifest(catalogue: Catalogue, config: DataConfig, same_camera: SameCa
             continue
         is_lr = split in factors
         r = int(factors[split].choice(config.factors)) if is_lr and not catalogue.natively_lr else None
-        entries.append(Entry(picture.path, picture.pid, picture.camera, split, is_lr, r))
+        corruption = None
+        if r is not None and config.degradation == "blind":
+            corruption = draw_corruption(corruptions[split], draw_factor(corruptions[split], config.factors))
+        entries.append(Entry(picture.path, picture.pid, picture.camera, split, is_lr, r, corruption))
     header = Header(
         catalogue.dataset,
         config.split_seed,

@@ -7,9 +7,11 @@ import sys
 import threading
 from contextlib import closing
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -21,6 +23,7 @@ from data.loader_cases import (
     START,
     assert_close,
     assert_identical,
+    assert_same_numbers,
     backends,
     levels,
     loader_of,
@@ -28,6 +31,8 @@ from data.loader_cases import (
     take,
     write_pictures,
 )
+from intact_fast.data import plan
+from intact_fast.data.blind import corrupt, draw_corruption
 from intact_fast.data.degradation import downsample, normalise, pixels, read_image, resize
 from intact_fast.data.loader import readable_images
 from intact_fast.errors import UserError
@@ -186,6 +191,91 @@ def test_pictures_smaller_than_the_rate(tmp_path: Path, backend: str) -> None:
     assert_close(batch.x_l, reference.x_l)
 
 
+@backends
+@pytest.mark.parametrize("interpolation", ["bilinear", "lanczos"])
+def test_continuous_rates_follow_the_reference(pictures: list[Path], backend: str, interpolation: Any) -> None:
+    config = replace(CONFIG, backend=backend, flip=False, rates="continuous", interpolation=interpolation)
+    loader = loader_of(pictures, config)
+    seen = set()
+    for batch in take(loader, 12):
+        assert batch.x_l is not None
+        assert batch.r.dtype == torch.float32
+        seen.update(batch.r.tolist())
+        for x_l, index, r in zip(batch.x_l, batch.index.tolist(), batch.r.tolist(), strict=True):
+            small = downsample(read_image(pictures[index]), r, interpolation)
+            assert_close(x_l, normalise(pixels(resize(small, (64, 32), interpolation))))
+    assert len(seen) == 48
+    assert 2 <= min(seen) < max(seen) <= 4
+
+
+@needs_dali
+def test_both_loaders_agree_where_a_quotient_is_nearly_integral(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In exact arithmetic half of these sizes would be a row smaller, which shows in stripes of a row."""
+    rates = (np.float32(128) / np.arange(33, 65)).astype(np.float32)
+    exact = [Fraction(128) / Fraction(float(r)) for r in rates]
+    assert any(size < k for size, k in zip(exact, range(33, 65), strict=True))
+    stripes = np.zeros((128, 64, 3), dtype=np.uint8)
+    stripes[::5] = 255
+    paths = [tmp_path / f"{i}.png" for i in range(32)]
+    for path in paths:
+        Image.fromarray(stripes).save(path)
+    monkeypatch.setattr(plan, "_rates", lambda *arguments: rates)
+    config = replace(CONFIG, rates="continuous")
+    (ours,) = take(loader_of(paths, replace(config, backend="dali"), 32), 1)
+    (reference,) = take(loader_of(paths, config, 32), 1)
+    assert_same_numbers(ours, reference)
+    assert ours.x_l is not None
+    assert reference.x_l is not None
+    for a, b in zip(ours.x_l, reference.x_l, strict=True):
+        assert_close(a, b)
+
+
+BLIND = replace(CONFIG, degradation="blind", pad=3)
+
+
+def test_blind_batches_hold_corrupted_pictures(pictures: list[Path]) -> None:
+    config = replace(BLIND, flip=False, pad=0)
+    loader = loader_of(pictures, config)
+    plain = take(loader_of(pictures, replace(config, degradation="downsample", rates="continuous")), 6)
+    for batch, other, drawn in zip(take(loader, 6), plain, loader.schedule.plans(START), strict=False):
+        assert_same_numbers(batch, other)
+        assert torch.equal(batch.x_h, other.x_h)
+        assert batch.x_l is not None
+        assert drawn.corruption is not None
+        for x_l, index, r, seed in zip(
+            batch.x_l, batch.index.tolist(), batch.r.tolist(), drawn.corruption, strict=True
+        ):
+            small = corrupt(read_image(pictures[index]), draw_corruption(np.random.default_rng(seed), r))
+            assert torch.equal(x_l, normalise(pixels(resize(small, (64, 32), "bilinear"))))
+
+
+def test_blind_batches_do_not_depend_on_workers_or_processes(pictures: list[Path]) -> None:
+    alone = take(loader_of(pictures, BLIND), 8)
+    for a, b in zip(alone, take(loader_of(pictures, replace(BLIND, threads=2)), 8), strict=True):
+        assert_identical(a, b)
+    resumed = take(loader_of(pictures, replace(BLIND, threads=1)), 3, start=alone[4].next_position)
+    for a, b in zip(alone[5:], resumed, strict=True):
+        assert_identical(a, b)
+    ranks = [take(loader_of(pictures, BLIND, 2, rank=rank, world_size=2), 8) for rank in range(2)]
+    for whole, *parts in zip(alone, *ranks, strict=True):
+        for name in ("x_h", "x_l", "r", "index"):
+            assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts]))
+
+
+@needs_dali
+def test_auto_takes_pillow_for_blind_pictures_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [Path("unread.jpg")] * 4
+    config = replace(BLIND, backend="auto")
+    assert loader_of(paths, config, with_lr=False).backend == "dali", "HR pictures are not corrupted"
+    assert capsys.readouterr().err == ""
+    assert loader_of(paths, config).backend == "pillow"
+    said = capsys.readouterr().err
+    assert "--data.degradation blind: Pillow reads the training pictures" in said
+    assert said.count("\n") == 1
+
+
 @needs_dali
 def test_auto_takes_dali_where_it_can() -> None:
     paths = [Path("unread.jpg")] * 4
@@ -205,6 +295,8 @@ def test_without_dali(monkeypatch: pytest.MonkeyPatch) -> None:
     ("changes", "message"),
     [
         ({"backend": "pillow", "cache_mib": 5}, r"--data\.cache-mib 5.*--data\.backend dali"),
+        ({"backend": "dali", "degradation": "blind"}, r"--data\.degradation blind.*--data\.backend pillow"),
+        ({"degradation": "blind", "cache_mib": 5}, r"--data\.cache-mib 5: .*--data\.degradation blind.*leave it out"),
         ({"backend": "dali", "interpolation": "area"}, r"--data\.interpolation area.*--data\.backend pillow"),
         pytest.param({"backend": "dali", "decode": "gpu"}, r"--data\.decode gpu", marks=needs_dali),
     ],

@@ -99,6 +99,59 @@ def test_changed_manifest_is_refused(tmp_path: Path) -> None:
         Manifest.load(path)
 
 
+def test_blind_queries_hold_their_corruption(tmp_path: Path) -> None:
+    config = DataConfig(val_fraction=0.3, degradation="blind")
+    manifest = build_manifest(two_cameras(60), config)
+    asked = manifest.split("query", "val_query")
+    assert all((entry.corruption is None) == (entry not in asked) for entry in manifest.entries)
+    assert len({entry.corruption for entry in asked}) == len(asked)
+    assert all(2 <= entry.corruption.factor <= 4 for entry in asked if entry.corruption)
+    manifest.save(tmp_path / "split.jsonl")
+    assert Manifest.load(tmp_path / "split.jsonl") == manifest
+    assert build_manifest(two_cameras(60), config).hash == manifest.hash
+    assert build_manifest(two_cameras(60), replace(config, split_seed=1)).hash != manifest.hash
+
+
+def test_a_corruption_changes_nothing_else() -> None:
+    plain = build_manifest(two_cameras(60), DataConfig(val_fraction=0.3))
+    manifest = build_manifest(two_cameras(60), DataConfig(val_fraction=0.3, degradation="blind"))
+    assert [replace(entry, corruption=None) for entry in manifest.entries] == list(plain.entries)
+    assert Manifest(manifest.header, plain.entries).hash == plain.hash != manifest.hash
+    without = build_manifest(two_cameras(60), DataConfig(val_fraction=0, degradation="blind"))
+    assert without.split("query") == manifest.split("query"), "test queries do not depend on validation"
+
+
+def test_an_entry_without_a_corruption_is_written_as_before(tmp_path: Path) -> None:
+    build_manifest(two_cameras(), DataConfig()).save(tmp_path / "split.jsonl")
+    assert "corruption" not in (tmp_path / "split.jsonl").read_text()
+
+
+def test_a_changed_corruption_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "split.jsonl"
+    build_manifest(two_cameras(), DataConfig(degradation="blind")).save(path)
+    path.write_text(path.read_text().replace('"factor": 2', '"factor": 3', 1))
+    with pytest.raises(UserError, match="its hash does not match"):
+        Manifest.load(path)
+
+
+def test_natively_low_queries_are_not_corrupted() -> None:
+    native = Catalogue("caviar", two_cameras().pictures, default_lr_camera=1, natively_lr=True)
+    manifest = build_manifest(native, DataConfig(degradation="blind"))
+    assert not any(entry.corruption for entry in manifest.entries)
+
+
+def test_a_manifest_without_corrupted_queries_is_told(tmp_path: Path, picture_folder: Callable[..., Path]) -> None:
+    config = DataConfig(dataset="folder", root=picture_folder())
+    for degradation, said in (("downsample", 1), ("blind", 0)):
+        path = tmp_path / f"{degradation}.jsonl"
+        obtain_manifest(replace(config, degradation=degradation)).save(path)
+        for asked in ("downsample", "blind"):
+            warnings: list[str] = []
+            obtain_manifest(replace(config, manifest=path, degradation=asked), warn=warnings.append)
+            found = [text for text in warnings if "has no corrupted queries" in text]
+            assert len(found) == (said if asked == "blind" else 0)
+
+
 @pytest.mark.parametrize("text", ["", "nonsense", '{"format": 1}\n', '{"format":1,"hash":"x","dataset":"viper"}\n'])
 def test_broken_manifest_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "split.jsonl"

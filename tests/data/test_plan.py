@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -11,8 +12,10 @@ from intact_fast.data.plan import EpochPlan, Position, Schedule, epoch_plan
 from intact_fast.errors import UserError
 
 
-def draw(num_images: int = 600, seed: int = 1, epoch: int = 0, flip: bool = True, pad: int = 4) -> EpochPlan:
-    return epoch_plan(num_images, seed=seed, epoch=epoch, factors=(2, 3, 4), flip=flip, pad=pad)
+def draw(
+    num_images: int = 600, seed: int = 1, epoch: int = 0, flip: bool = True, pad: int = 4, **options: bool
+) -> EpochPlan:
+    return epoch_plan(num_images, seed=seed, epoch=epoch, factors=(2, 3, 4), flip=flip, pad=pad, **options)
 
 
 def schedule(num_images: int = 50, batch_size: int = 4, rank: int = 0, world_size: int = 1, seed: int = 3) -> Schedule:
@@ -50,6 +53,49 @@ def test_switching_augmentation_off_leaves_order_and_rates() -> None:
     assert not plain.shift.any()
     np.testing.assert_array_equal(plain.index, augmented.index)
     np.testing.assert_array_equal(plain.r, augmented.r)
+
+
+def test_the_listed_rates_are_what_they_were() -> None:
+    """Runs that stand resume, whatever has a random stream since."""
+    order, rate, mirror, offset = map(np.random.default_rng, np.random.SeedSequence([1, 0]).spawn(4))
+    expected = EpochPlan(
+        order.permutation(600),
+        np.array([2, 3, 4])[rate.integers(3, size=600)],
+        mirror.integers(2, size=600).astype(bool),
+        offset.integers(9, size=(600, 2)),
+    )
+    assert_same_plan(draw(), expected)
+    assert draw().r.dtype == np.int64
+    assert draw().corruption is None
+
+
+def test_continuous_rates_are_uniform_and_change_nothing_else() -> None:
+    listed, plan = draw(), draw(continuous=True)
+    assert plan.r.dtype == np.float32
+    assert 2 <= plan.r.min() < 2.05
+    assert 3.95 < plan.r.max() <= 4
+    assert len(np.unique(plan.r)) > 590
+    assert plan.r.mean() == pytest.approx(3, abs=0.1)
+    assert_same_plan(replace(plan, r=listed.r), listed)
+
+
+def test_corruptions_have_a_stream_of_their_own() -> None:
+    plain, plan = draw(continuous=True), draw(continuous=True, blind=True)
+    assert_same_plan(plan, plain)
+    assert plan.corruption is not None
+    assert len(np.unique(plan.corruption)) == 600
+    np.testing.assert_array_equal(plan.corruption, draw(continuous=True, blind=True).corruption)
+    assert not np.array_equal(plan.corruption, draw(continuous=True, blind=True, epoch=1).corruption)
+
+
+def test_ranks_share_corruptions() -> None:
+    def first(rank: int, world_size: int, batch_size: int) -> np.ndarray:
+        whole = Schedule(50, batch_size, rank, world_size, 3, (2, 3, 4), True, 2, continuous=True, blind=True)
+        plan = next(whole.plans(Position(1, 2)))
+        assert plan.corruption is not None
+        return plan.corruption
+
+    np.testing.assert_array_equal(first(0, 1, 8), np.concatenate([first(0, 2, 4), first(1, 2, 4)]))
 
 
 @settings(deadline=None)
