@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
+import shutil
 import sys
 import unicodedata
+from pathlib import Path
 
 _ERRORS = "intact_fast.readable"
+_NARROWEST = 40
 
 _WRITTEN = {
     **{"²": "2", "³": "3", "×": "x", "·": "*", "°": " degrees ", "±": "+-", "…": "...", "•": "*", "→": "->", "←": "<-"},
@@ -23,12 +27,29 @@ def print_any_character() -> None:
 
     A character that the encoding lacks is written in ASCII: R² of φ as R2 of phi, a box of + - |. Letters of a name
     become their escape, such as ``\\u00e9``, and bytes of a name that are no Unicode become ``\\xe9``.
+    A stream that the shell has closed (``>&-``) takes all and shows nothing.
     """
+    _fill_streams()
+    _widen()
     codecs.register_error(_ERRORS, _readable)
     for stream in (sys.stdout, sys.stderr):
         # a test's or a notebook's own stream takes any text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_ERRORS)
+
+
+def _fill_streams() -> None:
+    # in this order, so that no file that is opened later takes the number of a stream
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # open as long as the process lives
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _widen() -> None:
+    """Let help have a width that its boxes fit in; narrower ones take it minutes."""
+    if shutil.get_terminal_size().columns < _NARROWEST:
+        os.environ["COLUMNS"] = str(_NARROWEST)
 
 
 def _readable(error: UnicodeError) -> tuple[str, int]:
