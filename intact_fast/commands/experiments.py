@@ -103,7 +103,7 @@ def _names(options: ExperimentOptions) -> list[str]:
         raise UserError(f"--seeds {options.seeds}: must be 1 or more")
     if options.jobs < 1:
         raise UserError(f"--jobs {options.jobs}: must be 1 or more")
-    if options.jobs > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if options.jobs > 1 and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError(f"--jobs {options.jobs}: a group of torchrun runs one row at a time; leave out one of them")
     if min(options.unseen, default=1) < 1:
         raise UserError(f"--unseen {options.unseen}: rates must be 1 or more")
