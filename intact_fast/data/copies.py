@@ -24,10 +24,12 @@ class Copies:
     Attributes:
         of_several_people: Those under two identities or more.
         on_both_sides: Those of one person that train and are tested.
+        found_by_themselves: Those of one person that are query and gallery pictures, and match each other.
     """
 
     of_several_people: list[list[Entry]]
     on_both_sides: list[list[Entry]]
+    found_by_themselves: list[list[Entry]]
 
     def warnings(self, name_all: bool) -> list[str]:
         """Say how many there are.
@@ -38,6 +40,12 @@ class Copies:
         return [
             *_say(self.of_several_people, "have several identities; keep each under the right one", name_all),
             *_say(self.on_both_sides, "are in training and in test pictures; keep each on one side", name_all),
+            *_say(
+                self.found_by_themselves,
+                "are queries and gallery pictures that match, so that each query finds itself; keep one, under its "
+                "right camera",
+                name_all,
+            ),
         ]
 
 
@@ -61,21 +69,26 @@ def find_copies(manifest: Manifest, root: Path, progress: Progress = no_progress
         progress: Told how many pictures are compared.
     """
     by_size: dict[int, list[Entry]] = defaultdict(list)
+    # where there is one camera, matches in it count or there is nothing to evaluate
+    across = len({entry.camera for entry in manifest.entries if entry.split in _TEST}) > 1
     with progress("comparing pictures", len(manifest.entries)) as advance:
         for entry in manifest.entries:
             by_size[_size(root / entry.path)].append(entry)
         several: list[list[Entry]] = []
         both: list[list[Entry]] = []
+        itself: list[list[Entry]] = []
         for size, entries in by_size.items():
             advance(len(entries))
-            if size < 1 or not (_people(entries) > 1 or _is_on_both_sides(entries)):
+            if size < 1 or not (_people(entries) > 1 or _is_on_both_sides(entries) or _finds_itself(entries, across)):
                 continue
             for group in _equal(entries, root):
                 if _people(group) > 1:
                     several.append(group)
                 elif _is_on_both_sides(group):
                     both.append(group)
-    return Copies(several, both)
+                elif _finds_itself(group, across):
+                    itself.append(group)
+    return Copies(several, both, itself)
 
 
 def _equal(entries: Sequence[Entry], root: Path) -> Iterable[list[Entry]]:
@@ -116,3 +129,12 @@ def _people(entries: Iterable[Entry]) -> int:
 
 def _is_on_both_sides(entries: Iterable[Entry]) -> bool:
     return len({entry.split in _TEST for entry in entries}) > 1
+
+
+def _finds_itself(entries: Iterable[Entry], across: bool) -> bool:
+    """Whether a query among entries of one person has a match among them."""
+    entries = list(entries)
+    queries = [entry for entry in entries if entry.split == "query"]
+    return any(
+        one.split == "gallery" and (one.camera != query.camera or not across) for query in queries for one in entries
+    )

@@ -54,6 +54,20 @@ def test_the_same_picture_in_training_and_test(tmp_path: Path) -> None:
     )
 
 
+def test_a_query_that_finds_itself(tmp_path: Path) -> None:
+    """Under two cameras its copy is a match; under one it is left out of the ranking."""
+    for role, camera in (("query", 1), ("gallery", 2)):
+        for pid in (7, 8):
+            write_picture(tmp_path / role / f"000{pid}_cam{camera}_0.jpg", seed=10 * pid + camera)
+    write_picture_folder(tmp_path / "train", identities=3)
+    shutil.copy(tmp_path / "query/0007_cam1_0.jpg", tmp_path / "gallery/0007_cam1_1.jpg")
+    assert not warnings_of(tmp_path)
+    shutil.copy(tmp_path / "query/0008_cam1_0.jpg", tmp_path / "gallery/0008_cam2_1.jpg")
+    (warning,) = warnings_of(tmp_path)
+    assert "1 pictures stand there as byte-identical copies that are queries and gallery pictures that match" in warning
+    assert "query/0008_cam1_0.jpg (identity 8)" in warning
+
+
 def test_files_of_equal_size_that_differ_late(tmp_path: Path) -> None:
     root = write_picture_folder(tmp_path, identities=4)
     manifest = obtain_manifest(DataConfig(dataset="folder", root=root))
