@@ -122,6 +122,11 @@ def check_config(config: Config) -> None:
         raise UserError(
             f"--training.f-c-table: with --data.pad {config.data.pad} f_c depends on the crop; leave one of them out"
         )
+    if config.training.f_c_table and config.data.augment == "strong":
+        raise UserError(
+            "--training.f-c-table: with --data.augment strong f_c depends on the draw; use --training.no-f-c-table, or "
+            "leave the augmentation out"
+        )
     if not 0 <= config.critic.degraded <= 1:
         raise UserError(f"--critic.degraded {config.critic.degraded}: must be 0 to 1")
     if config.critic.keep_classifier and config.critic.init is None:
@@ -151,6 +156,11 @@ def _check_query_side(config: Config) -> None:
             )
     if query != "off" and loss.lambda_c == 0 and loss.lambda_f == 0:
         raise UserError(f"--critic.query {query}: no term trains C_q; give --loss.lambda-f or --loss.lambda-c a weight")
+    if config.data.unlabelled is not None and config.generator.arch == "none" and loss.lambda_f == 0:
+        raise UserError(
+            "--data.unlabelled: without G only the feature term learns from pictures without identities; give "
+            "--loss.lambda-f a weight"
+        )
     if config.training.f_c_table and loss.feature == "map" and loss.lambda_f != 0:
         raise UserError("--loss.feature map: --training.f-c-table holds no feature maps; leave one of them out")
     if loss.lambda_f < 0:

@@ -32,8 +32,8 @@ _PASTED = 0.5
 """Share of the pictures that get a rectangle."""
 _AREA = (0.1, 0.4)
 """Of a rectangle, as a share of the picture."""
-_ASPECT = (0.5, 2.0)
-"""Of a rectangle, relative to the picture's."""
+_ASPECT = 2.0
+"""How much taller or wider than the picture a rectangle may be in shape."""
 
 
 class Draw(NamedTuple):
@@ -59,7 +59,7 @@ def draw(rng: np.random.Generator, count: int, size: tuple[int, int]) -> Draw:
     mixing = saturation[:, None, None] * np.eye(3) + (1 - saturation)[:, None, None] * grey
     colour = brightness[:, None, None] * mixing * gains[:, None, :]
     donor = (np.arange(count) + rng.integers(1, count, size=count)) % count if count > 1 else np.zeros(count, int)
-    area, aspect = rng.uniform(*_AREA, size=count), np.exp(rng.uniform(*np.log(_ASPECT), size=count))
+    area, aspect = rng.uniform(*_AREA, size=count), _ASPECT ** rng.uniform(-1, 1, size=count)
     shares = np.stack([np.sqrt(area * aspect), np.sqrt(area / aspect)], axis=1)
     lengths = np.maximum(np.rint(shares * size), 1).astype(np.int64)
     first = np.floor(rng.uniform(size=(count, 2)) * (size - lengths + 1)).astype(np.int64)

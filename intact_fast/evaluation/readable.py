@@ -37,14 +37,15 @@ class Unreadable:
 def readable_entries(
     entries: Sequence[Entry], root: Path, threads: int, processes: Processes = SINGLE_PROCESS
 ) -> list[Entry]:
-    """Keep the entries whose picture can be read. Each is decoded once, by one process, and all get the same answer."""
-
-    def look() -> list[bool]:
-        return _are_readable([root / entry.path for entry in entries[processes.rank :: processes.world_size]], threads)
-
-    shares = processes.share(look)
-    found = [shares[i % len(shares)][i // len(shares)] for i in range(len(entries))]
+    """Keep the entries whose picture can be read, as `are_readable` says."""
+    found = are_readable([root / entry.path for entry in entries], threads, processes)
     return [entry for entry, is_good in zip(entries, found, strict=True) if is_good]
+
+
+def are_readable(paths: Sequence[Path], threads: int, processes: Processes = SINGLE_PROCESS) -> list[bool]:
+    """Tell which pictures can be read. Each is decoded once, by one process, and all get the same answer."""
+    shares = processes.share(lambda: _are_readable(paths[processes.rank :: processes.world_size], threads))
+    return [shares[i % len(shares)][i // len(shares)] for i in range(len(paths))]
 
 
 def leave_out_unreadable(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from intact_fast.config.options import Config
 from intact_fast.data.degradation import read_image
 from intact_fast.data.manifest import Entry, Manifest
 from intact_fast.errors import UserError
-from intact_fast.evaluation.readable import OPTION, readable_entries
+from intact_fast.evaluation.readable import OPTION, are_readable
 from intact_fast.evaluation.sharding import Processes
 
-_TRAINING_OPTION = "--data.skip-corrupt"
+TRAINING_OPTION = "--data.skip-corrupt"
 _NAMED = 3
 
 
@@ -30,13 +31,28 @@ def require_readable(manifest: Manifest, config: Config, processes: Processes) -
     tested: list[Entry] = []
     if not config.evaluation.skip_corrupt:
         tested = manifest.split("val_query", "val_gallery", "query", "gallery")
-    for entries, kind, option in ((training, "training", _TRAINING_OPTION), (tested, "test", OPTION)):
-        _require_readable(entries, kind, option, config, processes)
+    for entries, kind, option in ((training, "training", TRAINING_OPTION), (tested, "test", OPTION)):
+        paths = [config.data.root / entry.path for entry in entries]
+        require_readable_pictures(paths, kind, option, config.data.threads, processes)
 
 
-def _require_readable(entries: Sequence[Entry], kind: str, option: str, config: Config, processes: Processes) -> None:
-    good = set(readable_entries(entries, config.data.root, config.data.threads, processes))
-    bad = [config.data.root / entry.path for entry in entries if entry not in good]
+def require_readable_pictures(
+    paths: Sequence[Path], kind: str, option: str, threads: int, processes: Processes
+) -> None:
+    """Decode every one of some pictures.
+
+    Args:
+        paths: Their files.
+        kind: What they are for, in the error.
+        option: What leaves unreadable ones out.
+        threads: Threads that read.
+        processes: All of them call this and share the pictures; all get the same answer.
+
+    Raises:
+        UserError: Some cannot be read.
+    """
+    readable = are_readable(paths, threads, processes)
+    bad = [path for path, is_good in zip(paths, readable, strict=True) if not is_good]
     if not bad:
         return
     try:
@@ -50,5 +66,5 @@ def _require_readable(entries: Sequence[Entry], kind: str, option: str, config: 
     count = ""
     if len(bad) > 1:
         names = ", ".join(path.name for path in bad[:_NAMED]) + ", …" * (len(bad) > _NAMED)
-        count = f" ({len(bad):,} of {len(entries):,} cannot be read: {names})"
+        count = f" ({len(bad):,} of {len(paths):,} cannot be read: {names})"
     raise UserError(f"{reason} or leave such {kind} pictures out with {option}{count}")

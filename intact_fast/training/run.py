@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import torch
 
 from intact_fast.config.command_line import differences, from_yaml, save_config, to_yaml
 from intact_fast.config.options import Config
+from intact_fast.data.augmentation import with_strong_augmentation
+from intact_fast.data.batches import NO_IDENTITY
 from intact_fast.data.loader import TrainLoader, build_loader
 from intact_fast.data.manifest import Entry, Manifest
 from intact_fast.data.matches import count_matches, require_matches
@@ -41,6 +43,7 @@ from intact_fast.training.intact import IntactTask, describe_training
 from intact_fast.training.loop import Cadence, Fingerprint, TrainingLoop
 from intact_fast.training.monitoring import Monitor
 from intact_fast.training.step.plan import plan_step
+from intact_fast.training.unlabelled import LISTED, Unlabelled, find_unlabelled, keep_list
 
 _ASSOCIATION_PICTURES = 1000
 
@@ -69,6 +72,7 @@ class Run:
         self._entries: list[Entry] | None = None
         self._lr_height: int | None = None
         self._probe: AssociationProbe | None = None
+        self._unlabelled = Unlabelled()
 
     def execute(self) -> Evaluation:
         """Train and evaluate; every process gets the same evaluation."""
@@ -98,8 +102,10 @@ class Run:
     def _begin(self) -> Fingerprint:
         self._claim_folder()
         self.manifest = self._obtain_manifest()
-        if not self.process.on_main(lambda: _has_trained(self.folder)):
+        has_trained = self.process.on_main(lambda: _has_trained(self.folder))
+        if not has_trained:
             require_readable(self.manifest, self.config, self.process)
+        self._unlabelled = self._obtain_unlabelled(has_trained)
         return Fingerprint(self.manifest.hash, to_yaml(self.config))
 
     def _train(self) -> IntactTask:
@@ -161,6 +167,15 @@ class Run:
 
         return self.process.on_main(obtain)
 
+    def _obtain_unlabelled(self, has_trained: bool) -> Unlabelled:
+        """List pictures without identities once, and keep the list with the run."""
+        path = self.folder / LISTED
+        kept = path if self.process.on_main(lambda: has_trained and path.is_file()) else None
+        found = find_unlabelled(self.config, self.manifest, self.process, kept, self.monitor.say)
+        if kept is None:
+            self.process.on_main(lambda: keep_list(found, self.config, path))
+        return found
+
     def _training_entries(self) -> list[Entry]:
         """The training pictures that can be read; all processes look at them together the first time."""
         if self._entries is None:
@@ -178,12 +193,14 @@ class Run:
                 self.monitor.say(f"Skipping unreadable picture {self.config.data.root / entry.path}")
         return good
 
-    def _loader(self, name: str, batch_size: int, seed: int, with_lr: bool, pad: int) -> TrainLoader:
+    def _loader(
+        self, name: str, batch_size: int, seed: int, with_lr: bool, pad: int, further: Sequence[Path] = ()
+    ) -> TrainLoader:
         entries = self._training_entries()
         labels = self.manifest.labels
         loader = build_loader(
-            [self.config.data.root / entry.path for entry in entries],
-            [labels[entry.pid] for entry in entries],
+            [*(self.config.data.root / entry.path for entry in entries), *further],
+            [*(labels[entry.pid] for entry in entries), *([NO_IDENTITY] * len(further))],
             self.config.data,
             batch_size=batch_size,
             rank=self.process.rank,
@@ -194,8 +211,9 @@ class Run:
             pad=pad,
         )
         identities = len({entry.pid for entry in entries})
+        more = f" and {len(further)} without identities" if further else ""
         self.monitor.say(
-            f"{name}: {len(entries)} training pictures of {identities} identities, read by {loader.backend}"
+            f"{name}: {len(entries)} training pictures of {identities} identities{more}, read by {loader.backend}"
         )
         return loader
 
@@ -215,9 +233,12 @@ class Run:
     def _train_intact(self, critic: OSNet, fingerprint: Fingerprint) -> IntactTask:
         training = self.config.training
         torch.manual_seed(self.config.seed + 1)
-        loader = self._loader(
-            "INTACT", training.batch_size, self.config.seed + 1, with_lr=True, pad=self.config.data.pad
-        )
+        data, further = self.config.data, self._unlabelled
+        if further.note:
+            self._note(further.note)
+        loader = self._loader("INTACT", training.batch_size, self.config.seed + 1, True, data.pad, further.paths)
+        if data.augment == "strong":
+            loader = with_strong_augmentation(loader, self.process.device)
         task = IntactTask(self.config, critic, self.process, self._plan, loader.schedule.num_images)
         self._note(self._plan.describe())
         has_validation = count_matches(self.manifest, self.config.evaluation.same_camera, validation=True).found > 0

@@ -45,6 +45,7 @@ def test_presets_pass(preset: Config) -> None:
         ("generator", {"arch": "none"}, r"--generator\.arch none: nothing is left to train; use --critic\.query joint"),
         ("generator", {"light_blocks": 0}, r"--generator\.light-blocks 0"),
         ("loss", {"lambda_f": -1.0}, r"--loss\.lambda-f -1\.0"),
+        ("data", {"augment": "strong"}, r"--training\.f-c-table: with --data\.augment strong f_c depends on the draw"),
         ("loss", {"lambda_f": 1.0, "feature": "map"}, r"--loss\.feature map: --training\.f-c-table holds no"),
         ("loss", {"lambda_g": float("nan")}, r"--loss\.lambda-g nan: must be a finite number"),
         ("loss", {"lambda_dis": -1.0}, r"--loss\.lambda-dis -1\.0: must be 0 or more"),
@@ -96,6 +97,10 @@ def test_what_trains_queries_needs_a_term() -> None:
     check_config(alone)
     with pytest.raises(UserError, match=r"--generator\.arch none: without G there is nothing for D to judge"):
         check_config(replace(alone, loss=config.loss))
+    further = replace(alone, data=replace(alone.data, unlabelled=Path("x")))
+    with pytest.raises(UserError, match=r"--data\.unlabelled: without G only the feature term learns"):
+        check_config(further)
+    check_config(replace(further, loss=replace(further.loss, lambda_f=1.0)))
     with pytest.raises(UserError, match=r"--critic\.query joint: no term trains C_q"):
         check_config(replace(alone, loss=replace(alone.loss, lambda_c=0.0)))
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from intact_fast.config.options import Config, LossConfig
+from intact_fast.data.batches import NO_IDENTITY
 from intact_fast.training.step.iteration import Record
 from intact_fast.training.step.naive import NaiveStep
 from intact_fast.training.step.networks import Networks
@@ -184,6 +185,30 @@ def test_without_gan_and_association_d_is_left_alone(tiny_config: Config) -> Non
     naive = NaiveStep(reference, build_optimisers(reference, config.optimiser), config)
     for name, value in naive(batch_of(0), 0, detailed=True).items():
         torch.testing.assert_close(record[name], value, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["shared", "naive"])
+def test_pictures_without_identity_train_all_but_l_id(tiny_config: Config, kind: str) -> None:
+    """Where nobody in a batch has one, the training is that without L_id."""
+    states = []
+    for lambda_c in (0.3, 0.0):
+        config = small(tiny_config)
+        config = replace(config, loss=replace(config.loss, lambda_c=lambda_c, lambda_f=1.0))
+        networks = networks_of(config)
+        optimisers = build_optimisers(networks, config.optimiser)
+        step = (
+            SharedStep(networks, optimisers, config, SINGLE_PROCESS)
+            if kind == "shared"
+            else NaiveStep(networks, optimisers, config)
+        )
+        for i in range(2):
+            batch = batch_of(i)
+            record = step(replace(batch, label=torch.full_like(batch.label, NO_IDENTITY)), i, detailed=i == 1)
+            assert record["loss/id"] == 0
+            assert all(value.isfinite() for value in record.values())
+        states.append(networks.state_dict())
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=1e-5, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_average_of_d_moves_slowly(tiny_config: Config) -> None:
