@@ -26,7 +26,16 @@ from intact_fast.evaluation.ranking import RankingResult, evaluate_ranking
 from intact_fast.evaluation.readable import Unreadable, leave_out_unreadable
 from intact_fast.evaluation.reranking import Reranking
 from intact_fast.evaluation.sharding import SINGLE_PROCESS, Processes
-from intact_fast.evaluation.views import HR, VIEWS, QueryView, View, by_key, name_of_served, with_test_time
+from intact_fast.evaluation.views import (
+    HR,
+    VIEWS,
+    QueryView,
+    View,
+    by_key,
+    name_of_served,
+    of_corrupted,
+    with_test_time,
+)
 from intact_fast.serving.sr_reid import SRReID
 
 _MAX_RANK = 10
@@ -97,8 +106,8 @@ class Evaluation:
 
     @property
     def plain_views(self) -> list[View]:
-        """The views without those that test-time options add."""
-        return [key for key in self.rankings if not self.rows[key].test_time]
+        """The views without those that test-time options and corrupted queries add."""
+        return [key for key in self.rankings if key in VIEWS]
 
     @property
     def names(self) -> dict[View, str]:
@@ -135,7 +144,8 @@ def evaluate(
     """Rank the gallery for every query under each view.
 
     The gallery is HR and bypasses G, unless the configuration lets natively small pictures of it through. Queries that
-    are natively LR have no HR view, and that row is left out.
+    are natively LR have no HR view, and that row is left out. Where the manifest has corrupted queries, LR and SR have
+    a row of them, too.
 
     Args:
         model: The retrieval module.
@@ -167,7 +177,8 @@ def evaluate(
         raise UserError(
             f"--queries hr: the queries of {manifest.header.dataset} are natively low-resolution; use lr or sr"
         )
-    rows = _rows(views, name_of_served(model, association), replace(config, test_time=()) if validation else config)
+    row_config = replace(config, test_time=()) if validation else config
+    rows = _rows(views, name_of_served(model, association), row_config, _are_corrupted(queries))
     source = PictureSource(root, manifest.header, model, config.batch_size, threads, progress)
     known = {} if shared is None else shared.query_features
     if config.gallery == "auto":
@@ -208,10 +219,14 @@ def evaluate(
     )
 
 
-def _rows(keys: Sequence[View], served: str, config: EvaluationConfig) -> dict[View, QueryView]:
-    """Give the rows of a table by key, that of what serves LR pictures under its name; then test-time options'."""
+def _rows(keys: Sequence[View], served: str, config: EvaluationConfig, corrupted: bool) -> dict[View, QueryView]:
+    """Give the rows of a table by key, that of what serves LR pictures under its name.
+
+    Those of test-time options follow each, and those of corrupted queries follow all.
+    """
     rows = [replace(VIEWS[key], name=served) if key == "sr" else VIEWS[key] for key in keys]
-    return by_key(row for plain in rows for row in (plain, *with_test_time(plain, config)))
+    shown = [row for plain in rows for row in (plain, *with_test_time(plain, config))]
+    return by_key([*shown, *(row for plain in rows for row in of_corrupted(plain) if corrupted)])
 
 
 def features_of_critic(
@@ -259,6 +274,12 @@ def _test_entries(manifest: Manifest, validation: bool = False) -> tuple[list[En
 def _natively_low(queries: list[Entry]) -> bool:
     """Say whether none of the queries has an HR picture."""
     return all(entry.is_lr and entry.r is None for entry in queries)
+
+
+def _are_corrupted(queries: list[Entry]) -> bool:
+    """Say whether the queries have a corrupted form; those that are natively LR need none."""
+    degraded = [entry for entry in queries if entry.r is not None]
+    return bool(degraded) and all(entry.corruption is not None for entry in degraded)
 
 
 def rank(

@@ -11,7 +11,8 @@ from intact_fast.models import LightGenerator
 from intact_fast.serving.sr_reid import SRReID
 
 View = str
-"""Key of a row: ``hr``, ``lr``, ``sr``, and others such as ``sr+flip``. It stands in files, and does not change."""
+"""Key of a row: ``hr``, ``lr``, ``sr``, and others such as ``sr+flip`` and ``sr-corrupted``. It stands in files, and
+does not change."""
 
 TEST_TIME: tuple[TestTime, ...] = ("flip", "plain", "shifts", "cosine")
 """Test-time options in the order of keys, names and rows."""
@@ -45,6 +46,14 @@ LR = QueryView("lr", "LR queries without SR", "lr")
 SR = QueryView("sr", "SR queries", "lr", served=True)
 VIEWS = {view.key: view for view in (HR, LR, SR)}
 """The rows that need no option, by key."""
+
+
+def of_corrupted(view: QueryView) -> list[QueryView]:
+    """Give the row of the same queries, corrupted; none of one that shows them as HR."""
+    if view.variant == "hr":
+        return []
+    name = "LR queries, corrupted" if view.key == "lr" else f"{view.name}, corrupted"
+    return [replace(view, key=f"{view.key}-corrupted", name=name, variant="corrupted")]
 
 
 def with_test_time(view: QueryView, config: EvaluationConfig) -> list[QueryView]:

@@ -14,9 +14,11 @@ import torch
 from PIL import Image
 
 from evaluation.evaluation_cases import Setting, Together
-from intact_fast.config.options import EvaluationConfig
-from intact_fast.data.degradation import read_image
+from intact_fast.config.options import DataConfig, EvaluationConfig
+from intact_fast.data.blind import corrupt
+from intact_fast.data.degradation import pixels, read_image, resize
 from intact_fast.data.manifest import Entry
+from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation import picture_source
 from intact_fast.evaluation.evaluator import Evaluation, SharedFeatures, evaluate
@@ -52,6 +54,55 @@ def test_views_differ_and_hr_queries_are_the_pictures_themselves(setting: Settin
     torch.testing.assert_close(hr, direct, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(hr, lr)
     assert not torch.allclose(lr, sr)
+
+
+@pytest.fixture
+def corrupted(setting: Setting) -> Setting:
+    """The same split with corrupted queries."""
+    model, _, root = setting
+    return model, obtain_manifest(DataConfig(dataset="folder", root=root, degradation="blind")), root
+
+
+def test_corrupted_queries_have_rows_beside_the_clean_ones(setting: Setting, corrupted: Setting) -> None:
+    clean, both = run(setting), run(corrupted)
+    assert list(both.names.items())[3:] == [
+        ("lr-corrupted", "LR queries, corrupted"),
+        ("sr-corrupted", "SR queries (G), corrupted"),
+    ]
+    assert {name: row for name, row in figures(both)["rows"].items() if "corrupted" not in name} == figures(clean)[
+        "rows"
+    ]
+    assert both.plain_views == ["hr", "lr", "sr"]
+    assert both.quality["lr-corrupted"].psnr < both.quality["lr"].psnr
+
+
+def test_corrupted_queries_are_what_their_entries_say(corrupted: Setting) -> None:
+    model, manifest, root = corrupted
+    queries = manifest.split("query")
+    found = run(corrupted).query_features
+    pictures = []
+    for entry in queries:
+        assert entry.corruption is not None
+        small = corrupt(read_image(root / entry.path), entry.corruption)
+        pictures.append(pixels(resize(small, model.size, model.interpolation)))
+    x_l = model.prepare_pixels(pictures)
+    close = {"rtol": 1e-4, "atol": 1e-5}
+    torch.testing.assert_close(found["lr-corrupted"], model.embed(x_l), **close)
+    torch.testing.assert_close(found["sr-corrupted"], model.embed_queries(model.generate(x_l)), **close)
+
+
+def test_corrupted_rows_follow_the_views_and_need_all_queries(setting: Setting, corrupted: Setting) -> None:
+    assert list(run(corrupted, views=("lr",)).rankings) == ["lr", "lr-corrupted"]
+    assert list(run(corrupted, views=("hr",)).rankings) == ["hr"]
+    model, manifest, root = corrupted
+    first = manifest.split("query")[0]
+
+    def with_first(**changes: None) -> Setting:
+        entries = (replace(entry, **changes) if entry is first else entry for entry in manifest.entries)
+        return model, replace(manifest, entries=tuple(entries)), root
+
+    assert list(run(with_first(corruption=None), views=("lr",)).rankings) == ["lr"]
+    assert "lr-corrupted" in run(with_first(r=None, corruption=None), views=("lr",)).rankings, "natively LR"
 
 
 def test_one_pass_finds_what_a_pass_for_each_view_finds(setting: Setting) -> None:

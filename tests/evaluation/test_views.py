@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from intact_fast.config.options import Config
-from intact_fast.evaluation.views import had_association, name_of_served
+from intact_fast.evaluation.views import HR, LR, SR, had_association, name_of_served, of_corrupted
 from intact_fast.models import Generator, LightGenerator, build_osnet
 from intact_fast.serving.sr_reid import SRReID
 
@@ -36,3 +36,10 @@ def test_the_association_took_part_where_it_has_a_weight_and_predicts() -> None:
     assert had_association(config)
     assert not had_association(replace(config, loss=replace(config.loss, lambda_dis=0.0)))
     assert not had_association(replace(config, association=replace(config.association, predictor="mean")))
+
+
+def test_rows_of_corrupted_queries() -> None:
+    assert of_corrupted(HR) == []
+    (lr,), (sr,) = of_corrupted(LR), of_corrupted(replace(SR, name="INTACT"))
+    assert (lr.key, lr.name, lr.variant, lr.served) == ("lr-corrupted", "LR queries, corrupted", "corrupted", False)
+    assert (sr.key, sr.name, sr.variant, sr.served) == ("sr-corrupted", "INTACT, corrupted", "corrupted", True)
