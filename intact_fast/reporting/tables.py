@@ -73,7 +73,8 @@ def describe_protocol(config: EvaluationConfig) -> str:
     reranked = ", re-ranked by k-reciprocal encoding" if config.rerank else ""
     cameras = "; matches of the query's own camera count" if config.same_camera == "keep" else ""
     otherwise = " (cosine in rows of that name)" if "cosine" in config.test_time and config.metric != "cosine" else ""
-    return f"{cmc}; mAP over the whole gallery; {config.metric} distance{otherwise}{reranked}{cameras}"
+    distractors = {"auto": "", "drop": "; distractors dropped", "keep": "; distractors kept"}[config.distractors]
+    return f"{cmc}; mAP over the whole gallery; {config.metric} distance{otherwise}{reranked}{cameras}{distractors}"
 
 
 def describe_left_out(config: EvaluationConfig) -> str:

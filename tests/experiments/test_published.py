@@ -13,6 +13,7 @@ from intact_fast.data.splits import build_manifest
 from intact_fast.experiments.comparison import ComparedRow, beside_published
 from intact_fast.experiments.paper_tables import TABLES, reported
 from intact_fast.experiments.published import INTACT, PUBLISHED, OurProtocol
+from intact_fast.reporting.tables import describe_protocol
 
 LIKE_PS_HRNET = EvaluationConfig(protocol="multi-shot", metric="cosine", distractors="drop")
 
@@ -114,3 +115,8 @@ def test_the_paper_has_one_figure_for_its_method() -> None:
         for dataset, figures in table.figures.items():
             assert figures["intact"].items() >= INTACT[dataset].figures.items() or table is TABLES[2]
     assert reported("cuhk03", "intact")["Rank-1"] == INTACT["cuhk03"].figures["Rank-1"]
+
+
+def test_the_line_of_the_protocol_names_distractors_that_are_treated_otherwise() -> None:
+    assert describe_protocol(LIKE_PS_HRNET).endswith("cosine distance; distractors dropped")
+    assert "distractors" not in describe_protocol(EvaluationConfig())
