@@ -44,7 +44,9 @@ def recipes_block(call: Call) -> str:
     """Write what each recipe trains and changes: ``recipes``."""
     lines = []
     for name, recipe in RECIPES.items():
-        changes = ", ".join(f"`{option(key)} {_written(value)}`" for key, value in recipe.changes.items())
+        changes = ", ".join(
+            f"`{option(key)} {_written(value)}`" for key, value in {**recipe.changes, **recipe.defaults}.items()
+        )
         lines.append([f"`{name}`", recipe.description.replace("|", "\\|"), changes or "–"])
     return table(["recipe", "what it is", "changes"], lines, 3)
 

@@ -17,17 +17,24 @@ class Recipe:
     Attributes:
         description: What it is, in a few words.
         changes: Values by the dotted names of options.
+        defaults: Values of options that the configuration leaves at 0 or none.
         trains: ``generator`` runs Algorithm 1, ``critic`` fine-tunes C alone, ``nothing`` evaluates the shared C.
     """
 
     description: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     trains: Literal["generator", "critic", "nothing"] = "generator"
 
 
 _NO_ASSOCIATION = {"loss.lambda_dis": 0.0}
 # what a row's name says must hold whatever the rows have in common
 _R_TO_D = {"association.direction": "r-to-d", "association.bridge": True, "association.predictor": "phi"}
+_WITHOUT_D = {**_NO_ASSOCIATION, "loss.lambda_g": 0.0}
+_G_ALONE = {"critic.query": "off"}
+_WITH_C_Q = {"critic.query": "joint"}
+_AVERAGE = {"generator.ema_decay": 0.97}
+_FEATURE = {"loss.lambda_f": 1.0, **_AVERAGE}
 
 RECIPES: dict[str, Recipe] = {
     "lr": Recipe("LR queries without SR: the frozen C alone", trains="nothing"),
@@ -70,6 +77,50 @@ RECIPES: dict[str, Recipe] = {
         {**_R_TO_D, "evaluation.gallery": "auto"},
     ),
     "intact+wide-r": Recipe("trained on r from 2 to 8", {**_R_TO_D, "data.factors": (2, 3, 4, 6, 8)}),
+    "feature": Recipe("MSE and feature term, no labels", {**_WITHOUT_D, **_G_ALONE, "loss.lambda_c": 0.0}, _FEATURE),
+    "mse+id+feature": Recipe("MSE, identity and feature term", {**_WITHOUT_D, **_G_ALONE}, _FEATURE),
+    "light": Recipe(
+        "the light G: MSE, identity and feature term", {**_WITHOUT_D, **_G_ALONE, "generator.arch": "light"}, _FEATURE
+    ),
+    "query-critic": Recipe(
+        "C_q alone, no G: identity and feature term", {**_WITHOUT_D, **_WITH_C_Q, "generator.arch": "none"}, _FEATURE
+    ),
+    "light+query-critic": Recipe(
+        "the light G and C_q: MSE, identity and feature term",
+        {**_WITHOUT_D, **_WITH_C_Q, "generator.arch": "light"},
+        _FEATURE,
+    ),
+    "small+query-critic": Recipe(
+        "the configuration's own G and C_q: MSE, identity and feature term", {**_WITHOUT_D, **_WITH_C_Q}, _FEATURE
+    ),
+    "small+query-critic+intact": Recipe(
+        "C_q and feature term on top of INTACT's terms", {**_R_TO_D, **_WITH_C_Q}, _FEATURE
+    ),
+    "small+query-critic+gan": Recipe(
+        "control: MSE, identity, feature term, GAN and C_q, without association",
+        {**_NO_ASSOCIATION, **_WITH_C_Q},
+        _FEATURE,
+    ),
+    "small+query-critic+feature-matching": Recipe(
+        "control: C_q and feature term on top of feature-matching's terms",
+        {**_R_TO_D, **_WITH_C_Q, "association.predictor": "mean"},
+        _FEATURE,
+    ),
+    "intact+update-d": Recipe(
+        "L_dis trains D, too (section 3.2's sentence)",
+        {**_R_TO_D, "association.dis_updates_discriminator": True},
+        _AVERAGE,
+    ),
+    "projection": Recipe(
+        "MSE, identity and the GAN of a projection discriminator D(x, f_c(x_h)), without φ",
+        {**_NO_ASSOCIATION, "discriminator.condition": "own"},
+        _AVERAGE,
+    ),
+    "projection-other": Recipe(
+        "control: D of projection, given f_c of another picture",
+        {**_NO_ASSOCIATION, "discriminator.condition": "other"},
+        _AVERAGE,
+    ),
 }
 """By name. The rows of the paper first, then controls, then what goes beyond it (off in preset `paper`)."""
 
@@ -99,7 +150,8 @@ def apply(name: str, base: Config) -> Config:
         UserError: A term of the loss that the recipe is about has no weight.
     """
     recipe, config = RECIPES[name], base
-    for dotted, value in recipe.changes.items():
+    defaults = {name: value for name, value in recipe.defaults.items() if not _value(base, name)}
+    for dotted, value in {**defaults, **recipe.changes}.items():
         section, option = dotted.split(".")
         changed = replace(getattr(config, section), **{option: value})
         config = replace(config, **{section: changed})
@@ -109,3 +161,8 @@ def apply(name: str, base: Config) -> Config:
                 option = f"--loss.{weight.replace('_', '-')} 0"
                 raise UserError(f"{option}: recipe {name} has that term; leave one of the two out")
     return config
+
+
+def _value(config: Config, dotted: str) -> Any:
+    section, option = dotted.split(".")
+    return getattr(getattr(config, section), option)

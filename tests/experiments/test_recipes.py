@@ -22,7 +22,8 @@ def test_every_recipe_changes_what_it_names_and_can_run(name: str) -> None:
     changed: set[str] = set()
     # whatever the rows have in common, a row is what its name says
     otherwise = AssociationConfig(direction="common-space", bridge=False, predictor="mean")
-    for preset in (PAPER, FAST, CPU, replace(PAPER, association=otherwise)):
+    trained = replace(CPU, critic=replace(CPU.critic, query="joint"))
+    for preset in (PAPER, FAST, CPU, trained, replace(PAPER, association=otherwise)):
         base = replace(preset, critic=replace(preset.critic, init=Path("C")))
         before, after = to_dict(base), to_dict(apply(name, base))
         changed |= {
@@ -32,9 +33,11 @@ def test_every_recipe_changes_what_it_names_and_can_run(name: str) -> None:
             for option, value in options.items()
             if value != before[section][option]
         }
+        if preset is trained and "critic.query" not in RECIPES[name].changes:
+            continue  # MSE alone would leave C_q without a term, which is refused
         if preset.association != otherwise or "association.direction" in RECIPES[name].changes:
             check_config(apply(name, base))
-    assert changed == set(RECIPES[name].changes)
+    assert changed == set(RECIPES[name].changes) | set(RECIPES[name].defaults)
 
 
 def test_the_rows_differ_in_one_loss_after_the_other() -> None:
@@ -70,6 +73,24 @@ def test_a_term_without_weight_is_refused_where_the_recipe_is_about_it(name: str
     with pytest.raises(UserError, match=rf"--loss\.{weight.replace('_', '-')} 0: recipe {re.escape(name)}"):
         apply(name, base)
     assert apply("sole-sr", base)
+
+
+def test_a_default_leaves_what_the_user_chose() -> None:
+    base = replace(PAPER, loss=replace(PAPER.loss, lambda_f=3.0), generator=replace(PAPER.generator, ema_decay=0.999))
+    for given, (weight, decay) in ((base, (3.0, 0.999)), (PAPER, (1.0, 0.97))):
+        config = apply("small+query-critic", given)
+        assert (config.loss.lambda_f, config.generator.ema_decay) == (weight, decay)
+
+
+def test_rows_on_top_of_one_another_differ_in_what_they_name() -> None:
+    best, gan, intact, matching = (
+        apply(f"small+query-critic{name}", CPU) for name in ("", "+gan", "+intact", "+feature-matching")
+    )
+    assert replace(best, loss=intact.loss) == intact
+    assert replace(gan, loss=intact.loss) == intact
+    assert replace(matching, association=intact.association) == intact
+    own, other = (apply(name, CPU) for name in ("projection", "projection-other"))
+    assert replace(own, discriminator=other.discriminator) == other
 
 
 def test_names() -> None:
