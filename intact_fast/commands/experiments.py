@@ -73,9 +73,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options, others = parse_own_options(ExperimentOptions, _PROGRAM, arguments)
         if options.list:
+            width = max(map(len, RECIPES))
             for name, recipe in RECIPES.items():
                 aliases = [other for other, meant in SAME_AS.items() if meant == name]
-                print(f"{name:<18} {recipe.description}" + (f" (also: {', '.join(aliases)})" if aliases else ""))
+                print(f"{name:<{width}} {recipe.description}" + (f" (also: {', '.join(aliases)})" if aliases else ""))
             return 0
         names = _names(options)
         base = _base(options, others)
