@@ -59,6 +59,12 @@ _PANELS = (
         {"validation/rank1": "Rank-1", "validation/mAP": "mAP"},
         100,
     ),
+    _Panel(
+        "Validation, corrupted queries (%)",
+        "INTACT",
+        {"validation/corrupted_rank1": "Rank-1", "validation/corrupted_mAP": "mAP"},
+        100,
+    ),
     _Panel("Training speed (pictures/s)", "INTACT", {"img_per_s": ""}, from_zero=True),
     _Panel("Critic: loss", "critic", {"loss/critic": ""}),
     _Panel("Critic: training accuracy (%)", "critic", {"critic/accuracy": ""}, 100),

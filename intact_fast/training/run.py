@@ -283,7 +283,7 @@ class Run:
         )
 
     def _validate(self, task: IntactTask, iteration: int) -> float:
-        """mAP of super-resolved validation queries; also writes triptychs of them."""
+        """mAP of super-resolved validation queries, of the clean ones; also writes triptychs of them."""
         model = self._model(task)
         result = evaluate(
             model,
@@ -299,6 +299,10 @@ class Run:
         score = float(ranking.mean_ap)
         self.monitor.store(iteration, {"validation/rank1": float(ranking.cmc[0]), "validation/mAP": score})
         text = f"validation at {iteration}: Rank-1 {100 * ranking.cmc[0]:.1f}, mAP {100 * score:.1f}"
+        if (corrupted := result.rankings.get("sr-corrupted")) is not None:
+            rank1, mean_ap = float(corrupted.cmc[0]), float(corrupted.mean_ap)
+            self.monitor.store(iteration, {"validation/corrupted_rank1": rank1, "validation/corrupted_mAP": mean_ap})
+            text += f", corrupted queries {100 * rank1:.1f}, {100 * mean_ap:.1f}"
         # all processes: a D with synchronised batch statistics needs them all
         r2 = self.process.share(lambda: self._association_probe(model).measure(task.networks))[0]
         if r2 is not None:

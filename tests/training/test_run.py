@@ -108,6 +108,23 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
     assert (folder / "checkpoints" / "best.pt").is_file()
 
 
+def test_a_blind_run_scores_corrupted_queries(config: Config) -> None:
+    blind = replace(config, data=replace(config.data, degradation="blind", backend="pillow"))
+    evaluation = Run(blind, SINGLE_PROCESS).execute()
+    folder = config.runs / config.name
+    assert list(evaluation.names.values())[3:] == ["LR queries, corrupted", "INTACT, corrupted"]
+    assert "| INTACT, corrupted |" in (folder / "report.md").read_text()
+    (validated,) = (
+        record
+        for record in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+        if "validation/corrupted_mAP" in record
+    )
+    assert 0 <= validated["validation/corrupted_rank1"] <= 1
+    # a clean training of the same people is another one, and is tested on the same corrupted queries
+    kept = replace(config, name="clean", data=replace(config.data, manifest=folder / "manifest.jsonl"))
+    assert obtain_manifest(kept.data).hash == evaluation.manifest_hash
+
+
 def test_interrupted_and_resumed_equals_unbroken(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     unbroken = replace(config, name="unbroken", training=replace(config.training, iterations=5))
     Run(unbroken, SINGLE_PROCESS).execute()
