@@ -108,7 +108,8 @@ class Discriminator(nn.Module):
         logits = self.fc2(head).squeeze(1)
         if condition is not None:
             assert self.projection is not None, "D was built without a condition"
-            # f_c is long and has one sign: at its own length, Adam's first steps would move logits by tens
+            # f_c is long and has one sign: at its own length, a step of Adam would move all logits by far more than all
+            # other layers do together
             projected = self.projection(F.normalize(condition.float(), dim=1))
             logits = logits + (projected * head).sum(dim=1)
         return DiscriminatorOutput(logits, head, pool, conv5)
