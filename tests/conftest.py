@@ -88,7 +88,9 @@ def make_tiny_config(folder: Path) -> Config:
         discriminator=DiscriminatorConfig(widths=(4, 4, 6, 8), hidden=10),
         association=AssociationConfig(hidden=(12, 10), latent=8),
         critic=CriticConfig(arch="osnet_x0_25", iterations=2, batch_size=4, pad=2),
-        training=TrainingConfig(iterations=4, batch_size=4, log_every=2, checkpoint_every=2, validate_every=0),
+        training=TrainingConfig(
+            iterations=4, batch_size=4, precision="fp32", log_every=2, checkpoint_every=2, validate_every=0
+        ),
         evaluation=EvaluationConfig(batch_size=8),
     )
     data = replace(

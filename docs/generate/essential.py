@@ -46,8 +46,8 @@ ESSENTIAL: dict[str, str] = {
         "Lower it when a loss is no number."
     ),
     "training.precision": (
-        "`auto` is bfloat16 on a GPU and float32 on a CPU. On a CPU with AMX try `bf16`: 1.7 times the pictures per "
-        "second there. Without AVX-512 it is emulated and slow."
+        "`auto` is bfloat16 on a GPU, and on a CPU with AMX or AVX512-BF16, where AMX gave 1.7 times the pictures per "
+        "second. Elsewhere it is float32."
     ),
     "training.compile": (
         "`auto` compiles on a GPU, which takes one to two minutes first. `off` for short trainings, and on every CPU."

@@ -261,7 +261,8 @@ class TrainingConfig:
     step: Literal["shared", "naive"] = "shared"
     """`shared` reuses forward passes; `naive` is the plain reference."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Autocast type of G, D and C (fp16 scales its losses); `auto` is bf16 on GPUs that compute it, else fp32."""
+    """Autocast type of G, D and C (fp16 scales its losses); `auto` is bf16 on GPUs and processors that compute it, else
+    fp32."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile each role of the training step into one graph; `auto` does on CUDA (on a CPU it measured slower)."""
     f_c_table: bool = False

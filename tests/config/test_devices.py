@@ -115,3 +115,18 @@ def test_a_gpu_without_bfloat16_trains_in_float32(
     assert autocast_type(replace(training, precision="auto"), device) == expected
     assert autocast_type(replace(training, precision="bf16"), device) == torch.bfloat16
     assert autocast_type(replace(training, precision="fp16"), device) == torch.float16
+
+
+@pytest.mark.parametrize(("amx", "avx512_bf16"), [(False, False), (True, False), (False, True)])
+def test_a_processor_trains_in_bfloat16_where_it_computes_it(
+    monkeypatch: pytest.MonkeyPatch, amx: bool, avx512_bf16: bool
+) -> None:
+    """Unless another type is asked for; AVX-512 alone does not."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    device, training = torch.device("cpu"), Config().training
+    expected = torch.bfloat16 if amx or avx512_bf16 else None
+    assert computes_bfloat16(device) == (expected is not None)
+    assert autocast_type(replace(training, precision="auto"), device) == expected
+    assert autocast_type(replace(training, precision="fp32"), device) is None
+    assert autocast_type(replace(training, precision="bf16"), device) == torch.bfloat16

@@ -148,28 +148,36 @@ def _refuse(training: TrainingConfig, process: Process) -> None:
 
 
 def autocast_type(training: TrainingConfig, device: torch.device) -> torch.dtype | None:
-    """Autocast type that a training asks for: bf16 on CUDA unless told otherwise, else None for float32.
+    """Autocast type that a training asks for: bf16 where the device computes it, unless told otherwise.
 
-    A GPU that emulates bfloat16 computes in float32 unless told otherwise.
+    None is float32, which also serves a GPU or a processor that emulates bfloat16.
     """
     if training.precision == "fp16":
         return torch.float16
-    wants = training.precision == "auto" and device.type == "cuda" and computes_bfloat16(device)
+    wants = training.precision == "auto" and computes_bfloat16(device)
     return torch.bfloat16 if wants or training.precision == "bf16" else None
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware computes bfloat16; else it is emulated, and many times slower than float32."""
+    """Whether the hardware computes bfloat16; else it is emulated, and slower than float32.
+
+    Processors do with AMX or AVX512-BF16; AVX-512 alone only converts.
+    """
     if device.type == "cpu":
-        return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return not torch.cuda.is_available() or torch.cuda.get_device_capability(device) >= _BFLOAT16_SINCE
 
 
 def _precision(training: TrainingConfig, device: torch.device) -> Choice[torch.dtype | None]:
     dtype = autocast_type(training, device)
     if dtype is None:
-        tried = training.precision == "auto" and device.type == "cuda"
-        return Choice(None, "float32" + (" (this GPU emulates bfloat16; try --training.precision fp16)" * tried))
+        if training.precision != "auto":
+            return Choice(None, "float32")
+        if device.type == "cuda":
+            return Choice(None, "float32 (this GPU emulates bfloat16; try --training.precision fp16)")
+        return Choice(None, "float32 (this processor emulates bfloat16)")
+    if training.precision == "auto" and device.type == "cpu":
+        return Choice(dtype, "bfloat16 (this processor computes it)")
     emulated = "" if computes_bfloat16(device) else " (emulated on this processor: slower than float32)"
     return Choice(dtype, str(dtype).removeprefix("torch.") + emulated)
 
