@@ -1,13 +1,12 @@
 """Search a folder of pictures for the people of some queries, and draw the matches.
 
-The features of the folder stay in an index file. A second search computes the features of new pictures alone.
+The features of the folder stay in an index. A second search computes the features of new pictures alone.
 Without options the script takes the model of ``make train``, LR queries of one drawn camera, and the other's pictures.
 
     python examples/search_and_draw.py --model model.safetensors --gallery crops/ --query a.jpg b.jpg
 """
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,8 @@ from intact_fast import SRReID, UserError
 from intact_fast.data.degradation import downsample, read_image
 from intact_fast.data.synthetic import write_synthetic
 from intact_fast.reporting.pictures import save_matches
-from intact_fast.serving.gallery import GalleryIndex, Unreadable, list_pictures
+from intact_fast.serving.gallery import Gallery, Identity, search_gallery, update_gallery
+from intact_fast.serving.picture_reading import Unreadable, list_pictures
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,16 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             queries.append(options.out / f"{path.stem}_lr.png")
             downsample(read_image(path), 3, "bilinear").save(queries[-1])
     # Features of two models do not compare: the index refuses a model that it was not made with.
-    identity = hashlib.sha256(options.model.read_bytes()).hexdigest()
-    index, unreadable = GalleryIndex(folder, identity, options.out / "gallery.safetensors"), Unreadable()
-    update = index.update(model, pictures, unreadable)
-    similarities, rows = index.search(model(queries), options.top)
+    identity = Identity.of_files([options.model], f"mode={model.mode}")
+    index, unreadable = Gallery.open(options.out / "gallery.lance", identity), Unreadable()
+    update = update_gallery(index, model, folder, pictures, unreadable)
     matches = {}
-    for query, scores, found in zip(queries, similarities.tolist(), rows.tolist(), strict=True):
-        matches[query] = [(folder / index.names[i], f"{score:.2f}") for i, score in zip(found, scores, strict=True)]
+    for query, found in zip(queries, search_gallery(index, model(queries), options.top), strict=True):
+        matches[query] = [(folder / match.path, f"{match.similarity:.2f}") for match in found]
         print(f"{query.name}: {', '.join(f'{path.name} {score}' for path, score in matches[query])}")
     save_matches(matches, model, options.out / "matches.png")
-    print(f"{len(index.names)} gallery pictures, {update.computed} of them new, {len(unreadable.reasons)} unreadable")
+    print(f"{len(index)} gallery pictures, {update.computed} of them new, {len(unreadable.reasons)} unreadable")
     print(f"drawn: {options.out / 'matches.png'}")
 
 

@@ -193,8 +193,8 @@ def test_commands_and_python_of_serving_run(user_files: Path) -> None:
         # a checkpoint and a split come from a training
         if command in ("enhance", "search", "export") and not {"--checkpoint", "--manifest"} & set(arguments):
             assert main([command, *arguments]) == 0, arguments
-    for written in ("enhanced/c.jpg", "matches.png", "gallery.safetensors", "query.onnx", "gallery.pt2"):
-        assert (user_files / written).is_file()
+    for written in ("enhanced/c.jpg", "matches.png", "gallery.lance", "query.onnx", "gallery.pt2"):
+        assert (user_files / written).exists()
     run_python("docs/serving.md")
 
 

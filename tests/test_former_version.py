@@ -17,13 +17,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from intact_fast import SRReID
+from intact_fast import SRReID, UserError
 from intact_fast.config.command_line import from_yaml, parse_config
 from intact_fast.config.options import Config
 from intact_fast.data.manifest import Manifest
 from intact_fast.files import read_checkpoint
 from intact_fast.models import build_osnet
-from intact_fast.serving.gallery import GalleryIndex
+from intact_fast.serving.gallery import Gallery
 from intact_fast.training.checkpoint_models import model_of_checkpoint, read_training_checkpoint
 from intact_fast.training.run import Run
 from training_cases import SINGLE_PROCESS
@@ -108,9 +108,12 @@ def test_a_model_file_is_read(tmp_path: Path) -> None:
     assert SRReID.from_pretrained(path).interpolation == "bicubic"
 
 
-def test_an_index_is_read(tmp_path: Path) -> None:
+def test_an_index_is_named_with_its_remedy(tmp_path: Path) -> None:
     header = {"folder": str(tmp_path.resolve()), "identity": "model", "names": ["a.jpg", "b.jpg"]}
     tensors = {"features": torch.eye(2), "stamps": torch.zeros(2, 2, dtype=torch.int64)}
     file = tmp_path / "gallery.safetensors"
     save_file(tensors, file, metadata={"intact_fast_gallery": json.dumps(header)})
-    assert GalleryIndex(tmp_path, "model", file).names == ["a.jpg", "b.jpg"]
+    before = file.read_bytes()
+    with pytest.raises(UserError, match=r"an index is a folder now: give --index .*gallery\.lance"):
+        Gallery.open(file)
+    assert file.read_bytes() == before

@@ -18,7 +18,7 @@ from intact_fast.errors import UserError
 from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
 from intact_fast.serving.enhanced_pictures import Original, is_writable, read_original, save_enhanced, written_name
-from intact_fast.serving.gallery import Unreadable, list_pictures, read_readable
+from intact_fast.serving.picture_reading import Unreadable, list_pictures, read_readable
 from intact_fast.serving.sr_reid import Mode
 from intact_fast.tallies import tally
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from intact_fast.config.command_line import parse_options
 from intact_fast.errors import UserError, fail, warn
-from intact_fast.serving.gallery import Unreadable
+from intact_fast.serving.picture_reading import Unreadable
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.serving.super_resolver import SuperResolver
 from intact_fast.training.distributed.process import choose_device

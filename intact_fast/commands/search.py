@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any, Literal
 
-from intact_fast.commands.model_options import ServingOptions, run_command, warn_unreadable
+from intact_fast.commands.gallery_options import ColumnOptions
+from intact_fast.commands.model_options import run_command, warn_unreadable
 from intact_fast.commands.progress_bar import progress
+from intact_fast.commands.search_queries import Queries, read_queries
 from intact_fast.data.picture_files import LeftOut
-from intact_fast.errors import UserError
-from intact_fast.file_names import on_one_line
+from intact_fast.errors import UserError, warn
 from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
 from intact_fast.reporting.html_page import check_html_name
 from intact_fast.reporting.html_search import write_html_search
 from intact_fast.reporting.pictures import save_matches
-from intact_fast.serving.gallery import GalleryIndex, Unreadable, list_pictures, read_in_batches
-from intact_fast.serving.pretrained import find_pretrained
-from intact_fast.serving.sr_reid import Mode, SRReID
+from intact_fast.serving.gallery import Gallery, Match, search_gallery, search_groups, update_gallery
+from intact_fast.serving.gallery.columns import ColumnSource
+from intact_fast.serving.gallery.parquet_files import is_parquet, read_into
+from intact_fast.serving.gallery.store import check_place
+from intact_fast.serving.picture_reading import Unreadable, list_pictures
+from intact_fast.serving.sr_reid import SRReID
 
 
 @dataclass(frozen=True)
-class SearchOptions(ServingOptions):
+class SearchOptions(ColumnOptions):
     """Rank the pictures of a gallery by similarity to each query.
 
     Exit status: 0 when all pictures were read, 1 when some could not be, 2 after a mistake in the options.
@@ -32,19 +39,34 @@ class SearchOptions(ServingOptions):
     query: Path = Path("query")
     """Picture, or folder of pictures, to look for."""
     gallery: Path = Path("gallery")
-    """Folder of pictures to look in."""
-    index: Path | None = None
-    """File that keeps the gallery's features; made if missing, and brought up to date."""
+    """Folder of pictures to look in, or Parquet files of `intact-fast embed`."""
+    index: str | None = None
+    """Folder `x.lance` (or an address such as `s3://bucket/x.lance`) that keeps the gallery's features and columns;
+    made if missing, and brought up to date."""
+    rebuild: bool = False
+    """Compute all features of the index again, whatever made them."""
     top: int = 10
     """Matches per query."""
+    where: str | None = None
+    """SQL condition on the gallery's columns, such as "camera != 3 and time between '2024-01-01' and '2024-01-08'"."""
+    not_own_camera: bool = False
+    """Leave out pictures of the query's own camera."""
+    not_self: bool = False
+    """Leave out files of the same content as the query."""
+    group_by: Literal["track", "person"] | None = None
+    """Rank tracks or people instead of pictures."""
+    group: Literal["mean", "best"] = "mean"
+    """Compare with the average of a group's features, or with its most similar picture."""
+    pool: bool = False
+    """Take all pictures of a person (by --columns or --columns-pattern), or else of a folder, as one query."""
+    approximate: bool = False
+    """Search with an index, which is made on demand; some matches may be missed."""
     picture: Path | None = None
     """PNG to write: each query with its matches."""
     html: Path | None = None
     """HTML page to write: each query with its matches, to page through, sort and enlarge."""
     html_queries: int = 200
     """Queries that the page shows; of more, some at equal distances."""
-    mode: Mode = "auto"
-    """Which pictures pass through G: natively small ones, all, or none."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,79 +74,131 @@ def main(arguments: Sequence[str]) -> int:
     return run_command(SearchOptions, "intact-fast search", arguments, _run)
 
 
+@dataclass(frozen=True)
+class _Searched:
+    """The gallery as it was searched."""
+
+    gallery: Gallery
+    computed: int
+    left_out: LeftOut
+
+
 def _run(options: SearchOptions) -> int:
+    _check(options)
+    source = options.source()
+    listing = list_pictures(options.query)
+    model = options.load()
+    model.mode = options.mode
+    unreadable = Unreadable()
+    with _opened(options, model) as gallery:
+        searched = _up_to_date(options, gallery, model, unreadable, source)
+        queries = read_queries(options.query, listing.pictures, model, unreadable, source, options)
+        matches = dict(zip(queries.names, _search(options, gallery, queries), strict=True))
+        size = len(gallery)
+    if options.picture is not None:
+        shown = {
+            name: [(options.gallery / m.path, f"{m.similarity:.2f}") for m in found] for name, found in matches.items()
+        }
+        save_matches(queries.shown_as(shown), model, options.picture)
+    if options.html is not None:
+        pairs = {name: [(m.path, m.similarity) for m in found] for name, found in matches.items()}
+        write_html_search(
+            options.html, queries.shown_as(pairs), options.gallery, size, model, options.model, options.html_queries
+        )
+    _print(options, matches, searched, size, listing.left_out)
+    return warn_unreadable(unreadable)
+
+
+def _check(options: SearchOptions) -> None:
     if options.top < 1:
         raise UserError(f"--top {options.top}: must be 1 or more")
-    if not options.gallery.is_dir():
+    if options.index is None and not options.gallery.exists():
         raise UserError(f"--gallery {options.gallery}: no such folder")
+    if options.rebuild and options.index is None:
+        raise UserError("--rebuild: makes an index again; give --index, too")
+    if options.approximate and options.index is None:
+        raise UserError("--approximate: needs an index that stays; give --index, too")
+    if options.approximate and options.group_by is not None and options.group == "mean":
+        raise UserError("--approximate: an index is of pictures; give --group best, or search exactly")
     if options.picture is not None and options.picture.suffix.lower() != ".png":
         raise UserError(f"--picture {options.picture}: is written as PNG; name it .png")
     check_html_name(options.html, "--html")
     if options.html_queries < 1:
         raise UserError(f"--html-queries {options.html_queries}: must be 1 or more")
-    for option, file in (("--index", options.index), ("--picture", options.picture), ("--html", options.html)):
+    for option, file in (("--picture", options.picture), ("--html", options.html)):
         if file is not None:
+            if is_parquet(options.gallery) or not options.gallery.is_dir():
+                raise UserError(f"{option}: shows pictures, and --gallery {options.gallery} has none; leave it out")
             check_writable(file, option)
-    queries, pictures = list_pictures(options.query), list_pictures(options.gallery)
-    model = options.load()
-    model.mode = options.mode
-    gallery = GalleryIndex(options.gallery, _identity(options, model), options.index)
-    unreadable = Unreadable()
+    if options.index is not None and "://" not in options.index:
+        check_place(options.index)
+        check_writable(Path(options.index), "--index", folder=True)
+
+
+@contextmanager
+def _opened(options: SearchOptions, model: SRReID) -> Iterator[Gallery]:
+    identity = options.identity(model)
+    if options.index is not None:
+        yield Gallery.open(options.index, identity, model.feature_dim, rebuild=options.rebuild)
+        return
+    with tempfile.TemporaryDirectory(prefix="intact_fast-") as folder:
+        yield Gallery.open(Path(folder) / "gallery.lance", identity, model.feature_dim)
+
+
+def _up_to_date(
+    options: SearchOptions, gallery: Gallery, model: SRReID, unreadable: Unreadable, source: ColumnSource | None
+) -> _Searched:
+    if is_parquet(options.gallery):
+        with progress("gallery", 0, options.json) as advance:
+            added, _ = read_into(gallery, options.gallery, options.identity(model), advance)
+        return _Searched(gallery, added, LeftOut())
+    try:
+        pictures = list_pictures(options.gallery)
+    except UserError as error:
+        # a disk that is not mounted leaves an empty folder: nothing of the index is dropped for it
+        if not len(gallery):
+            raise
+        warn(f"{error}; the answer is from --index {options.index} as it is")
+        return _Searched(gallery, 0, LeftOut())
     with progress("gallery", len(pictures.pictures), options.json) as advance:
-        update = gallery.update(model, pictures.pictures, unreadable, advance)
-    matches: dict[Path, list[tuple[str, float]]] = {}
-    with progress("queries", len(queries.pictures), options.json) as advance:
-        for paths, images in read_in_batches(queries.pictures, model.batch_size, model.threads, unreadable):
-            if images:
-                scores, rows = gallery.search(model(images, normalize=True), options.top)
-                for path, found, indices in zip(paths, scores.tolist(), rows.tolist(), strict=True):
-                    names = [gallery.names[i] for i in indices]
-                    matches[path] = list(zip(names, found, strict=True))
-            advance(len(paths))
-    if options.picture is not None:
-        shown = {
-            path: [(options.gallery / name, f"{score:.2f}") for name, score in found] for path, found in matches.items()
-        }
-        save_matches(shown, model, options.picture)
-    if options.html is not None:
-        write_html_search(
-            options.html, matches, options.gallery, len(gallery.names), model, options.model, options.html_queries
-        )
-    _print(options, matches, update.computed, len(gallery.names), queries.left_out + pictures.left_out)
-    return warn_unreadable(unreadable)
+        update = update_gallery(gallery, model, options.gallery, pictures.pictures, unreadable, source, advance)
+    return _Searched(gallery, update.computed, pictures.left_out)
 
 
-def _identity(options: SearchOptions, model: SRReID) -> str:
-    """Name everything that the features of a picture depend on besides the picture."""
-    digest = " ".join(map(_digest, [find_pretrained(options.model), *([options.critic] if options.critic else [])]))
-    return f"{digest} mode={model.mode} lr_height={model.lr_height} precision={model.precision}"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _search(options: SearchOptions, gallery: Gallery, queries: Queries) -> list[list[Match]]:
+    common: dict[str, Any] = {
+        "where": options.where,
+        "without": queries.without,
+        "approximate": options.approximate,
+    }
+    if options.group_by is None:
+        return search_gallery(gallery, queries.features, options.top, **common)
+    return search_groups(gallery, queries.features, options.top, options.group_by, options.group, **common)
 
 
 def _print(
-    options: SearchOptions,
-    matches: dict[Path, list[tuple[str, float]]],
-    computed: int,
-    size: int,
-    left_out: LeftOut,
+    options: SearchOptions, matches: dict[str, list[Match]], searched: _Searched, size: int, left_out: LeftOut
 ) -> None:
+    left_out = left_out + searched.left_out
+    folder = Path() if is_parquet(options.gallery) else options.gallery
     if options.json:
-        lists = {
-            str(path): [{"path": str(options.gallery / name), "similarity": score} for name, score in found]
-            for path, found in matches.items()
-        }
-        figures = {"gallery": size, "computed": computed, "other_files": len(left_out), "matches": lists}
+        lists = {name: [_told(match, folder) for match in found] for name, found in matches.items()}
+        figures = {"gallery": size, "computed": searched.computed, "other_files": len(left_out), "matches": lists}
         print(to_json(figures, indent=1))
         return
-    for path, found in matches.items():
-        print(on_one_line(str(path)))
-        for rank, (name, score) in enumerate(found, start=1):
-            print(f"{rank:>4}  {score:.3f}  {on_one_line(str(options.gallery / name))}")
+    for name, found in matches.items():
+        print(name)
+        for rank, match in enumerate(found, start=1):
+            group = f"  {options.group_by} {match.columns[options.group_by]}" if options.group_by else ""
+            print(f"{rank:>4}  {match.similarity:.3f}  {folder / match.path}{group}")
     print(
-        f"{len(matches)} queries, {size} gallery pictures ({computed} of them new), {len(left_out)} other files left "
-        f"out{f': {left_out.describe()}' if left_out else ''}"
+        f"{len(matches)} queries, {size} gallery pictures ({searched.computed} of them new), {len(left_out)} other "
+        f"files left out{f': {left_out.describe()}' if left_out else ''}"
     )
+
+
+def _told(match: Match, folder: Path) -> dict[str, Any]:
+    columns = asdict(match)["columns"]
+    told = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in columns.items()}
+    found = {"path": str(folder / match.path), "similarity": match.similarity}
+    return found | told | ({"pictures": match.pictures} if match.pictures > 1 else {})

@@ -13,6 +13,8 @@ from PIL import Image
 from commands.command_cases import run
 from conftest import write_picture
 
+_FOLDERS = ("--query", "{folder}", "--gallery", "{folder}", "--model", "{model}")
+
 
 def test_search_finds_a_picture_itself_first(
     folder: Path, tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
@@ -44,7 +46,7 @@ def test_search_finds_a_picture_itself_first(
 def test_the_index_follows_the_folder(
     folder: Path, tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    index = tmp_path / "gallery.safetensors"
+    index = tmp_path / "gallery.lance"
     arguments = ("search", "--query", folder / "b.png", "--gallery", folder, "--model", model_file, "--json")
 
     def search(*more: object) -> dict[str, Any]:
@@ -68,9 +70,85 @@ def test_the_index_follows_the_folder(
 
     status, _, error = run(capsys, *arguments, "--index", index, "--mode", "always")
     assert status == 2
-    assert "made with another model or --mode" in error
-    index.write_bytes(index.read_bytes()[:40])
+    assert "mode=auto" in error
+    assert "mode=always" in error
+    assert search("--index", index, "--mode", "always", "--rebuild")["computed"] == 5
+    for manifest in (index / "_versions").iterdir():
+        manifest.write_bytes(manifest.read_bytes()[:40])
     assert "broken" in run(capsys, *arguments, "--index", index)[2]
+
+
+def test_the_folder_may_move_or_be_gone(
+    folder: Path, tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = tmp_path / "query.png"
+    query.write_bytes((folder / "b.png").read_bytes())
+    arguments = ("search", "--query", query, "--model", model_file, "--index", tmp_path / "g.lance", "--json")
+    found = [run(capsys, *arguments, "--gallery", folder)]
+    moved = folder.rename(tmp_path / "moved")
+    found.append(run(capsys, *arguments, "--gallery", moved))
+    found.append(run(capsys, *arguments, "--gallery", folder))
+    folder.mkdir()
+    found.append(run(capsys, *arguments, "--gallery", folder))
+    assert [status for status, _, _ in found] == [0, 0, 0, 0]
+    results = [json.loads(printed) for _, printed, _ in found]
+    assert [result["computed"] for result in results] == [5, 0, 0, 0]
+    for result, place in zip(results, (folder, moved, folder, folder), strict=True):
+        paths = [Path(match["path"]).relative_to(place) for match in result["matches"][str(query)]]
+        assert len(paths) == 5
+        assert paths[0] == Path("b.png")
+    assert "the answer is from --index" in found[3][2]
+    status, _, error = run(capsys, *arguments, "--gallery", tmp_path / "gone", "--html", tmp_path / "x.html")
+    assert (status, "--html: shows pictures" in error) == (2, True)
+
+
+def test_columns_filter_group_and_pool(tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "people"
+    for person in range(3):
+        for camera in range(2):
+            for number in range(2):
+                write_picture(folder / f"{person}_c{camera}_{number}.png", seed=10 * person + number)
+    arguments = ("search", "--query", folder / "1_c0_0.png", "--gallery", folder, "--model", model_file, "--json")
+    pattern = ("--columns-pattern", r"(?P<person>\d)_c(?P<camera>\d)")
+
+    def search(*more: object) -> dict[str, list[dict[str, Any]]]:
+        status, printed, error = run(capsys, *arguments, *pattern, *more)
+        assert status == 0, error
+        return json.loads(printed)["matches"]
+
+    (found,) = search("--where", "camera != 1 and width > 3").values()
+    assert len(found) == 6
+    assert {match["camera"] for match in found} == {"0"}
+    assert found[0].keys() == {"path", "similarity", "camera", "person", "width", "height", "hash"}
+    (found,) = search("--not-own-camera", "--top", 2).values()
+    assert next(Path(match["path"]).name for match in found) == "1_c1_0.png"
+    # the same content stands in both cameras
+    (found,) = search("--not-self", "--top", 20).values()
+    assert len(found) == 10
+    for form in ("mean", "best"):
+        (found,) = search("--group-by", "person", "--group", form).values()
+        assert next(match["person"] for match in found) == "1"
+        assert len(found) == 3
+    pooled = search("--query", folder, "--pool", "--top", 1)
+    assert {name: found[0]["person"] for name, found in pooled.items()} == {"0": "0", "1": "1", "2": "2"}
+
+
+def test_columns_come_from_a_table(tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, table = tmp_path / "in", tmp_path / "columns.csv"
+    for i in range(4):
+        write_picture(folder / f"{i}.png", seed=i)
+    table.write_text(
+        "path,camera,time,track\n0.png,007,2024-01-31T10:00:00Z,t1\n1.png,7,20240201_000000,t1\n2.png,7,,t2\n"
+    )
+    arguments = ("search", "--query", folder / "3.png", "--gallery", folder, "--model", model_file, "--json")
+    status, printed, error = run(
+        capsys, *arguments, "--columns", table, "--where", "time between '2024-01-01' and '2024-02-01'"
+    )
+    assert status == 0
+    (found,) = json.loads(printed)["matches"].values()
+    told = {Path(match["path"]).name: (match["camera"], match["time"]) for match in found}
+    assert told == {"0.png": ("007", "2024-01-31T10:00:00"), "1.png": ("7", "2024-02-01T00:00:00")}
+    assert "gives nothing for 1 of 4 pictures, such as 3.png" in error
 
 
 def test_damaged_pictures_are_named_and_left_out(
@@ -104,7 +182,7 @@ def test_damaged_pictures_are_named_and_left_out(
                 "--index",
                 "{model}",
             ),
-            "not an index of ours",
+            "an index is a folder now",
         ),
         (
             (
@@ -120,6 +198,21 @@ def test_damaged_pictures_are_named_and_left_out(
             ),
             "name it .png",
         ),
+        (("search", *_FOLDERS, "--index", "x.safetensors"), "name it x.lance"),
+        (("search", *_FOLDERS, "--rebuild"), "--rebuild: makes an index again; give --index"),
+        (("search", *_FOLDERS, "--approximate"), "--approximate: needs an index that stays"),
+        (("search", *_FOLDERS, "--where", "nothing = 3"), "--where nothing = 3: "),
+        (("search", *_FOLDERS, "--where", "camera < 3"), "camera is text"),
+        (("search", *_FOLDERS, "--where", "time > 'noon'"), "time 'noon' is neither"),
+        (
+            ("search", *_FOLDERS, "--columns-pattern", "(?P<who>.)"),
+            "--columns-pattern '(?P<who>.)': needs named groups",
+        ),
+        (("search", *_FOLDERS, "--columns-pattern", "("), "no regular expression"),
+        (("search", *_FOLDERS, "--columns", "none.csv"), "--columns none.csv: no such file"),
+        (("search", *_FOLDERS, "--columns", "{folder}/notes.txt"), "give a CSV or Parquet file with a column path"),
+        (("search", *_FOLDERS, "--not-own-camera"), "--not-own-camera: no query has a camera"),
+        (("search", *_FOLDERS, "--group-by", "track"), "--group-by track: no picture has a track"),
         (
             ("search", "--query", "{folder}", "--gallery", "{folder}", "--model", "no model", "--html", "x.txt"),
             "--html x.txt: is written as HTML; name it .html",

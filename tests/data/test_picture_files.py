@@ -12,7 +12,7 @@ from intact_fast.data import picture_files
 from intact_fast.data.datasets import read_dukemtmc
 from intact_fast.data.picture_files import LeftOut, list_pictures, picture_suffixes
 from intact_fast.errors import UserError
-from intact_fast.serving.gallery import list_pictures as list_for_serving
+from intact_fast.serving.picture_reading import list_pictures as list_for_serving
 
 
 def names(folder: Path) -> list[str]:

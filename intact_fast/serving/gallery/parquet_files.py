@@ -1,0 +1,160 @@
+"""Features in Parquet files, for any other system, and back into a gallery.
+
+A file, or a folder of parts. Each part is written whole, so that an interrupted writer goes on behind the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from intact_fast.errors import UserError
+from intact_fast.files import write_atomically
+from intact_fast.serving.gallery.columns import STAMP, make_schema
+from intact_fast.serving.gallery.engine import engine_errors, pa, pc, pq
+from intact_fast.serving.gallery.store import KEY, Gallery, Identity
+
+SUFFIX = ".parquet"
+_KEYS = ["path", *STAMP]
+_BATCH = 5000
+
+
+def is_parquet(place: Path) -> bool:
+    """Say whether a gallery is given as a Parquet file or a folder of such files."""
+    return place.suffix.lower() == SUFFIX or (place.is_dir() and any(place.glob(f"*{SUFFIX}")))
+
+
+def parts_of(place: Path) -> list[Path]:
+    """Name the Parquet files at a place, in order."""
+    if place.is_dir():
+        return sorted(place.glob(f"*{SUFFIX}"))
+    return [place] if place.exists() else []
+
+
+def check_made_by(part: Path, identity: Identity, option: str) -> None:
+    """Refuse a file whose features do not compare with the model's; a file that names no model is trusted.
+
+    Raises:
+        UserError: Another model made it, or it is no Parquet file.
+    """
+    with engine_errors(f"{option} {part}"):
+        metadata = pq.read_schema(part).metadata or {}
+    text = metadata.get(KEY.encode())
+    if text is not None:
+        made = Identity.from_text(text.decode(), f"{option} {part}")
+        if not made.made_the_same(identity):
+            raise UserError(f"{option} {part}: made with {made}, and this is {identity}; use that model and --mode")
+
+
+def write_part(rows: Any, path: Path, identity: Identity) -> None:
+    """Write rows of `make_rows` as a Parquet file that says what made them, atomically."""
+    with write_atomically(path) as temporary:
+        # features have no repeated values: dictionaries and compression cost time and save nothing
+        text = [name for name in rows.column_names if name != "feature"]
+        table = rows.replace_schema_metadata({KEY: identity.to_text()})
+        pq.write_table(table, temporary, use_dictionary=text, compression=dict.fromkeys(text, "zstd"))
+
+
+def known_rows(parts: Sequence[Path], option: str) -> Any:
+    """Read the paths and stamps of all rows, as an Arrow table."""
+    tables = [make_schema(1).empty_table().select(_KEYS)]
+    for part in parts:
+        with engine_errors(f"{option} {part}"):
+            tables.append(pq.read_table(part, columns=_KEYS, partitioning=None).cast(tables[0].schema))
+    return pa.concat_tables(tables)
+
+
+def drop_rows(part: Path, stale: Any, identity: Identity) -> None:
+    """Write a part again without some paths, or remove it where none is left."""
+    table = pq.read_table(part, partitioning=None)
+    kept = table.filter(pc.invert(pc.is_in(table["path"], stale)))
+    if len(kept) == len(table):
+        return
+    if len(kept):
+        write_part(kept, part, identity)
+    else:
+        part.unlink()
+
+
+def join_parts(parts: Sequence[Path], path: Path, identity: Identity) -> None:
+    """Write the rows of some parts as one file, a few thousand at a time, atomically."""
+    schema = pq.read_schema(parts[0]).with_metadata({KEY: identity.to_text()})
+    text = [name for name in schema.names if name != "feature"]
+    with (
+        write_atomically(path) as temporary,
+        pq.ParquetWriter(temporary, schema, use_dictionary=text, compression=dict.fromkeys(text, "zstd")) as writer,
+    ):
+        for part in parts:
+            for batch in pq.ParquetFile(part).iter_batches(_BATCH):
+                writer.write_table(pa.Table.from_batches([batch]).cast(schema))
+
+
+def read_into(
+    gallery: Gallery, place: Path, identity: Identity, advance: Callable[[int], None] = lambda count: None
+) -> tuple[int, int]:
+    """Bring a gallery up to date with Parquet files: new and changed rows are added, vanished ones deleted.
+
+    A file needs the columns path and feature; of the others those that it has are taken.
+
+    Args:
+        gallery: Is brought up to date.
+        place: A file, or a folder of files.
+        identity: Of the model that searches.
+        advance: Told how many rows are done.
+
+    Returns:
+        Numbers of rows added and in all.
+
+    Raises:
+        UserError: A file is none, lacks a column, or another model made it.
+    """
+    parts = parts_of(place)
+    if not parts:
+        raise UserError(f"--gallery {place}: no such file, and no folder of .parquet files")
+    option = f"--gallery {place}"
+    schema = make_schema(gallery.width)
+    for part in parts:
+        check_made_by(part, identity, "--gallery")
+        names = pq.read_schema(part).names
+        if not {"path", "feature"} <= set(names):
+            raise UserError(f"--gallery {part}: lacks a column path or feature; intact-fast embed writes such a file")
+    added = 0
+    with gallery.writing(), engine_errors(option):
+        known = gallery.table(_KEYS)
+        seen = [known.slice(0, 0)["path"].combine_chunks()]
+        for part in parts:
+            for batch in pq.ParquetFile(part).iter_batches(_BATCH):
+                rows = _completed(pa.Table.from_batches([batch]), schema)
+                seen.append(rows["path"].combine_chunks())
+                fresh = rows.filter(_is_new(rows, known))
+                if len(fresh):
+                    gallery.merge(fresh)
+                added += len(fresh)
+                advance(len(rows))
+        names = pa.chunked_array(seen)
+        vanished = known.filter(pc.invert(pc.is_in(known["path"], names)))["path"].to_pylist()
+        gallery.delete_paths(vanished)
+        if added or vanished:
+            gallery.tidy()
+    return added, len(gallery)
+
+
+def _completed(rows: Any, schema: Any) -> Any:
+    """Give rows all columns of a gallery, in its types; what they lack is null."""
+    columns = [
+        rows[field.name].cast(field.type) if field.name in rows.column_names else pa.nulls(len(rows), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _is_new(rows: Any, known: Any) -> Any:
+    """Say of each row whether the gallery lacks it, or has it of a file with another stamp."""
+    at = pc.index_in(rows["path"], known["path"])
+    same = [pc.equal(known[name].take(pc.fill_null(at, 0)), rows[name]) for name in STAMP] if len(known) else []
+    present = pc.is_valid(at)
+    for equal in same:
+        # rows of other systems have no stamps: they are those that are there
+        present = pc.and_(present, pc.fill_null(equal, True))
+    return pc.invert(present)

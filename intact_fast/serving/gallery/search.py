@@ -1,0 +1,247 @@
+"""Search of a gallery: exact in one pass over the features, or approximate with an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torch.utils.dlpack
+from torch import Tensor
+
+from intact_fast.errors import UserError, tell
+from intact_fast.serving.gallery.columns import SHOWN, file_name
+from intact_fast.serving.gallery.conditions import typed_condition
+from intact_fast.serving.gallery.engine import engine_errors, pa, pc
+from intact_fast.serving.gallery.store import Gallery, sql_text
+
+_ROWS = 16384
+"""Rows of the gallery in memory at a time, 32 MiB of features."""
+_SIMILARITIES = 2**24
+_INDEX = "features"
+_INDEXED_FROM = 20_000
+_UNINDEXED = 0.1
+"""Share of rows outside the index, which are searched exactly, from which it takes them in."""
+_PARTITION_ROWS = 1000
+_PROBED = 1 / 16
+_FEWEST_PROBED = 16
+_REFINED = 5
+_QUERIES_A_TIME = 16
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """What a query shall not find: pictures of its own cameras, and files of the same content."""
+
+    cameras: frozenset[str] = frozenset()
+    hashes: frozenset[str] = frozenset()
+
+    def condition(self) -> str | None:
+        """Give it as SQL; None where it excludes nothing."""
+        parts = [
+            f"({column} IS NULL OR {column} NOT IN ({', '.join(map(sql_text, sorted(values)))}))"
+            for column, values in (("camera", self.cameras), ("hash", self.hashes))
+            if values
+        ]
+        return " AND ".join(parts) or None
+
+
+@dataclass(frozen=True)
+class Match:
+    """A picture of the gallery.
+
+    Attributes:
+        path: Relative to the gallery.
+        similarity: Cosine.
+        columns: Those of `SHOWN` that are not null.
+        pictures: Of a group: how many it has; else 1.
+    """
+
+    path: str
+    similarity: float
+    columns: dict[str, Any] = field(default_factory=dict)
+    pictures: int = 1
+
+
+def search_gallery(
+    gallery: Gallery,
+    queries: Tensor,
+    top: int,
+    *,
+    where: str | None = None,
+    without: Sequence[Exclusion] | None = None,
+    approximate: bool = False,
+) -> list[list[Match]]:
+    """Rank a gallery for queries by cosine similarity, the most similar first.
+
+    Memory does not grow with the gallery: it is read a few thousand rows at a time, once for all queries.
+
+    Args:
+        gallery: Where to look.
+        queries: Q×D.
+        top: Length of the lists; they are shorter where fewer pictures remain.
+        where: SQL condition on the columns.
+        without: What each query shall not find.
+        approximate: Look in the nearest parts of an index alone, which is made or brought up to date first.
+
+    Raises:
+        UserError: The condition is none, or the features have another width.
+    """
+    if queries.shape[1] != gallery.width:
+        raise UserError(f"--index {gallery.place}: holds features of {gallery.width} numbers, not {queries.shape[1]}")
+    if not len(queries) or top < 1:
+        return [[] for _ in queries]
+    condition = None if where is None else typed_condition(where)
+    unit = F.normalize(queries.detach().to("cpu", torch.float32))
+    excluded = list(without or [Exclusion()] * len(unit))
+    if approximate and _with_index(gallery):
+        return _search_index(gallery, unit, top, condition, excluded)
+    scores, rows = search_exactly(gallery, unit, top, condition, excluded)
+    return _fetch(gallery, scores, rows)
+
+
+def search_exactly(
+    gallery: Gallery, unit: Tensor, top: int, condition: str | None, without: Sequence[Exclusion]
+) -> tuple[Tensor, Tensor]:
+    """Compare all pictures with all queries.
+
+    Args:
+        gallery: Where to look.
+        unit: Q×D of length 1, on the CPU.
+        top: How many to keep of each query.
+        condition: SQL with types.
+        without: What each query shall not find.
+
+    Returns:
+        Similarities and offsets in the table, Q×top each; -inf where there are fewer.
+    """
+    best = torch.full((len(unit), top), -torch.inf)
+    found = torch.zeros(len(unit), top, dtype=torch.int64)
+    masks = _Masks(without)
+    columns = ["feature", *masks.columns]
+    for features, rows, batch in scan(gallery, columns, condition):
+        # queries in parts, where they are many, so that similarities stay few
+        for part in torch.arange(len(unit)).split(max(1, _SIMILARITIES // len(features))):
+            similar = unit[part] @ features.T
+            masks.apply(similar, batch, part)
+            # most parts of a large gallery hold nothing that is near enough
+            near = part[similar.amax(1) > best[part, -1]]
+            if len(near):
+                value, index = torch.topk(similar[near - part[0]], min(top, len(features)))
+                value, order = torch.topk(torch.cat([best[near], value], 1), top)
+                found[near] = torch.cat([found[near], rows[index]], 1).gather(1, order)
+                best[near] = value
+    return best, found
+
+
+def scan(gallery: Gallery, columns: Sequence[str], condition: str | None) -> Iterator[tuple[Tensor, Tensor, Any]]:
+    """Read the features of a gallery some thousand rows at a time, in order.
+
+    Yields:
+        N×D float32, N offsets in the table, and the Arrow batch of the columns.
+    """
+    offset = ["_rowoffset"] if condition is not None else []
+    done = 0
+    with engine_errors(f"--index {gallery.place}" if condition is None else f"--where {condition}"):
+        scanner = gallery.dataset.scanner(
+            columns=[*columns, *offset], filter=condition, batch_size=_ROWS, batch_readahead=2, scan_in_order=True
+        )
+        for batch in scanner.to_batches():
+            features = torch.utils.dlpack.from_dlpack(batch["feature"].flatten()).view(batch.num_rows, -1)
+            if offset:
+                rows = torch.from_numpy(batch["_rowoffset"].to_numpy(zero_copy_only=False).astype(np.int64))
+            else:
+                rows = torch.arange(done, done + batch.num_rows)
+            done += batch.num_rows
+            if batch.num_rows:
+                yield features, rows, batch
+
+
+class _Masks:
+    """Exclusions as masks of similarities."""
+
+    def __init__(self, without: Sequence[Exclusion]) -> None:
+        self._by_column: dict[str, tuple[Any, Tensor]] = {}
+        for column, attribute in (("camera", "cameras"), ("hash", "hashes")):
+            sets = [getattr(one, attribute) for one in without]
+            values = sorted(set().union(*sets))
+            if values:
+                # the last column is of pictures with another value, or none
+                mask = torch.tensor([[value in one for value in values] + [False] for one in sets])
+                self._by_column[column] = (pa.array(values, pa.string()), mask)
+        self.columns = list(self._by_column)
+
+    def apply(self, similar: Tensor, batch: Any, part: Tensor) -> None:
+        for column, (values, mask) in self._by_column.items():
+            codes = pc.fill_null(pc.index_in(batch[column], values), len(values)).to_numpy(zero_copy_only=False)
+            similar.masked_fill_(mask[part][:, torch.from_numpy(codes.astype(np.int64))], -torch.inf)
+
+
+def _fetch(gallery: Gallery, scores: Tensor, rows: Tensor) -> list[list[Match]]:
+    """Read the columns of what was found."""
+    needed = rows[scores > -torch.inf].unique()
+    with engine_errors(f"--index {gallery.place}"):
+        table = gallery.dataset.take(needed.tolist(), columns=["path", *SHOWN]).to_pylist()
+    by_row = dict(zip(needed.tolist(), table, strict=True))
+    return [
+        [_match(by_row[row], score) for score, row in zip(*pair, strict=True) if score > -torch.inf]
+        for pair in zip(scores.tolist(), rows.tolist(), strict=True)
+    ]
+
+
+def _match(row: dict[str, Any], score: float) -> Match:
+    shown = {name: row[name] for name in SHOWN if row.get(name) is not None}
+    return Match(file_name(row["path"]), score, shown)
+
+
+def _with_index(gallery: Gallery) -> bool:
+    """Make the index, or bring it up to date; False where the gallery is so small that there is none."""
+    size = len(gallery)
+    if size < _INDEXED_FROM:
+        tell(f"--approximate: {size:,} pictures are searched exactly; an index is for {_INDEXED_FROM:,} and more")
+        return False
+    with gallery.writing(), engine_errors(f"--index {gallery.place}"):
+        dataset = gallery.dataset
+        if not any(index.name == _INDEX for index in dataset.describe_indices()):
+            tell(f"--approximate: makes an index of {size:,} pictures, once")
+            partitions = max(1, size // _PARTITION_ROWS)
+            gallery.dataset = dataset.create_index(
+                "feature", "IVF_RQ", name=_INDEX, metric="cosine", num_partitions=partitions
+            )
+        elif dataset.stats.index_stats(_INDEX)["num_unindexed_rows"] > _UNINDEXED * size:
+            tell("--approximate: takes new pictures into the index")
+            dataset.optimize.optimize_indices()
+            dataset.checkout_latest()
+    return True
+
+
+def _search_index(
+    gallery: Gallery, unit: Tensor, top: int, condition: str | None, without: Sequence[Exclusion]
+) -> list[list[Match]]:
+    partitions = max(1, len(gallery) // _PARTITION_ROWS)
+    probed = min(partitions, max(_FEWEST_PROBED, round(partitions * _PROBED)))
+
+    def look(part: Tensor) -> list[list[Match]]:
+        own = without[int(part[0])].condition()
+        filters = [f"({text})" for text in (condition, own) if text is not None]
+        nearest = {"column": "feature", "q": unit[part].numpy(), "k": top, "nprobes": probed, "refine_factor": _REFINED}
+        columns = ["path", *SHOWN, "_distance"]
+        scanner = gallery.dataset.scanner(
+            columns=columns, nearest=nearest, filter=" AND ".join(filters) or None, prefilter=True
+        )
+        lists: list[list[Match]] = [[] for _ in part]
+        for row in scanner.to_table().to_pylist():
+            lists[row.get("query_index", 0)].append(_match(row, 1 - row["_distance"]))
+        return lists
+
+    # one question of the engine has one filter
+    size = _QUERIES_A_TIME if len(set(without)) == 1 else 1
+    with (
+        engine_errors(f"--where {condition}" if condition else f"--index {gallery.place}"),
+        ThreadPoolExecutor(2) as pool,
+    ):
+        return [one for lists in pool.map(look, torch.arange(len(unit)).split(size)) for one in lists]

@@ -1,0 +1,188 @@
+"""Bringing a gallery up to date with its folder, a commit at a time, so that an interrupted update goes on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from intact_fast.data.degradation import read_image
+from intact_fast.errors import warn
+from intact_fast.files import stamp
+from intact_fast.serving.gallery.columns import (
+    GIVEN,
+    STAMP,
+    ColumnSource,
+    Values,
+    file_name,
+    make_rows,
+    stored_name,
+    warn_unknown,
+)
+from intact_fast.serving.gallery.engine import pa
+from intact_fast.serving.gallery.store import Gallery
+from intact_fast.serving.picture_reading import Unreadable, read_readable
+from intact_fast.serving.sr_reid import SRReID
+
+COMMIT = 5000
+"""Pictures of a commit; what is computed since the last one is computed again after a crash."""
+_KEYS = ["path", *STAMP]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A decoded picture with what its file says."""
+
+    image: Image.Image
+    values: Values
+
+
+def read_crop(path: Path) -> Crop:
+    """Decode a picture and read its measured columns.
+
+    Raises:
+        UserError: It cannot be decoded.
+    """
+    size, time = stamp(path)
+    image = read_image(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    measured = {"width": image.width, "height": image.height, "hash": digest}
+    return Crop(image, {**measured, "file_bytes": size, "file_time": time})
+
+
+@dataclass(frozen=True)
+class Update:
+    """Numbers of pictures that bringing a gallery up to date computed, kept and dropped.
+
+    Attributes:
+        computed: New and changed ones.
+        kept: Those whose features stay.
+        dropped: Rows of vanished and changed pictures.
+        skipped: Files that were known to be unreadable, and were not tried again.
+    """
+
+    computed: int
+    kept: int
+    dropped: int
+    skipped: int = 0
+
+
+def update_gallery(
+    gallery: Gallery,
+    model: SRReID,
+    folder: Path,
+    pictures: Sequence[Path],
+    unreadable: Unreadable,
+    source: ColumnSource | None = None,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Update:
+    """Compute the features of new and changed pictures, and drop those of vanished ones.
+
+    Args:
+        gallery: Is brought up to date.
+        model: Computes features.
+        folder: Where the pictures are; the gallery does not remember it.
+        pictures: All of them.
+        unreadable: Takes those that are left out.
+        source: Gives their columns; those of known pictures are brought up to date, too. None leaves them.
+        advance: Told how many pictures are done.
+    """
+    with gallery.writing():
+        return _update(gallery, model, folder, pictures, unreadable, source, advance)
+
+
+def _update(
+    gallery: Gallery,
+    model: SRReID,
+    folder: Path,
+    pictures: Sequence[Path],
+    unreadable: Unreadable,
+    source: ColumnSource | None,
+    advance: Callable[[int], None],
+) -> Update:
+    names = [str(path.relative_to(folder)) for path in pictures]
+    wanted = _stamped(names, pictures)
+    known, bad = gallery.table(_KEYS), gallery.unreadable()
+    stale = known.join(wanted, _KEYS, join_type="left anti")["path"].to_pylist()
+    bad = bad.join(wanted, _KEYS, join_type="left semi")
+    missing = wanted.join(known, _KEYS, join_type="left anti").join(bad, _KEYS, join_type="left anti")
+    fresh = [folder / file_name(name) for name in sorted(missing["path"].to_pylist())]
+    # changed pictures, too: a crash in between leaves pictures to be computed, and none that is there twice
+    gallery.delete_paths(stale)
+    kept = len(known) - len(stale)
+    if source is not None and names:
+        warn_unknown(source, names, "the columns")
+        _bring_columns_up(gallery, source)
+    advance(len(pictures) - len(fresh))
+    computed = _add_in_commits(gallery, model, folder, fresh, unreadable, source, advance)
+    failed = [(str(path.relative_to(folder)), path, reason) for path, reason in unreadable.reasons.items()]
+    rows = [gallery.unreadable_row(name, stamp(path), reason) for name, path, reason in failed if path.exists()]
+    if rows or len(bad) != len(gallery.unreadable()):
+        gallery.remember_unreadable([*bad.to_pylist(), *rows])
+    if computed or stale:
+        gallery.tidy()
+    if len(bad):
+        warn(f"{len(bad):,} files that could not be read before are not tried again, such as {bad['path'][0]}")
+    return Update(computed, kept, len(stale), len(bad))
+
+
+def _stamped(names: Sequence[str], pictures: Sequence[Path]) -> Any:
+    stamps = [stamp(path) for path in pictures]
+    columns = [pa.array([one[i] for one in stamps], pa.int64()) for i in range(len(STAMP))]
+    return pa.table([pa.array(map(stored_name, names), pa.string()), *columns], names=_KEYS)
+
+
+def _add_in_commits(
+    gallery: Gallery,
+    model: SRReID,
+    folder: Path,
+    fresh: Sequence[Path],
+    unreadable: Unreadable,
+    source: ColumnSource | None,
+    advance: Callable[[int], None],
+) -> int:
+    names: list[str] = []
+    features: list[Tensor] = []
+    values: list[Values] = []
+    computed = read = 0
+
+    def commit() -> None:
+        if names:
+            gallery.append(make_rows(names, torch.cat(features), values))
+            for waiting in (names, features, values):
+                waiting.clear()
+
+    for paths, crops in read_readable(fresh, read_crop, model.batch_size, model.threads, unreadable):
+        if crops:
+            features.append(model([crop.image for crop in crops], normalize=True).cpu())
+            for path, crop in zip(paths, crops, strict=True):
+                names.append(str(path.relative_to(folder)))
+                values.append({**(source.values_of(names[-1]) if source else {}), **crop.values})
+            computed += len(crops)
+        if len(names) >= COMMIT:
+            commit()
+        step = min(model.batch_size, len(fresh) - read)
+        read += step
+        advance(step)
+    commit()
+    return computed
+
+
+def _bring_columns_up(gallery: Gallery, source: ColumnSource) -> None:
+    """Write the columns of known pictures where a source says something else; their features are not computed."""
+    changed = []
+    for row in gallery.table(["path", *GIVEN]).to_pylist():
+        values = source.values_of(file_name(row["path"]))
+        if any(row[name] != value for name, value in values.items()):
+            changed.append({**row, **values})
+    if changed:
+        schema = gallery.dataset.schema
+        fields = [schema.field(name) for name in ("path", *GIVEN)]
+        gallery.merge(pa.Table.from_pylist(changed, schema=pa.schema(fields)))
