@@ -19,6 +19,7 @@ from intact_fast.config.command_line import parse_config, parse_own_options
 from intact_fast.config.options import Config, DataConfig, DatasetName
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError, fail, is_first_rank, warn
+from intact_fast.experiments.measured import Measured
 from intact_fast.experiments.paper_tables import TABLES
 from intact_fast.experiments.parallel_rows import SeededRow, run_in_parallel
 from intact_fast.experiments.published import OurProtocol
@@ -61,10 +62,17 @@ class ExperimentOptions:
     """Rows to run at the same time, each in a process of its own; several GPUs are taken in turn."""
     unseen: tuple[int, ...] = (6, 8)
     """Rates r to measure as well with all queries at that r, where the split does not have them."""
+    held_out: bool = False
+    """Score held-out training identities in place of the test identities, to choose by; C must not have seen them."""
     list: bool = False
     """Describe the recipes and end."""
     json: bool = False
     """Print the figures as JSON at the end."""
+
+    @property
+    def measured(self) -> Measured:
+        """What is measured of every row."""
+        return Measured(tuple(self.unseen), self.held_out)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -146,7 +154,7 @@ def _base(options: ExperimentOptions, others: Sequence[str]) -> Config:
 def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None:
     table = None if options.table is None else TABLES[options.table]
     title = f"{table.title} (Table {options.table})" if table else "Recipes"
-    title += f": {base.data.dataset}"
+    title += f": {base.data.dataset}" + ", held-out training identities" * options.held_out
     results: dict[str, list[RowResult]] = {name: [] for name in names}
     standard_output = redirect_stdout(sys.stderr) if options.json else nullcontext()
     # seed by seed, so that a table that is broken off holds whole seeds
@@ -154,7 +162,7 @@ def _run(options: ExperimentOptions, names: Sequence[str], base: Config) -> None
     planned = [SeededRow(name, seed) for seed in seeds for name in names]
     failed: list[str] = []
     with standard_output, process_group(base.device) as process, signals_as_interrupt(), ExitStack() as stack:
-        runs = TableRuns(base, process, options.unseen, partial(progress, quiet=not process.is_main))
+        runs = TableRuns(base, process, options.measured, partial(progress, quiet=not process.is_main))
         option = f"--name {base.name}"
         process.on_main(lambda: stack.enter_context(exclusive_folder(runs.folder, option)))
 
@@ -213,7 +221,7 @@ def _in_parallel(options: ExperimentOptions, runs: TableRuns, base: Config, plan
     console = make_console()
     logs = log_file(runs.folder, "").parent
     console.print(f"{len(planned)} rows, up to {options.jobs} at a time; {logs} has what they say.")
-    with closing(run_in_parallel(base, options.unseen, planned, options.jobs)) as found:
+    with closing(run_in_parallel(base, options.measured, planned, options.jobs)) as found:
         for done, (row, outcome) in enumerate(found, start=1):
             outcome_text = "failed" if isinstance(outcome, UserError) else f"Rank-1 {outcome.figures['Rank-1']:.1f}"
             console.print(f"{row.folder_name(base)}: {outcome_text} ({done} of {len(planned)} rows)")
@@ -221,13 +229,16 @@ def _in_parallel(options: ExperimentOptions, runs: TableRuns, base: Config, plan
 
 
 def _file_name(options: ExperimentOptions) -> str:
-    return "recipes.md" if options.table is None else f"table{options.table}.md"
+    name = "recipes" if options.table is None else f"table{options.table}"
+    return f"{name}{options.measured.suffix}.md"
 
 
 def _write(folder: Path, title: str, options: ExperimentOptions, base: Config, rows: Sequence[Summary]) -> None:
     protocol = describe_protocol(base.evaluation)
     # one of the splits, which differ in who is tested alone
-    ours = OurProtocol.of(base.evaluation, Manifest.load(folder / "splits" / f"seed{base.seed}.jsonl"))
+    split = Manifest.load(folder / "splits" / f"seed{base.seed}.jsonl")
+    # what is published is of test people
+    ours = None if options.held_out else OurProtocol.of(base.evaluation, split)
     table = None if options.table is None else TABLES[options.table]
     notes = [
         f"`{row.recipe}`: {RECIPES[row.recipe].description}; seeds {', '.join(str(r.seed) for r in row.results)}"

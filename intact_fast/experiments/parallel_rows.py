@@ -18,6 +18,7 @@ import torch
 
 from intact_fast.config.options import Config
 from intact_fast.errors import UserError, mistake_of
+from intact_fast.experiments.measured import Measured
 from intact_fast.experiments.results import RowResult
 from intact_fast.experiments.table_runs import TableRuns, log_file, row_name
 from intact_fast.terminal import print_any_character
@@ -46,7 +47,7 @@ class _Worker:
 
 
 def run_in_parallel(
-    base: Config, unseen: Sequence[int], planned: Sequence[SeededRow], jobs: int
+    base: Config, measured: Measured, planned: Sequence[SeededRow], jobs: int
 ) -> Generator[tuple[SeededRow, RowResult | UserError], None, None]:
     """Run rows, several at a time, and give each as it is done, or why it cannot be run.
 
@@ -55,7 +56,7 @@ def run_in_parallel(
 
     Args:
         base: Configuration that recipes change.
-        unseen: Rates r that the split does not have, to measure as well.
+        measured: What is measured of every row.
         planned: Which rows, in the order in which they are begun.
         jobs: How many at a time.
 
@@ -65,7 +66,7 @@ def run_in_parallel(
     """
     left = list(reversed(planned))
     count = min(jobs, len(planned))
-    workers = [_start(base, unseen, number, count) for number in range(count)]
+    workers = [_start(base, measured, number, count) for number in range(count)]
     try:
         for worker in workers:
             _give(worker, left.pop())
@@ -86,10 +87,10 @@ def run_in_parallel(
             worker.process.join()
 
 
-def _start(base: Config, unseen: Sequence[int], number: int, count: int) -> _Worker:
+def _start(base: Config, measured: Measured, number: int, count: int) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, base, tuple(unseen), number, count))
+    process = context.Process(target=_work, args=(theirs, base, measured, number, count))
     # inherited: a Ctrl-C is for this process, which asks whoever is at something to stop
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -126,7 +127,7 @@ def _take(worker: _Worker, row: SeededRow, base: Config) -> RowResult | UserErro
     return outcome
 
 
-def _work(connection: Connection, base: Config, unseen: Sequence[int], number: int, count: int) -> None:
+def _work(connection: Connection, base: Config, measured: Measured, number: int, count: int) -> None:
     """Run the rows that come through the connection, until it is closed."""
     _end_with_parent()
     # asks a training to save, and nobody else for anything
@@ -137,7 +138,7 @@ def _work(connection: Connection, base: Config, unseen: Sequence[int], number: i
     use_cores()
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     with process_group(base.device) as process:
-        runs = TableRuns(base, process, unseen, concurrent=True)
+        runs = TableRuns(base, process, measured, concurrent=True)
         while True:
             try:
                 row = connection.recv()

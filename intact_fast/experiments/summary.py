@@ -16,6 +16,7 @@ from intact_fast.experiments.recipes import RECIPES
 from intact_fast.experiments.results import RowResult
 from intact_fast.reporting.tables import markdown_lines
 
+_DEFAULTS = OurProtocol()
 _DRAWS = 2000
 _INTERVAL = (2.5, 97.5)
 _RANKED = ("Rank-1", "mAP", "multi-shot Rank-1", "cosine Rank-1", "cosine multi-shot Rank-1")
@@ -138,7 +139,7 @@ def markdown(
     protocol: str,
     rows: Sequence[Summary],
     notes: Sequence[str],
-    ours: OurProtocol | None = None,
+    ours: OurProtocol | None = _DEFAULTS,
 ) -> str:
     """Write the table as a Markdown document.
 
@@ -149,11 +150,11 @@ def markdown(
         protocol: How, in words.
         rows: Its rows.
         notes: What there is to say of each.
-        ours: How, to tell which published figures compare; the defaults without it.
+        ours: How, to tell which published figures compare; None leaves those out.
     """
     parts = [f"# {title}", _main_table(rows, protocol), _upper(rows), _further_rows(rows), _further_figures(rows)]
     parts += [
-        _beside_published(table, dataset, rows, ours or OurProtocol()),
+        "" if ours is None else _beside_published(table, dataset, rows, ours),
         _per_r_table(rows),
         _gains(rows),
         _training_table(rows),

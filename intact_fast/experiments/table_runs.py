@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.readable import Unreadable, leave_out_unreadable
 from intact_fast.evaluation.views import VIEWS, View
 from intact_fast.experiments.kept_features import KeptFeatures, Origin, digest_of_critic, digest_of_files
+from intact_fast.experiments.measured import Measured
 from intact_fast.experiments.recipes import RECIPES, apply
 from intact_fast.experiments.results import History, RowResult, read_result
 from intact_fast.experiments.row_figures import figures_of, ranked
@@ -42,7 +43,7 @@ class TableRuns:
     Args:
         base: Configuration that recipes change; its run is the folder.
         process: This process among its group.
-        unseen: Rates r that the split does not have, to measure as well.
+        measured: What is measured of every row.
         progress: Told how far an evaluation is.
         concurrent: Other processes run rows of the same folder at the same time. What rows share is there then, and
             times do not tell what an iteration costs.
@@ -52,13 +53,13 @@ class TableRuns:
         self,
         base: Config,
         process: Process,
-        unseen: Sequence[int],
+        measured: Measured,
         progress: Progress = no_progress,
         concurrent: bool = False,
     ) -> None:
         self._base = base
         self._process = process
-        self._unseen = tuple(unseen)
+        self._measured = measured
         self._progress = progress
         self._concurrent = concurrent
         self._manifests: dict[int, Manifest] = {}
@@ -114,7 +115,7 @@ class TableRuns:
         Raises:
             UserError: The rows that are there were begun otherwise.
         """
-        manifest = self._manifest(seed)
+        manifest = self._measured.tested(self._manifest(seed))
         self._agree_on_critic(seed)
         unseen = {str(r) for r in self._unseen_of(manifest)}
         config = self._config(recipe, seed)
@@ -141,7 +142,7 @@ class TableRuns:
         Raises:
             UserError: As a training or an evaluation does.
         """
-        manifest = self._manifest(seed)
+        manifest = self._measured.tested(self._manifest(seed))
         critic = self._critic_file(seed)
         config = self._config(recipe, seed)
         _release()
@@ -167,7 +168,7 @@ class TableRuns:
         return result
 
     def _path(self, config: Config) -> Path:
-        return self.folder / config.name / "result.json"
+        return self.folder / config.name / f"result{self._measured.suffix}.json"
 
     def _config(self, recipe: str, seed: int) -> Config:
         """Make a row's own configuration."""
@@ -335,7 +336,7 @@ class TableRuns:
 
     def _unseen_of(self, manifest: Manifest) -> list[int]:
         present = {entry.r for entry in manifest.split("query")}
-        return [] if present == {None} else [r for r in self._unseen if r not in present]
+        return [] if present == {None} else [r for r in self._measured.unseen if r not in present]
 
     def _rank1_at(
         self, r: int, evaluation: Evaluation, model: SRReID, manifest: Manifest, config: Config, view: View

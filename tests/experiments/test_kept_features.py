@@ -19,6 +19,7 @@ from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import SharedFeatures
 from intact_fast.experiments.kept_features import KeptFeatures, Origin, digest_of_files
+from intact_fast.experiments.measured import Measured
 from intact_fast.experiments.table_runs import TableRuns
 from intact_fast.models import build_osnet
 from intact_fast.serving.sr_reid import SRReID
@@ -172,7 +173,7 @@ def test_features_without_unreadable_pictures_are_others(tmp_path: Path, picture
     skipping = replace(config, evaluation=replace(config.evaluation, skip_corrupt=True))
     manifest = obtain_manifest(config.data)
     model = SRReID(build_osnet("osnet_x0_25", 2), None, (48, 32))
-    table = TableRuns(config, Process(0, 1, torch.device("cpu"), None), ())
+    table = TableRuns(config, Process(0, 1, torch.device("cpu"), None), Measured())
     whole = table._origin(model, manifest, skipping)
     assert whole == table._origin(model, manifest, config)
     name = manifest.split("gallery")[0].path
