@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "write a run's report again, with curves and thresholds",
     "enhance": "super-resolve pictures",
     "search": "find a person's pictures in a gallery",
+    "embed": "write features of pictures with their columns as Parquet",
     "export": "write SR and re-id as ONNX or a PyTorch graph",
     "experiments": "run the rows of a table of the paper, or other recipes",
     "prepare": "write the split manifest of a data set",

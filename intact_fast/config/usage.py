@@ -18,6 +18,7 @@ _USAGES = {
     "report": _Usage("RUN [options]", "RUN, the folder of a run"),
     "enhance": _Usage("SOURCE TARGET --model FILE [options]", "SOURCE and TARGET, each a folder or a file"),
     "search": _Usage("--query PICTURES --gallery FOLDER --model FILE [options]", ""),
+    "embed": _Usage("PICTURES OUT --model FILE [options]", "PICTURES and OUT, a file x.parquet or a folder"),
     "export": _Usage("--out FILE (--model FILE | --checkpoint FILE) [options]", "--out, and --model or --checkpoint"),
     "experiments": _Usage("(--table N | --recipes NAME ...) [options]", "--table, --recipes or --list"),
     "prepare": _Usage("[DATASET] --out FILE [--data.root FOLDER] [options]", "--out"),

@@ -5,6 +5,7 @@ A file, or a folder of parts. Each part is written whole, so that an interrupted
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from intact_fast.serving.gallery.store import KEY, Gallery, Identity
 SUFFIX = ".parquet"
 _KEYS = ["path", *STAMP]
 _BATCH = 5000
+_PART = re.compile(r"part-(\d+)\.parquet")
 
 
 def is_parquet(place: Path) -> bool:
@@ -32,8 +34,14 @@ def parts_of(place: Path) -> list[Path]:
     return [place] if place.exists() else []
 
 
-def check_made_by(part: Path, identity: Identity, option: str) -> None:
-    """Refuse a file whose features do not compare with the model's; a file that names no model is trusted.
+def check_made_by(part: Path, identity: Identity, option: str, ours: bool = False) -> None:
+    """Refuse a file whose features do not compare with the model's.
+
+    Args:
+        part: The file.
+        identity: Of the model.
+        option: How the user named it, for the error.
+        ours: Refuse a file that names no model, too; else it is trusted.
 
     Raises:
         UserError: Another model made it, or it is no Parquet file.
@@ -41,6 +49,8 @@ def check_made_by(part: Path, identity: Identity, option: str) -> None:
     with engine_errors(f"{option} {part}"):
         metadata = pq.read_schema(part).metadata or {}
     text = metadata.get(KEY.encode())
+    if text is None and ours:
+        raise UserError(f"{option} {part}: a Parquet file, but none of ours, which stays as it is; give another name")
     if text is not None:
         made = Identity.from_text(text.decode(), f"{option} {part}")
         if not made.made_the_same(identity):
@@ -56,25 +66,40 @@ def write_part(rows: Any, path: Path, identity: Identity) -> None:
         pq.write_table(table, temporary, use_dictionary=text, compression=dict.fromkeys(text, "zstd"))
 
 
-def known_rows(parts: Sequence[Path], option: str) -> Any:
-    """Read the paths and stamps of all rows, as an Arrow table."""
-    tables = [make_schema(1).empty_table().select(_KEYS)]
+def numbered_part(folder: Path, number: int) -> Path:
+    """Name a part of a folder."""
+    return folder / f"part-{number:06d}{SUFFIX}"
+
+
+def next_number(folder: Path) -> int:
+    """Give the first number behind those of the parts of a folder."""
+    numbers = [int(found[1]) for part in parts_of(folder) if (found := _PART.fullmatch(part.name))]
+    return max(numbers, default=-1) + 1
+
+
+def drop_stale_rows(parts: Sequence[Path], wanted: Any, identity: Identity) -> tuple[list[str], int, int]:
+    """Drop rows of changed and vanished pictures, and those that an earlier part has, too.
+
+    Args:
+        parts: Files of ours.
+        wanted: Arrow table of paths and stamps of the pictures that are there.
+        identity: Of the model.
+
+    Returns:
+        Stored names of the pictures that no part has, in order; numbers of rows that stay and that were dropped.
+    """
+    missing, kept, dropped = wanted, 0, 0
     for part in parts:
-        with engine_errors(f"{option} {part}"):
-            tables.append(pq.read_table(part, columns=_KEYS, partitioning=None).cast(tables[0].schema))
-    return pa.concat_tables(tables)
-
-
-def drop_rows(part: Path, stale: Any, identity: Identity) -> None:
-    """Write a part again without some paths, or remove it where none is left."""
-    table = pq.read_table(part, partitioning=None)
-    kept = table.filter(pc.invert(pc.is_in(table["path"], stale)))
-    if len(kept) == len(table):
-        return
-    if len(kept):
-        write_part(kept, part, identity)
-    else:
-        part.unlink()
+        rows = pq.read_table(part, columns=_KEYS, partitioning=None)
+        good = rows.join(missing, _KEYS, join_type="left semi")
+        missing = missing.join(good, _KEYS, join_type="left anti")
+        kept, dropped = kept + len(good), dropped + len(rows) - len(good)
+        if not len(good):
+            part.unlink()
+        elif len(good) < len(rows):
+            table = pq.read_table(part, partitioning=None)
+            write_part(table.filter(pc.is_in(table["path"], good["path"])), part, identity)
+    return sorted(missing["path"].to_pylist()), kept, dropped
 
 
 def join_parts(parts: Sequence[Path], path: Path, identity: Identity) -> None:

@@ -108,7 +108,7 @@ def _update(
     advance: Callable[[int], None],
 ) -> Update:
     names = [str(path.relative_to(folder)) for path in pictures]
-    wanted = _stamped(names, pictures)
+    wanted = stamped_names(names, pictures)
     known, bad = gallery.table(_KEYS), gallery.unreadable()
     stale = known.join(wanted, _KEYS, join_type="left anti")["path"].to_pylist()
     bad = bad.join(wanted, _KEYS, join_type="left semi")
@@ -133,7 +133,8 @@ def _update(
     return Update(computed, kept, len(stale), len(bad))
 
 
-def _stamped(names: Sequence[str], pictures: Sequence[Path]) -> Any:
+def stamped_names(names: Sequence[str], pictures: Sequence[Path]) -> Any:
+    """Give the stored names and the stamps of files as an Arrow table."""
     stamps = [stamp(path) for path in pictures]
     columns = [pa.array([one[i] for one in stamps], pa.int64()) for i in range(len(STAMP))]
     return pa.table([pa.array(map(stored_name, names), pa.string()), *columns], names=_KEYS)
