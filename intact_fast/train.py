@@ -19,6 +19,7 @@ from intact_fast.config.checks import check_config
 from intact_fast.config.command_line import parse_config
 from intact_fast.config.options import Config
 from intact_fast.errors import UserError, fail, is_first_rank
+from intact_fast.experiments.beside import recipes_beside, set_beside
 from intact_fast.tallies import warn_tallies
 from intact_fast.terminal import print_any_character
 from intact_fast.training.distributed.process import Interrupted, process_group
@@ -48,8 +49,12 @@ def main(arguments: Sequence[str] | None = None, program: str = "torchrun --stan
     try:
         config = _parse(arguments, program)
         check_config(config)
+        beside = recipes_beside(config)
         with process_group(config.device) as process, signals_as_interrupt():
-            Run(config, process, partial(progress, quiet=not process.is_main)).execute()
+            shown = partial(progress, quiet=not process.is_main)
+            evaluation = Run(config, process, shown).execute()
+            if beside:
+                set_beside(config, beside, evaluation, process, shown)
     except Interrupted:
         return 0
     except KeyboardInterrupt:

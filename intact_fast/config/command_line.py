@@ -148,6 +148,7 @@ _WITHOUT_EFFECT = {
     "name",
     "runs",
     "debug",
+    "compare",
     "device",
     "data.root",
     # a checkpoint knows the hash of its split, whatever file that came from

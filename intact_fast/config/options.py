@@ -327,6 +327,8 @@ class Config:
     """Seed of weights, order and augmentation."""
     debug: bool = False
     """Show tracebacks of user errors."""
+    compare: tuple[str, ...] = ()
+    """Recipes (`intact-fast experiments --list`) to train after the run, with its C, for one table with it."""
     data: DataConfig = field(default_factory=DataConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)

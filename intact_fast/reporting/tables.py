@@ -101,19 +101,33 @@ def unreadable_sentence(evaluation: Evaluation) -> str | None:
 def rich_table(evaluation: Evaluation) -> Table:
     """Tabulate an evaluation for the terminal."""
     plain = figures(evaluation)
-    table = Table(title=f"{plain['dataset']}: {plain['queries']} queries, {plain['gallery']} gallery pictures")
+    title = f"{plain['dataset']}: {plain['queries']} queries, {plain['gallery']} gallery pictures"
+    return rich_rows(title, plain["rows"])
+
+
+def rich_rows(title: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
+    """Tabulate rows of figures by their names, as `row_figures` gives them, for the terminal."""
+    table = Table(title=title)
     table.add_column("", no_wrap=True)
     for column in COLUMNS:
         table.add_column(column, justify="right")
-    for name, row in plain["rows"].items():
+    for name, row in rows.items():
         table.add_row(name, *(_cell(column, row) for column in COLUMNS))
     return table
 
 
 def table_cells(evaluation: Evaluation) -> list[list[str]]:
     """Tabulate an evaluation as rows of cells, the header first."""
-    rows = figures(evaluation)["rows"].items()
-    return [["", *COLUMNS], *([name, *(_cell(column, row) for column in COLUMNS)] for name, row in rows)]
+    return _cells(figures(evaluation)["rows"])
+
+
+def _cells(rows: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    return [["", *COLUMNS], *([name, *(_cell(column, row) for column in COLUMNS)] for name, row in rows.items())]
+
+
+def markdown_rows(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Tabulate rows of figures by their names as Markdown."""
+    return markdown_lines(_cells(rows))
 
 
 def markdown_table(evaluation: Evaluation) -> str:
@@ -202,7 +216,7 @@ def _threshold_cell(threshold: Threshold) -> str:
     return f"{100 * threshold.true_match_rate:.1f} % (below {printed:.4f})"
 
 
-def _cell(column: str, row: dict[str, float]) -> str:
+def _cell(column: str, row: Mapping[str, float]) -> str:
     if column not in row:
         return "–"
     return f"{row[column]:.3f}" if column == "SSIM" else f"{row[column]:.1f}"
