@@ -59,3 +59,25 @@ def test_raw_scaler_is_the_identity() -> None:
     f_d = torch.randn(8, 3) + 4.0
     scaler.observe(f_d)
     assert torch.equal(scaler(f_d), f_d)
+
+
+def test_predictions_that_spread_less_at_first_explain_a_noisy_target_sooner() -> None:
+    """γ fixes the spread. At 1, a correlation below a half gives an R² below 0."""
+    torch.manual_seed(0)
+    f_c = torch.randn(4352, 16)
+    f_d = 0.45 * f_c @ torch.randn(16, 8) / 4 + 0.9 * torch.randn(4352, 8)
+    seen, new = slice(0, 4096), slice(4096, None)
+
+    def r2(output_gamma: float) -> float:
+        torch.manual_seed(1)
+        phi = AssociationNetwork(16, 8, (32, 16), 12, output_gamma)
+        optimiser = torch.optim.Adam(phi.parameters(), lr=1e-3)
+        for source, target in zip(f_c[seen].split(32), f_d[seen].split(32), strict=True):
+            optimiser.zero_grad()
+            (phi(source).f_d - target).square().mean().backward()
+            optimiser.step()
+        with torch.no_grad():
+            error = phi.eval()(f_c[new]).f_d - f_d[new]
+        return 1 - float(error.square().mean() / f_d[new].var(dim=0).mean())
+
+    assert r2(1.0) < 0 < r2(0.3)
