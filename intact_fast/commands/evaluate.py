@@ -120,9 +120,9 @@ def _evaluate_checkpoint(
 
 
 def _evaluate_critic(path: Path, options: EvaluateOptions, device: torch.device) -> Evaluation:
+    critic = load_critic(path, options.arch, num_classes=None, option="--critic")
     manifest = _manifest(options)
     refuse_known_people(path, "--critic", manifest)
-    critic = load_critic(path, options.arch, num_classes=None, option="--critic")
     model = SRReID(critic, None, (options.data.height, options.data.width), manifest.header.interpolation)
     views: tuple[View, ...] = tuple(view for view in options.queries if view != "sr")
     if not views:

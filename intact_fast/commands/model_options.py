@@ -65,6 +65,8 @@ class ServingOptions:
         for name in ("batch_size", "threads"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be 1 or more")
+        if self.lr_height is not None and self.lr_height < 1:
+            raise UserError(f"--lr-height {self.lr_height}: must be 1 or more")
         return {
             "device": choose_device(self.device),
             "precision": self.precision,

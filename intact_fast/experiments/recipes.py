@@ -36,6 +36,15 @@ _WITH_C_Q = {"critic.query": "joint"}
 _AVERAGE = {"generator.ema_decay": 0.97}
 _FEATURE = {"loss.lambda_f": 1.0, **_AVERAGE}
 
+
+_NOTHING: dict[str, Any] = {}
+
+
+def _paper(description: str, changes: Mapping[str, Any], defaults: Mapping[str, Any] = _NOTHING) -> Recipe:
+    """Train the paper's terms alone, whatever the configuration has beyond them."""
+    return Recipe(description, {**_G_ALONE, "loss.lambda_f": 0.0, **changes}, defaults)
+
+
 RECIPES: dict[str, Recipe] = {
     "lr": Recipe("LR queries without SR: the frozen C alone", trains="nothing"),
     "critic-mlr": Recipe(
@@ -43,40 +52,40 @@ RECIPES: dict[str, Recipe] = {
         {"critic.degraded": 0.5, "critic.keep_classifier": True, "critic.learning_rate": 3e-4},
         trains="critic",
     ),
-    "sole-sr": Recipe("MSE alone", {**_NO_ASSOCIATION, "loss.lambda_g": 0.0, "loss.lambda_c": 0.0}),
-    "mse+id": Recipe("MSE and identity", {**_NO_ASSOCIATION, "loss.lambda_g": 0.0}),
-    "mse+id+gan": Recipe("MSE, identity and GAN (Eq. 4)", _NO_ASSOCIATION),
-    "intact": Recipe("MSE, identity, GAN and association, from f_c to f_d, with the bridge", _R_TO_D),
-    "d-to-r": Recipe("association from f_d to f_c (Fig. 5 b)", {**_R_TO_D, "association.direction": "d-to-r"}),
-    "common-space": Recipe(
+    "sole-sr": _paper("MSE alone", {**_NO_ASSOCIATION, "loss.lambda_g": 0.0, "loss.lambda_c": 0.0}),
+    "mse+id": _paper("MSE and identity", {**_NO_ASSOCIATION, "loss.lambda_g": 0.0}),
+    "mse+id+gan": _paper("MSE, identity and GAN (Eq. 4)", _NO_ASSOCIATION),
+    "intact": _paper("MSE, identity, GAN and association, from f_c to f_d, with the bridge", _R_TO_D),
+    "d-to-r": _paper("association from f_d to f_c (Fig. 5 b)", {**_R_TO_D, "association.direction": "d-to-r"}),
+    "common-space": _paper(
         "f_c and f_d in a common space (Fig. 5 a)", {**_R_TO_D, "association.direction": "common-space"}
     ),
-    "no-bridge": Recipe("association without L_e (Fig. 5 d)", {**_R_TO_D, "association.bridge": False}),
-    "feature-matching": Recipe(
+    "no-bridge": _paper("association without L_e (Fig. 5 d)", {**_R_TO_D, "association.bridge": False}),
+    "feature-matching": _paper(
         "control: L_dis with the running mean of f_d(x_h) in place of φ(f_c), weighted as in intact",
         {**_R_TO_D, "association.predictor": "mean"},
     ),
-    "intact-f_d": Recipe("L_dis trains G through f_d alone", {**_R_TO_D, "association.dis_gradient": "f_d"}),
-    "intact-f_c": Recipe("L_dis trains G through f_c alone", {**_R_TO_D, "association.dis_gradient": "f_c"}),
-    "intact+floor": Recipe(
+    "intact-f_d": _paper("L_dis trains G through f_d alone", {**_R_TO_D, "association.dis_gradient": "f_d"}),
+    "intact-f_c": _paper("L_dis trains G through f_c alone", {**_R_TO_D, "association.dis_gradient": "f_c"}),
+    "intact+floor": _paper(
         "L_dis trains G only while it is larger than on HR pictures",
         {**_R_TO_D, "association.dis_floor": "hr"},
     ),
-    "intact+skip": Recipe(
+    "intact+skip": _paper(
         "skip connections and a global residual in G",
         {**_R_TO_D, "generator.skip": "add", "generator.global_residual": True},
     ),
-    "intact-skip": Recipe(
+    "intact-skip": _paper(
         "G without skip connections and global residual, as the paper's",
         {**_R_TO_D, "generator.skip": "none", "generator.global_residual": False},
     ),
-    "intact+average": Recipe("an averaged G is evaluated", {**_R_TO_D, "generator.ema_decay": 0.97}),
-    "intact+crop": Recipe("pad-and-crop by 4 pixels", {**_R_TO_D, "data.pad": 4, "training.f_c_table": False}),
-    "intact+gallery": Recipe(
+    "intact+average": _paper("an averaged G is evaluated", {**_R_TO_D, "generator.ema_decay": 0.97}),
+    "intact+crop": _paper("pad-and-crop by 4 pixels", {**_R_TO_D, "data.pad": 4, "training.f_c_table": False}),
+    "intact+gallery": _paper(
         "gallery pictures that are natively low-resolution pass through G, too",
         {**_R_TO_D, "evaluation.gallery": "auto"},
     ),
-    "intact+wide-r": Recipe("trained on r from 2 to 8", {**_R_TO_D, "data.factors": (2, 3, 4, 6, 8)}),
+    "intact+wide-r": _paper("trained on r from 2 to 8", {**_R_TO_D, "data.factors": (2, 3, 4, 6, 8)}),
     "feature": Recipe("MSE and feature term, no labels", {**_WITHOUT_D, **_G_ALONE, "loss.lambda_c": 0.0}, _FEATURE),
     "mse+id+feature": Recipe("MSE, identity and feature term", {**_WITHOUT_D, **_G_ALONE}, _FEATURE),
     "light": Recipe(
@@ -106,17 +115,17 @@ RECIPES: dict[str, Recipe] = {
         {**_R_TO_D, **_WITH_C_Q, "association.predictor": "mean"},
         _FEATURE,
     ),
-    "intact+update-d": Recipe(
+    "intact+update-d": _paper(
         "L_dis trains D, too (section 3.2's sentence)",
         {**_R_TO_D, "association.dis_updates_discriminator": True},
         _AVERAGE,
     ),
-    "projection": Recipe(
+    "projection": _paper(
         "MSE, identity and the GAN of a projection discriminator D(x, f_c(x_h)), without φ",
         {**_NO_ASSOCIATION, "discriminator.condition": "own"},
         _AVERAGE,
     ),
-    "projection-other": Recipe(
+    "projection-other": _paper(
         "control: D of projection, given f_c of another picture",
         {**_NO_ASSOCIATION, "discriminator.condition": "other"},
         _AVERAGE,

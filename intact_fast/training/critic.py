@@ -274,6 +274,19 @@ class CriticSource:
         self._process.on_main(lambda: refuse_known_people(path, option, self._manifest, keeps_classes))
 
 
+def require_critic_file(config: Config) -> None:
+    """See that the file of C that is named can be used, before data are read.
+
+    Raises:
+        UserError: It is missing, or no OSNet of the variant that the configuration names.
+    """
+    settings = config.critic
+    if settings.checkpoint is not None:
+        _stored(settings.checkpoint, "--critic.checkpoint", settings.arch)
+    elif settings.init is not None and not finished_critic(config).is_file():
+        _stored(settings.init, "--critic.init", settings.arch)
+
+
 def finished_critic(config: Config) -> Path:
     """Where a run keeps its C when it is trained."""
     return config.runs / config.name / "checkpoints" / "critic.pt"

@@ -35,7 +35,7 @@ from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.association_probe import AssociationProbe
 from intact_fast.training.checkpoint_models import lr_height
 from intact_fast.training.checkpoints import CheckpointStore
-from intact_fast.training.critic import CriticSource, CriticTask, finished_critic
+from intact_fast.training.critic import CriticSource, CriticTask, finished_critic, require_critic_file
 from intact_fast.training.distributed.missing_gpu import why_no_gpu
 from intact_fast.training.distributed.process import Process
 from intact_fast.training.first_look import require_readable
@@ -100,6 +100,7 @@ class Run:
             yield
 
     def _begin(self) -> Fingerprint:
+        self.process.on_main(lambda: require_critic_file(self.config))
         self._claim_folder()
         self.manifest = self._obtain_manifest()
         has_trained = self.process.on_main(lambda: _has_trained(self.folder))

@@ -183,3 +183,11 @@ def test_changed_manifest(capsys: pytest.CaptureFixture[str], train: list[object
 def test_debug_shows_the_traceback(train: list[object], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         main([str(a) for a in (*train, "--data.root", tmp_path / "nowhere", "--debug")])
+
+
+@pytest.mark.parametrize("option", ["--critic.checkpoint", "--critic.init"])
+def test_a_missing_critic_is_named_before_data_are_read(
+    capsys: pytest.CaptureFixture[str], train: list[object], tmp_path: Path, option: str
+) -> None:
+    line = error_of(capsys, *train, option, tmp_path / "osnet.pth", "--data.root", tmp_path / "nowhere")
+    assert line == f"error: {option} {tmp_path / 'osnet.pth'}: no such file"
