@@ -27,10 +27,12 @@ _INDEXED_FROM = 20_000
 _UNINDEXED = 0.1
 """Share of rows outside the index, which are searched exactly, from which it takes them in."""
 _PARTITION_ROWS = 1000
-_PROBED = 1 / 16
-_FEWEST_PROBED = 16
-_REFINED = 5
-_QUERIES_A_TIME = 16
+_PROBED = 1 / 8
+_FEWEST_PROBED = 64
+_CANDIDATES = 5
+_FEWEST_CANDIDATES = 50
+_QUERIES_A_TIME = 32
+_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -222,26 +224,44 @@ def _with_index(gallery: Gallery) -> bool:
 def _search_index(
     gallery: Gallery, unit: Tensor, top: int, condition: str | None, without: Sequence[Exclusion]
 ) -> list[list[Match]]:
+    """Take candidates from the index, whose features are of one bit, and rank these by their whole features."""
     partitions = max(1, len(gallery) // _PARTITION_ROWS)
     probed = min(partitions, max(_FEWEST_PROBED, round(partitions * _PROBED)))
+    asked = max(_FEWEST_CANDIDATES, _CANDIDATES * top)
 
-    def look(part: Tensor) -> list[list[Match]]:
-        own = without[int(part[0])].condition()
+    def look(part: list[int]) -> Any:
+        own = without[part[0]].condition()
         filters = [f"({text})" for text in (condition, own) if text is not None]
-        nearest = {"column": "feature", "q": unit[part].numpy(), "k": top, "nprobes": probed, "refine_factor": _REFINED}
-        columns = ["path", *SHOWN, "_distance"]
-        scanner = gallery.dataset.scanner(
-            columns=columns, nearest=nearest, filter=" AND ".join(filters) or None, prefilter=True
-        )
-        lists: list[list[Match]] = [[] for _ in part]
-        for row in scanner.to_table().to_pylist():
-            lists[row.get("query_index", 0)].append(_match(row, 1 - row["_distance"]))
-        return lists
+        nearest = {"column": "feature", "q": unit[part].numpy(), "k": asked, "nprobes": probed}
+        table = gallery.dataset.scanner(
+            columns=["_rowoffset", "_distance"],
+            nearest=nearest,
+            filter=" AND ".join(filters) or None,
+            prefilter=True,
+        ).to_table()
+        number = table["query_index"].to_numpy() if "query_index" in table.column_names else np.zeros(len(table), int)
+        return np.array(part)[number], table["_rowoffset"].to_numpy().astype(np.int64)
 
     # one question of the engine has one filter
-    size = _QUERIES_A_TIME if len(set(without)) == 1 else 1
-    with (
-        engine_errors(f"--where {condition}" if condition else f"--index {gallery.place}"),
-        ThreadPoolExecutor(2) as pool,
-    ):
-        return [one for lists in pool.map(look, torch.arange(len(unit)).split(size)) for one in lists]
+    alike: dict[Exclusion, list[int]] = {}
+    for number, exclusion in enumerate(without):
+        alike.setdefault(exclusion, []).append(number)
+    parts = [rows[i : i + _QUERIES_A_TIME] for rows in alike.values() for i in range(0, len(rows), _QUERIES_A_TIME)]
+    what = f"--where {condition}" if condition else f"--index {gallery.place}"
+    with engine_errors(what), ThreadPoolExecutor(_THREADS) as pool:
+        answers = list(pool.map(look, parts))
+    best = torch.full((len(unit), top), -torch.inf)
+    found = torch.zeros(len(unit), top, dtype=torch.int64)
+    for asking, rows in answers:
+        needed, at = np.unique(rows, return_inverse=True)
+        if not len(needed):
+            continue
+        with engine_errors(what):
+            taken = gallery.dataset.take(needed.tolist(), columns=["feature"])["feature"].combine_chunks()
+        features = torch.utils.dlpack.from_dlpack(taken.flatten()).view(len(needed), -1)
+        for query in np.unique(asking):
+            index = torch.from_numpy(np.unique(at[asking == query]))
+            value, order = torch.topk(features[index] @ unit[query], min(top, len(index)))
+            best[query, : len(value)] = value
+            found[query, : len(value)] = torch.from_numpy(needed)[index[order]]
+    return _fetch(gallery, best, found)
