@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import lance
 import pytest
 import torch
 import torch.nn.functional as F
@@ -217,3 +218,29 @@ def test_an_object_store_holds_a_gallery(queries: Tensor) -> None:
     gallery = Gallery.open(place, Identity("m", "0", ""), WIDTH)
     gallery.add(["a.jpg"], queries[:1])
     assert names(search_gallery(gallery, queries[:1], 3)) == [["a.jpg"]]
+
+
+def test_features_are_read_the_same_in_place_and_by_the_engine(
+    queries: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery, features = make_gallery(tmp_path / "g.lance")
+    monkeypatch.setattr(search, "_ROWS", 150)
+    read = torch.cat([part.clone() for part, _, _ in search.scan(gallery, [], None)])
+    torch.testing.assert_close(read, features)
+    fragments = gallery.dataset.get_fragments()
+    assert all(search.features_in_place(gallery.place, one, WIDTH, 64) is not None for one in fragments)
+    # rows that were deleted lie in the file still
+    gallery.delete("path IN ('0.jpg', '3.jpg', '450.jpg')")
+    kept = [i for i in range(SIZE) if i not in (0, 3, 450)]
+    assert search.features_in_place(gallery.place, gallery.dataset.get_fragments()[0], WIDTH, 64) is None
+    read = torch.cat([part.clone() for part, _, _ in search.scan(gallery, [], None)])
+    torch.testing.assert_close(read, features[kept])
+    assert names(search_gallery(gallery, queries, 5)) == expected(queries, features, kept, 5)
+    kept = [i for i in kept if i % 5 == 2]
+    assert names(search_gallery(gallery, queries, 5, where="camera = 2")) == expected(queries, features, kept, 5)
+    # a newer format is read by the engine
+    place = str(tmp_path / "newer.lance")
+    lance.write_dataset(gallery.dataset.to_table(), place, data_storage_version="2.1")
+    newer = Gallery.open(place)
+    assert search.features_in_place(place, newer.dataset.get_fragments()[0], WIDTH, 64) is None
+    assert names(search_gallery(newer, queries, 5, where="camera = 2")) == expected(queries, features, kept, 5)

@@ -37,6 +37,7 @@ def _imported(name: str) -> Any:
 
 
 lance = _imported("lance")
+lance_file = _imported("lance.file")
 pa = _imported("pyarrow")
 pc = _imported("pyarrow.compute")
 pq = _imported("pyarrow.parquet")

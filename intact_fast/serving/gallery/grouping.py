@@ -108,7 +108,7 @@ def _means(gallery: Gallery, unit: Tensor, top: int, by: GroupColumn, condition:
     for begin in range(0, len(names), _GROUPS_A_TIME):
         some = names.slice(begin, _GROUPS_A_TIME)
         sums = torch.zeros(len(some), unit.shape[1])
-        for features, _, batch in scan(gallery, ["feature", by], condition):
+        for features, _, batch in scan(gallery, [by], condition):
             codes = torch.from_numpy(pc.fill_null(pc.index_in(batch[by], some), -1).to_numpy().astype("int64"))
             here = codes >= 0
             sums.index_add_(0, codes[here], features[here])
