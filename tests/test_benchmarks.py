@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import association_step, contention, kernel_costs, ladder, loss_terms, mixed_gallery, operators, record
+from benchmarks import (
+    association_step,
+    contention,
+    gallery_engines,
+    kernel_costs,
+    ladder,
+    loss_terms,
+    mixed_gallery,
+    operators,
+    record,
+)
 from benchmarks.table_record import rows_of_table
 from conftest import write_picture
 from intact_fast.config.options import Config
@@ -171,3 +181,12 @@ def test_two_trainings_beside_each_other_are_measured(monkeypatch: pytest.Monkey
     assert contention.train(0.01) > 0
     monkeypatch.setattr(contention, "measure", lambda processes, environment, seconds: [1.0] * processes)
     assert contention.compare({}, turns=2) == {"alone": [1.0] * 2, "together": [1.0] * 4}
+
+
+def test_the_galleries_engines_are_measured(tmp_path: Path) -> None:
+    figures = gallery_engines.measure("lance", 3000, tmp_path)
+    assert figures["kill"]["lost"] == 0
+    assert figures["add"]["bytes_per_byte"] < 2.5
+    assert figures["approximate"]["recall"] >= gallery_engines.RECALL
+    text = gallery_engines.headline({"lance": figures}, 3000)
+    assert text.startswith("With 3,000 pictures Lance writes 1.")
