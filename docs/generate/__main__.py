@@ -12,6 +12,7 @@ from pathlib import Path
 from docs.generate import (
     costs,
     derived,
+    galleries,
     index,
     measured,
     options,
@@ -32,6 +33,7 @@ MAKERS: Mapping[str, Maker] = {
     "costs": costs.costs_block,
     "derived": derived.derived_block,
     "effects": verdict.effects_block,
+    "galleries": galleries.galleries_block,
     "gains": derived.gains_block,
     "index": index.index_block,
     "large": timings.large_block,
