@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 
 from intact_fast.data.manifest import Manifest
+from intact_fast.errors import UserError
 from intact_fast.file_names import native_name, plain_path, portable_name
 from intact_fast.models import Generator, build_osnet
+from intact_fast.serving.gallery.store import check_place
 from intact_fast.serving.sr_reid import SRReID
 
 NAMES = [
@@ -70,10 +72,10 @@ def test_plain_path(tmp_path: Path) -> None:
     assert odd.exists()
 
 
-def test_search_keeps_every_name(place: Path) -> None:
+def test_search_keeps_every_name(place: Path, tmp_path: Path) -> None:
     """An index that one locale made serves another, and every page and picture is written."""
     options = ("search", "--query", "pictures", "--gallery", "pictures", "--model", "model.safetensors")
-    kept = ("--index", os.fsdecode(b"\xff.idx"))
+    kept = ("--index", str(tmp_path / "index.lance"))
     pages = ("--html", os.fsdecode(b"\xff.html"), "--picture", os.fsdecode(b"\xff.png"))
     first = run(place, *options, *kept, *pages, "--json")
     assert {Path(os.fsdecode(name)).name for name in found(first)} == set(map(os.fsdecode, NAMES))
@@ -82,6 +84,11 @@ def test_search_keeps_every_name(place: Path) -> None:
     assert r"pictures/0001_c1_\xff.png" in again
     page = (place / os.fsdecode(b"\xff.html")).read_bytes().decode("utf-8")
     assert r"0002_c2_\u00e9.png" in page
+
+
+def test_an_index_has_a_name_in_unicode() -> None:
+    with pytest.raises(UserError, match=r"Lance takes names in UTF-8 alone; give the index another place$"):
+        check_place(os.fsdecode(b"caf\xe9/index.lance"))
 
 
 def test_enhance_keeps_every_name(place: Path) -> None:

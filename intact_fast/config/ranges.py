@@ -49,7 +49,7 @@ def _wanted(section: str, name: str, value: float) -> str:
     if not math.isfinite(value):
         return "a finite number"
     limit = _SEED_LIMIT if name in _SEEDS else _COUNT_LIMIT
-    if value >= limit:
+    if isinstance(value, int) and value >= limit:
         return f"below {limit}"
     if name in _NOT_NEGATIVE and value < 0:
         return "0 or more"

@@ -31,7 +31,7 @@ def commands_that_write(run: Path, pictures: Path, model: Path, target: Path) ->
         "export": ["export", "--model", model, "--out", target / "model.safetensors"],
         "enhance": ["enhance", pictures, target, "--model", model],
         "enhance one": ["enhance", pictures / "0000_cam1_0.jpg", target / "a.png", "--model", model],
-        "search --index": [*search, "--index", target / "gallery.safetensors"],
+        "search --index": [*search, "--index", target / "gallery.lance"],
         "search --picture": [*search, "--picture", target / "found.png"],
         "search --html": [*search, "--html", target / "found.html"],
     }

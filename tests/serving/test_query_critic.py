@@ -111,7 +111,7 @@ def test_commands_take_a_shipped_g_by_name(
     command = ["search", "--query", str(crops / "b.png"), "--gallery", str(crops), "--model", "light"]
     assert main(command) == 2
     assert "--critic" in capsys.readouterr().err
-    index = ["--critic", str(tmp_path / "osnet.pth"), "--index", str(tmp_path / "index.safetensors")]
+    index = ["--critic", str(tmp_path / "osnet.pth"), "--index", str(tmp_path / "index.lance")]
     assert main([*command, *index]) == 0
     assert "b.png" in capsys.readouterr().out
 

@@ -69,7 +69,7 @@ def make_rows(paths: Sequence[str], features: Tensor, values: Sequence[Values]) 
 def stored_name(path: str) -> str:
     r"""Give a path as text: bytes that are no UTF-8 become ``\\xff``, and then a backslash two."""
     name = portable_name(path)
-    if "\\" not in name and not any("\udc80" <= character <= "\udcff" for character in name):
+    if "\\" not in name and not any(0xDC80 <= ord(character) <= 0xDCFF for character in name):
         return name
     content = name.replace("\\", "\\\\").encode("utf-8", "surrogateescape")
     return content.decode("utf-8", "backslashreplace")

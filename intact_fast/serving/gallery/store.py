@@ -15,6 +15,7 @@ from torch import Tensor
 
 from intact_fast.errors import UserError, tell
 from intact_fast.files import one_at_a_time
+from intact_fast.json_text import to_json
 from intact_fast.serving.gallery.columns import STAMP, TEXT, Values, make_rows, make_schema, stored_name
 from intact_fast.serving.gallery.engine import engine_errors, lance, pa
 
@@ -63,7 +64,7 @@ class Identity:
 
     def to_text(self) -> str:
         """Give it as a table's metadata hold it."""
-        return json.dumps({"version": _VERSION, **asdict(self)})
+        return to_json({"version": _VERSION, **asdict(self)})
 
     @classmethod
     def from_text(cls, text: str, what: str) -> Self:
@@ -240,6 +241,10 @@ def check_place(place: str) -> None:
     if "://" in place:
         return
     folder = path.with_suffix(SUFFIX)
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{what}: Lance takes names in UTF-8 alone; give the index another place") from None
     if path.is_file():
         raise UserError(
             f"{what}: a file, which stays as it is; an index is a folder now: give --index {folder}, which is made anew"
