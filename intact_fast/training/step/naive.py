@@ -106,8 +106,8 @@ class NaiveStep:
             terms["feature"] = weights.lambda_f * l_f
             loss, record["loss/feature"] = loss + terms["feature"], l_f.detach()
         if association is not None:
-            f_c, f_d = critic.embed(fake), association.f_d(n.target_discriminator(fake))
-            l_dis, weight = association.l_dis_for_generator(f_c, f_d), association.weight(iteration)  # Eq. 8
+            f_d = association.f_d(n.target_discriminator(fake))
+            l_dis, weight = association.l_dis_for_generator(seen.f_c, f_d), association.weight(iteration)  # Eq. 8
             terms["dis"] = weight * association.health.acting(l_dis)
             loss = loss + terms["dis"]  # Algorithm 1
             record |= {"loss/dis_sr": l_dis.detach(), "association/weight": weight}
