@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 import tyro
 
 from intact_fast.commands.gallery_options import ColumnOptions
@@ -17,7 +16,8 @@ from intact_fast.commands.progress_bar import progress
 from intact_fast.errors import UserError
 from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
-from intact_fast.serving.gallery.columns import ColumnSource, Values, file_name, make_rows, warn_unknown
+from intact_fast.serving.gallery.columns import ColumnSource, file_name, warn_unknown
+from intact_fast.serving.gallery.computing import compute_rows
 from intact_fast.serving.gallery.parquet_files import (
     SUFFIX,
     check_made_by,
@@ -29,8 +29,8 @@ from intact_fast.serving.gallery.parquet_files import (
     write_part,
 )
 from intact_fast.serving.gallery.store import Identity
-from intact_fast.serving.gallery.update import read_crop, stamped_names
-from intact_fast.serving.picture_reading import Unreadable, list_pictures, read_readable
+from intact_fast.serving.gallery.update import stamped_names
+from intact_fast.serving.picture_reading import Unreadable, list_pictures
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.distributed.process import Process, process_group
 
@@ -124,34 +124,15 @@ def _compute(
     unreadable, computed = Unreadable(), 0
     chunks = [work.names[i : i + options.part_rows] for i in range(0, len(work.names), options.part_rows)]
     mine = list(enumerate(chunks))[process.rank :: process.world_size]
+    folder = _folder(options)
     quiet = options.json or not process.is_main
     with progress("embedding", sum(len(chunk) for _, chunk in mine), quiet) as advance:
         for number, chunk in mine:
-            rows = _rows(_folder(options), chunk, model, source, unreadable, advance)
-            if rows is not None:
+            paths = [folder / name for name in chunk]
+            for rows in compute_rows(model, folder, paths, source, unreadable, advance, len(chunk)):
                 write_part(rows, numbered_part(parts, work.first_part + number), identity)
                 computed += len(rows)
     return unreadable, computed
-
-
-def _rows(
-    folder: Path,
-    names: Sequence[str],
-    model: SRReID,
-    source: ColumnSource | None,
-    unreadable: Unreadable,
-    advance: Callable[[int], None],
-) -> Any | None:
-    features, found, values = [], [], list[Values]()
-    paths = [folder / name for name in names]
-    for good, crops in read_readable(paths, read_crop, model.batch_size, model.threads, unreadable):
-        if crops:
-            features.append(model([crop.image for crop in crops], normalize=True).cpu())
-            for path, crop in zip(good, crops, strict=True):
-                found.append(str(path.relative_to(folder)))
-                values.append({**(source.values_of(found[-1]) if source else {}), **crop.values})
-        advance(len(good))
-    return make_rows(found, torch.cat(features), values) if found else None
 
 
 def _join(target: Path, parts: Path, identity: Identity) -> None:

@@ -14,7 +14,7 @@ from intact_fast.commands.progress_bar import progress
 from intact_fast.errors import UserError, warn
 from intact_fast.serving.gallery import Exclusion, pool
 from intact_fast.serving.gallery.columns import ColumnSource, Values
-from intact_fast.serving.gallery.update import read_crop
+from intact_fast.serving.gallery.computing import read_crop
 from intact_fast.serving.picture_reading import Unreadable, read_readable
 from intact_fast.serving.sr_reid import SRReID
 

@@ -19,6 +19,7 @@ from intact_fast import SRReID, UserError
 from intact_fast.models import build_osnet
 from intact_fast.serving.gallery import Gallery, Identity, Update, update_gallery
 from intact_fast.serving.gallery.columns import PatternColumns, read_pattern
+from intact_fast.serving.gallery.computing import compute_rows
 from intact_fast.serving.gallery.store import KEY
 from intact_fast.serving.picture_reading import Unreadable, list_pictures
 
@@ -124,6 +125,17 @@ def test_unreadable_pictures_are_remembered(
     gallery = Gallery.open(tmp_path / "g.lance", IDENTITY)
     assert update(gallery, model, pictures) == Update(1, 5, 0)
     assert len(gallery.unreadable()) == 0
+
+
+def test_progress_counts_pictures_that_cannot_be_read(model: SRReID, pictures: Path) -> None:
+    for name in ("0_c0.jpg", "4_c0.jpg"):
+        (pictures / name).write_bytes(b"no picture")
+    done, unreadable = list[int](), Unreadable()
+    paths = list_pictures(pictures).pictures
+    tables = list(compute_rows(model, pictures, paths, None, unreadable, done.append, at_once=2))
+    assert done == [2, 2, 1]
+    assert [table["path"].to_pylist() for table in tables] == [["1_c1.jpg", "2_c0.jpg", "3_c1.jpg"]]
+    assert {path.name for path in unreadable.reasons} == {"0_c0.jpg", "4_c0.jpg"}
 
 
 def test_columns_of_known_pictures_are_brought_up_to_date(model: SRReID, pictures: Path, tmp_path: Path) -> None:

@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from PIL import Image
-from torch import Tensor
-
-from intact_fast.data.degradation import read_image
 from intact_fast.errors import warn
 from intact_fast.files import stamp
-from intact_fast.serving.gallery.columns import (
-    GIVEN,
-    STAMP,
-    ColumnSource,
-    Values,
-    file_name,
-    make_rows,
-    stored_name,
-    warn_unknown,
-)
+from intact_fast.serving.gallery.columns import GIVEN, STAMP, ColumnSource, file_name, stored_name, warn_unknown
+from intact_fast.serving.gallery.computing import compute_rows
 from intact_fast.serving.gallery.engine import pa
 from intact_fast.serving.gallery.store import Gallery
-from intact_fast.serving.picture_reading import Unreadable, read_readable
+from intact_fast.serving.picture_reading import Unreadable
 from intact_fast.serving.sr_reid import SRReID
 
 COMMIT = 5000
 """Pictures of a commit; what is computed since the last one is computed again after a crash."""
 _KEYS = ["path", *STAMP]
-
-
-@dataclass(frozen=True)
-class Crop:
-    """A decoded picture with what its file says."""
-
-    image: Image.Image
-    values: Values
-
-
-def read_crop(path: Path) -> Crop:
-    """Decode a picture and read its measured columns.
-
-    Raises:
-        UserError: It cannot be decoded.
-    """
-    size, time = stamp(path)
-    image = read_image(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    measured = {"width": image.width, "height": image.height, "hash": digest}
-    return Crop(image, {**measured, "file_bytes": size, "file_time": time})
 
 
 @dataclass(frozen=True)
@@ -121,7 +85,10 @@ def _update(
         warn_unknown(source, names, "the columns")
         _bring_columns_up(gallery, source)
     advance(len(pictures) - len(fresh))
-    computed = _add_in_commits(gallery, model, folder, fresh, unreadable, source, advance)
+    computed = 0
+    for rows in compute_rows(model, folder, fresh, source, unreadable, advance, COMMIT):
+        gallery.append(rows)
+        computed += len(rows)
     failed = [(str(path.relative_to(folder)), path, reason) for path, reason in unreadable.reasons.items()]
     rows = [gallery.unreadable_row(name, stamp(path), reason) for name, path, reason in failed if path.exists()]
     if rows or len(bad) != len(gallery.unreadable()):
@@ -138,42 +105,6 @@ def stamped_names(names: Sequence[str], pictures: Sequence[Path]) -> Any:
     stamps = [stamp(path) for path in pictures]
     columns = [pa.array([one[i] for one in stamps], pa.int64()) for i in range(len(STAMP))]
     return pa.table([pa.array(map(stored_name, names), pa.string()), *columns], names=_KEYS)
-
-
-def _add_in_commits(
-    gallery: Gallery,
-    model: SRReID,
-    folder: Path,
-    fresh: Sequence[Path],
-    unreadable: Unreadable,
-    source: ColumnSource | None,
-    advance: Callable[[int], None],
-) -> int:
-    names: list[str] = []
-    features: list[Tensor] = []
-    values: list[Values] = []
-    computed = read = 0
-
-    def commit() -> None:
-        if names:
-            gallery.append(make_rows(names, torch.cat(features), values))
-            for waiting in (names, features, values):
-                waiting.clear()
-
-    for paths, crops in read_readable(fresh, read_crop, model.batch_size, model.threads, unreadable):
-        if crops:
-            features.append(model([crop.image for crop in crops], normalize=True).cpu())
-            for path, crop in zip(paths, crops, strict=True):
-                names.append(str(path.relative_to(folder)))
-                values.append({**(source.values_of(names[-1]) if source else {}), **crop.values})
-            computed += len(crops)
-        if len(names) >= COMMIT:
-            commit()
-        step = min(model.batch_size, len(fresh) - read)
-        read += step
-        advance(step)
-    commit()
-    return computed
 
 
 def _bring_columns_up(gallery: Gallery, source: ColumnSource) -> None:
