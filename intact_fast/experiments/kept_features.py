@@ -19,7 +19,6 @@ from intact_fast.errors import UserError, warn
 from intact_fast.evaluation.evaluator import SharedFeatures
 from intact_fast.files import one_at_a_time, stamp, write_atomically
 from intact_fast.json_text import to_json
-from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.distributed.process import Process
 
 _GALLERY, _HR = "gallery", "hr"
@@ -54,15 +53,6 @@ class Origin:
     device: str
     versions: tuple[str, ...] = (_OURS, torch.__version__, PIL.__version__)
     left_out: tuple[str, ...] = ()
-
-
-def digest_of_critic(model: SRReID) -> str:
-    """Digest of C's parameters and buffers, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, value in model.critic.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def digest_of_files(root: Path, entries: Sequence[Entry]) -> str:

@@ -22,12 +22,13 @@ from intact_fast.evaluation.features import extract_features
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.readable import Unreadable, leave_out_unreadable
 from intact_fast.evaluation.views import VIEWS, View
-from intact_fast.experiments.kept_features import KeptFeatures, Origin, digest_of_critic, digest_of_files
+from intact_fast.experiments.kept_features import KeptFeatures, Origin, digest_of_files
 from intact_fast.experiments.measured import Measured
 from intact_fast.experiments.recipes import RECIPES, apply
 from intact_fast.experiments.results import History, RowResult, read_result
 from intact_fast.experiments.row_figures import figures_of, ranked
 from intact_fast.experiments.table_facts import TableFacts
+from intact_fast.models.osnet_weights import feature_digest
 from intact_fast.reporting.tables import unreadable_sentence
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.checkpoints import CheckpointStore
@@ -286,7 +287,7 @@ class TableRuns:
             root, threads = config.data.root, config.data.threads
             _, unreadable = leave_out_unreadable(manifest, root, threads, processes=self._process)
         return Origin(
-            digest_of_critic(model),
+            feature_digest(model.critic),
             manifest.hash,
             digest_of_files(config.data.root, [*manifest.split("query"), *manifest.split("gallery")]),
             model.size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,3 +143,13 @@ def _check_values(value: Tensor, name: str, path: Path, option: str) -> None:
             f"{option} {path}: {name} has values that are no numbers, as of a training that diverged; give an earlier "
             "checkpoint"
         )
+
+
+def feature_digest(critic: OSNet) -> str:
+    """Digest of everything that a critic's features depend on, as hexadecimal digits; its classifier has no part."""
+    digest = hashlib.sha256(str(critic.enlarge).encode())
+    for name, value in critic.state_dict().items():
+        if not name.startswith(CLASSIFIER) and not name.endswith("num_batches_tracked"):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().float().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -19,6 +19,7 @@ from intact_fast.json_text import to_json
 from intact_fast.models.foreign_weights import describe_content, find_osnets, own_file
 from intact_fast.models.generators import AnyGenerator, generator_of
 from intact_fast.models.osnet import OSNet, build_osnet
+from intact_fast.models.osnet_weights import feature_digest
 
 _KEY = "intact_fast"
 _VERSION = 1
@@ -37,6 +38,7 @@ class Pretrained:
         query_critic: C_q, or None.
         options: Of the module around them, plain values.
         enlarge: How many times C enlarges its pictures first.
+        trained_for: Digest of the C that a G without it was trained for (`feature_digest`), or None.
     """
 
     critic: OSNet | None
@@ -44,6 +46,12 @@ class Pretrained:
     query_critic: OSNet | None
     options: dict[str, Any]
     enlarge: int
+    trained_for: str | None = None
+
+    def fits(self, critic: OSNet) -> bool:
+        """Say whether G was trained for that C, as far as the file tells."""
+        known = self.trained_for if self.critic is None else feature_digest(self.critic)
+        return known in (None, feature_digest(critic))
 
     def networks(self) -> dict[str, nn.Module]:
         """Those that are there, by the prefix of their tensors."""
@@ -72,7 +80,7 @@ def write_pretrained(path: Path, model: Pretrained) -> None:
     if model.query_critic is not None:
         configuration["query_critic"] = _settings(model.query_critic)
     if model.critic is None:
-        configuration["enlarge"] = model.enlarge
+        configuration |= {"enlarge": model.enlarge, "trained_for": model.trained_for}
     with write_atomically(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: to_json(configuration)})
 
@@ -131,6 +139,7 @@ def read_pretrained(path: str | Path) -> Pretrained:
         None if of_queries is None else build_osnet(**of_queries),
         {**options, "size": tuple(options["size"])},
         configuration["enlarge"] if of_gallery is None else of_gallery.get("enlarge", 1),
+        configuration.get("trained_for"),
     )
     try:
         for role, network in model.networks().items():

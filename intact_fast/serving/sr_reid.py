@@ -11,11 +11,11 @@ from torch import Tensor
 
 from intact_fast.config.devices import find_device
 from intact_fast.config.options import Interpolation
-from intact_fast.errors import UserError
+from intact_fast.errors import UserError, warn
 from intact_fast.models.generators import AnyGenerator
 from intact_fast.models.layout import channels_last
 from intact_fast.models.osnet import OSNet
-from intact_fast.models.osnet_weights import read_osnet
+from intact_fast.models.osnet_weights import feature_digest, read_osnet
 from intact_fast.serving.folding import folded
 from intact_fast.serving.inputs import Pictures
 from intact_fast.serving.pretrained import Pretrained, read_pretrained, write_pretrained
@@ -110,14 +110,14 @@ class SRReID(SuperResolver):
             UserError: A file is missing, broken, or of something else, or there is no such device.
         """
         found = find_device(device)
-        stored: dict[str, Any] = {}
-        enlarge = 1
-        if isinstance(generator, str | Path):
-            theirs = read_pretrained(generator)
-            generator, enlarge = theirs.generator, theirs.enlarge
-            stored = {**theirs.options, "query_critic": theirs.query_critic}
-        critic = read_osnet(Path(checkpoint), "checkpoint", enlarge)
-        return cls(critic, generator, **(stored | options)).to(found)
+        if not isinstance(generator, str | Path):
+            return cls(read_osnet(Path(checkpoint), "checkpoint"), generator, **options).to(found)
+        theirs = read_pretrained(generator)
+        critic = read_osnet(Path(checkpoint), "checkpoint", theirs.enlarge)
+        if not theirs.fits(critic):
+            warn(f"{generator}: its G was trained for another C than {checkpoint}; train one with --critic.checkpoint")
+        stored = {**theirs.options, "query_critic": theirs.query_critic}
+        return cls(critic, theirs.generator, **(stored | options)).to(found)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write networks and configuration as one safetensors file, atomically.
@@ -129,12 +129,13 @@ class SRReID(SuperResolver):
         write_pretrained(Path(path), model)
 
     def save_generator(self, path: str | Path) -> None:
-        """Write G and configuration without C, as `save_pretrained` writes all.
+        """Write G and configuration without C, as `save_pretrained` writes all, and C's digest.
 
         Raises:
             ValueError: The networks are folded.
         """
-        write_pretrained(Path(path), Pretrained(None, self.generator, None, self._stored(), self.critic.enlarge))
+        options, digest = self._stored(), feature_digest(self.critic)
+        write_pretrained(Path(path), Pretrained(None, self.generator, None, options, self.critic.enlarge, digest))
 
     def _stored(self) -> dict[str, Any]:
         if self.fold:

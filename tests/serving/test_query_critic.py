@@ -96,6 +96,29 @@ def test_a_file_of_g_alone_serves_any_critic(tmp_path: Path, monkeypatch: pytest
         SRReID.from_torchreid(tmp_path / "osnet.pth", "heavy")
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_g_says_when_it_serves_another_critic(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], alone: bool
+) -> None:
+    model, file = of_generator_alone(tmp_path)
+    if not alone:
+        model.save_pretrained(file)
+    other = build_osnet("osnet_x0_25", 7, enlarge=2)
+    # another classifier, and counts of batches, do not make another C
+    other.load_state_dict(
+        {**other.state_dict(), **{k: v for k, v in model.critic.state_dict().items() if "fier" not in k}}
+    )
+    other.conv1.bn.num_batches_tracked += 1
+    torch.save(other.state_dict(), tmp_path / "osnet.pth")
+    SRReID.from_torchreid(tmp_path / "osnet.pth", file)
+    assert capsys.readouterr().err == ""
+    with torch.no_grad():
+        other.conv1.conv.weight[0] += 1
+    torch.save(other.state_dict(), tmp_path / "osnet.pth")
+    SRReID.from_torchreid(tmp_path / "osnet.pth", file)
+    assert "its G was trained for another C than" in capsys.readouterr().err
+
+
 def test_commands_take_a_shipped_g_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
