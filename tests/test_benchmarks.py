@@ -19,11 +19,13 @@ from benchmarks import (
     mixed_gallery,
     operators,
     record,
+    rows_record,
 )
 from benchmarks.table_record import rows_of_table
 from conftest import write_picture
 from intact_fast.config.options import Config
 from intact_fast.data.degradation import read_image
+from intact_fast.experiments.results import RowResult
 from intact_fast.training.step.plan import computes_bfloat16
 
 CPU = torch.device("cpu")
@@ -165,6 +167,36 @@ def test_a_table_becomes_a_record_of_rows() -> None:
         "health": {"association/r2": 0.2},
         "step_ms": 5.0,
     }
+
+
+def test_rows_of_several_tables_make_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(recipe: str, seed: int, rank1: list[float]) -> str:
+        figures = {"Rank-1": 100 * sum(rank1) / 4, "mAP": 50.0}
+        result = RowResult(recipe, seed, "", "split", figures, {"Rank-1": 90.0}, rank1, [2, 2, 3, 3], [1, 1, 2, 2])
+        result.save(tmp_path / f"{recipe}{seed}.json")
+        return str(tmp_path / f"{recipe}{seed}.json")
+
+    lr = save("lr", 0, [1, 0, 0, 0])
+    light = [save("light", 0, [1, 1, 0, 0]), save("light", 1, [1, 1, 1, 1])]
+    given = {
+        "name": "rows",
+        "headline": "LR has 25.0.",
+        "commands": {"both": "intact-fast experiments"},
+        "references": ["lr"],
+        "bound": light[0],
+        "rows": {"lr": {"results": [lr]}, "light": {"command": "both", "results": light}},
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(given), encoding="utf-8")
+    monkeypatch.setattr(record, "RECORDS", tmp_path)
+    rows_record.main(str(tmp_path / "spec.json"))
+    (written,) = tmp_path.glob("*-rows.json")
+    rows = json.loads(written.read_text(encoding="utf-8"))["rows"]
+    assert rows["HR queries"] == {"figures": {"Rank-1": {"mean": 90.0}}}
+    assert rows["light"]["figures"]["Rank-1"] == {"mean": 75.0, "std": 35.355}
+    assert rows["light"]["by_r"] == {"2": 100.0, "3": 50.0}
+    # one LR row is held against both seeds
+    assert rows["light"]["gains"]["lr"]["points"] == 50.0
+    assert rows["lr"]["gains"] == {}
 
 
 def test_kernel_costs_have_a_record() -> None:

@@ -77,6 +77,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Row], str]]] = {
     "multi": ("multi-shot Rank-1", _figure("multi-shot Rank-1")),
     "mAP": ("mAP", _figure("mAP")),
     "single": ("single-shot Rank-1", _figure("Rank-1")),
+    "single-cosine": ("single-shot Rank-1, cosine", _figure("cosine Rank-1")),
+    "multi-cosine": ("multi-shot Rank-1, cosine", _figure("cosine multi-shot Rank-1")),
     "rank5": ("single-shot Rank-5", _figure("Rank-5")),
     "rank10": ("single-shot Rank-10", _figure("Rank-10")),
     "psnr": ("PSNR (dB)", _figure("PSNR (dB)")),
@@ -129,7 +131,13 @@ def _column(name: str) -> tuple[str, Callable[[Row], str]]:
     return COLUMNS[name]
 
 
-_BEST_OF = {"multi": "multi-shot Rank-1", "mAP": "mAP", "single": "Rank-1"}
+_BEST_OF = {
+    "multi": "multi-shot Rank-1",
+    "mAP": "mAP",
+    "single": "Rank-1",
+    "single-cosine": "cosine Rank-1",
+    "multi-cosine": "cosine multi-shot Rank-1",
+}
 
 
 def _best(column: str, chosen: list[str], rows: Mapping[str, Row]) -> set[str]:

@@ -71,7 +71,7 @@ def write_pretrained(path: Path, model: Pretrained) -> None:
         for role, network in model.networks().items()
         for name, value in network.state_dict().items()
     }
-    configuration = {
+    configuration: dict[str, Any] = {
         "version": _VERSION,
         "critic": None if model.critic is None else _settings(model.critic),
         "generator": None if model.generator is None else model.generator.settings,
