@@ -34,7 +34,7 @@ ESSENTIAL: dict[str, str] = {
     ),
     "training.iterations": (
         "Length. The full-size results here have 400 on Market-1501 (one epoch) and 150 on VIPeR; 40,000 have not run. "
-        "May be raised later: the same command goes on. "
+        "May be raised later: the same command goes on, unless `--optimiser.schedule` is `cosine`. "
         "Below 1,000 lower `--association.dis-warmup`, which is 500 in preset `fast`."
     ),
     "training.batch_size": (

@@ -15,7 +15,7 @@ from intact_fast.config.options import Config
 from intact_fast.config.presets import PRESETS
 from intact_fast.experiments.recipes import RECIPES
 
-_PRESETS = ("paper", "fast", "cpu")
+_PRESETS = ("paper", "fast", "best", "cpu")
 
 
 def options_block(call: Call) -> str:

@@ -33,6 +33,7 @@ from intact_fast.reporting.console import make_console
 from intact_fast.reporting.tables import describe_protocol
 from intact_fast.training.distributed.process import Interrupted, process_group
 from intact_fast.training.distributed.signals import signals_as_interrupt
+from intact_fast.training.unlabelled import trains_on_gallery
 
 _PROGRAM = "intact-fast experiments"
 _FOLDER = "experiments"
@@ -244,6 +245,8 @@ def _write(folder: Path, title: str, options: ExperimentOptions, base: Config, r
         f"`{row.recipe}`: {RECIPES[row.recipe].description}; seeds {', '.join(str(r.seed) for r in row.results)}"
         for row in rows
     ]
+    if trains_on_gallery(base.data):
+        notes.append("transductive: the gallery's own pictures trained G and C_q, so that no other table compares")
     path = folder / _file_name(options)
     with write_atomically(path) as temporary:
         text = markdown(title, table, base.data.dataset, protocol, rows, notes, ours)

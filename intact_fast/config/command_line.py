@@ -173,10 +173,12 @@ def differences(old: Config, new: Config) -> list[str]:
     A file may be named by another path, and one below the folder of runs may have moved with it.
     """
     before, after = (_flat(_resolved(dataclasses.asdict(config))) for config in (old, new))
+    # rates that fall to the end of a training have its length in every iteration
+    bound = {"training.iterations"} if new.optimiser.schedule == "cosine" else set()
     names = [
         name
         for name in before
-        if name not in _WITHOUT_EFFECT and not _same(before[name], old.runs, after[name], new.runs)
+        if name not in _WITHOUT_EFFECT - bound and not _same(before[name], old.runs, after[name], new.runs)
     ]
     return [name for name in names if not name.startswith("evaluation.")]
 

@@ -316,7 +316,7 @@ class EvaluationConfig:
 class Config:
     """Everything a run depends on."""
 
-    preset: Literal["auto", "paper", "fast", "cpu"] = "auto"
+    preset: Literal["auto", "paper", "fast", "best", "cpu"] = "auto"
     """Where the defaults come from; `auto` is `paper` with a GPU and `cpu` without."""
     name: str = "default"
     """Name of the run; starting again with the same name resumes it."""

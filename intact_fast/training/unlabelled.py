@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from intact_fast.config.options import Config
+from intact_fast.config.options import Config, DataConfig
 from intact_fast.data.manifest import Manifest
 from intact_fast.data.picture_files import list_pictures
 from intact_fast.errors import UserError
@@ -35,6 +35,11 @@ class Unlabelled:
 
     paths: tuple[Path, ...] = ()
     note: str = ""
+
+
+def trains_on_gallery(data: DataConfig) -> bool:
+    """Say whether the gallery's own pictures train: figures are transductive then."""
+    return data.unlabelled == _GALLERY
 
 
 def find_unlabelled(

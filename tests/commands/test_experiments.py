@@ -208,6 +208,12 @@ def test_json_is_alone_on_stdout(options: list[object], capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out).keys() == {"lr"}
 
 
+def test_a_table_says_that_it_is_transductive(options: list[object], tmp_path: Path) -> None:
+    assert experiments("--recipes", "lr", "--data.unlabelled", "gallery", *options) == 0
+    text = (tmp_path / "runs" / "table" / "recipes.md").read_text(encoding="utf-8")
+    assert "- transductive: the gallery's own pictures trained" in text
+
+
 def test_a_table_can_be_moved(
     finished: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,13 @@ def test_differences_ignore_what_does_not_matter() -> None:
     assert differences(CPU, other) == ["optimiser.generator_learning_rate"]
 
 
+def test_falling_learning_rates_bind_the_length_of_a_training() -> None:
+    longer = replace(CPU, training=replace(CPU.training, iterations=999))
+    assert differences(CPU, longer) == []
+    falling, longer = (replace(c, optimiser=replace(c.optimiser, schedule="cosine")) for c in (CPU, longer))
+    assert differences(falling, longer) == ["training.iterations"]
+
+
 def test_choices_in_yaml() -> None:
     """YAML reads on and off as booleans; anything else is refused."""
     text = to_yaml(CPU)
