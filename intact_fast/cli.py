@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "write a run's report again, with curves and thresholds",
     "enhance": "super-resolve pictures",
     "search": "find a person's pictures in a gallery",
+    "calibrate": "measure a model's thresholds on labelled pictures",
     "embed": "write features of pictures with their columns as Parquet",
     "export": "write SR and re-id as ONNX or a PyTorch graph",
     "experiments": "run the rows of a table of the paper, or other recipes",

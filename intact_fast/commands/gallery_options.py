@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from intact_fast.commands.model_options import ServingOptions
+from intact_fast.commands.model_options import ServingOptions, model_files
 from intact_fast.errors import UserError
 from intact_fast.serving.gallery.columns import ColumnSource, read_pattern, read_table
 from intact_fast.serving.gallery.store import Identity
-from intact_fast.serving.pretrained import find_pretrained
 from intact_fast.serving.sr_reid import Mode, SRReID
 
 
@@ -39,6 +38,5 @@ class ColumnOptions(ServingOptions):
 
     def identity(self, model: SRReID) -> Identity:
         """Name everything that the features of a picture depend on besides the picture."""
-        files = [find_pretrained(self.model), *([self.critic] if self.critic else [])]
         settings = f"mode={model.mode} lr_height={model.lr_height} precision={model.precision}"
-        return Identity.of_files(files, settings)
+        return Identity.of_files(model_files(self.model, self.critic), settings)

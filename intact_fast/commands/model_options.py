@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from intact_fast.config.command_line import parse_options
 from intact_fast.errors import UserError, fail, warn
 from intact_fast.serving.picture_reading import Unreadable
+from intact_fast.serving.pretrained import find_pretrained
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.serving.super_resolver import SuperResolver
 from intact_fast.training.distributed.process import choose_device
@@ -40,7 +41,7 @@ class ServingOptions:
     """Show tracebacks of user errors."""
 
     def load(self) -> SRReID:
-        """Load the model onto the device.
+        """Load the model onto the device, without its thresholds where C is another one.
 
         Raises:
             UserError: The file is not one of ours, or an option has no sense.
@@ -75,6 +76,11 @@ class ServingOptions:
             "threads": self.threads,
             **({} if self.lr_height is None else {"lr_height": self.lr_height}),
         }
+
+
+def model_files(model: Path, critic: Path | None) -> list[Path]:
+    """Name the files whose content makes a model."""
+    return [find_pretrained(model), *([critic] if critic else [])]
 
 
 OptionsT = TypeVar("OptionsT")

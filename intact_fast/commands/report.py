@@ -15,17 +15,19 @@ from intact_fast.commands.progress_bar import progress
 from intact_fast.config.command_line import from_yaml
 from intact_fast.config.options import TestTime
 from intact_fast.data.manifest import Manifest
+from intact_fast.data.matches import count_matches
 from intact_fast.errors import UserError, warn
+from intact_fast.evaluation.calibration import measure_thresholds
 from intact_fast.evaluation.evaluator import evaluate
 from intact_fast.evaluation.picture_source import PictureSource
-from intact_fast.evaluation.verification import RATES
 from intact_fast.evaluation.views import had_association
 from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
 from intact_fast.reporting.console import make_console
 from intact_fast.reporting.presentation import HTML_QUERIES, present, print_presentation
 from intact_fast.reporting.report import read_notes
-from intact_fast.reporting.tables import figures, threshold_figures
+from intact_fast.reporting.tables import figures
+from intact_fast.serving.thresholds import RATES
 from intact_fast.training.checkpoint_models import (
     describe_checkpoint,
     lr_height,
@@ -57,7 +59,7 @@ class ReportOptions:
     test_time: Annotated[tuple[TestTime, ...], tyro.conf.arg(name="evaluation.test-time")] = ()
     """Further rows, where the run's config.yaml has none: SR queries with `flip`, `plain`, `shifts`, `cosine`."""
     rates: tuple[float, ...] = RATES
-    """False-match rates to suggest distance thresholds for."""
+    """False-match rates to suggest thresholds of the similarity for."""
     html_queries: int = HTML_QUERIES
     """Queries whose ranked lists report.html shows; a page of all can be large."""
     device: str = "auto"
@@ -108,13 +110,16 @@ def _run(options: ReportOptions) -> int:
     evaluation = evaluate(
         model, manifest, root, rules, config.data.threads, progress=shown, association=had_association(config)
     )
+    if count_matches(manifest, rules.same_camera, validation=True).found:
+        model.thresholds = measure_thresholds(
+            model, manifest, root, rules, config.data.threads, options.rates, validation=True, progress=shown
+        )
     source = PictureSource(root, manifest.header, model, config.evaluation.batch_size, config.data.threads)
     notes = [*read_notes(folder), describe_checkpoint(checkpoint, path)]
     presentation = present(source, evaluation, folder, path, notes, options.rates, options.html_queries)
     if options.json:
-        thresholds = threshold_figures(presentation.distances, evaluation.names)
         files = {name: str(file) for name, file in presentation.files.items()}
-        print(to_json({**figures(evaluation), "thresholds": thresholds, "files": files}, indent=1))
+        print(to_json({**figures(evaluation), **presentation.thresholds, "files": files}, indent=1))
     else:
         print_presentation(presentation, make_console())
     return 0

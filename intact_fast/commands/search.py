@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from intact_fast.commands.acceptance import Acceptance, check_accept, find_thresholds
 from intact_fast.commands.gallery_options import ColumnOptions
 from intact_fast.commands.model_options import run_command, warn_unreadable
 from intact_fast.commands.progress_bar import progress
@@ -61,6 +62,10 @@ class SearchOptions(ColumnOptions):
     """Take all pictures of a person (by --columns or --columns-pattern), or else of a folder, as one query."""
     approximate: bool = False
     """Search with an index, which is made on demand; some matches may be missed."""
+    accept: float | None = None
+    """Mark the matches above the threshold of this false-match rate, such as 1e-3; a query without one has none."""
+    thresholds: Path | None = None
+    """File of `intact-fast calibrate` that `accept` takes thresholds from; none takes the model's own."""
     picture: Path | None = None
     """PNG to write: each query with its matches."""
     html: Path | None = None
@@ -89,27 +94,36 @@ def _run(options: SearchOptions) -> int:
     listing = list_pictures(options.query)
     model = options.load()
     model.mode = options.mode
+    thresholds = find_thresholds(options, model)
     unreadable = Unreadable()
     with _opened(options, model) as gallery:
-        searched = _up_to_date(options, gallery, model, unreadable, source)
         queries = read_queries(options.query, listing.pictures, model, unreadable, source, options)
+        acceptance = Acceptance.of(queries, thresholds, options.accept, model)
+        searched = _up_to_date(options, gallery, model, unreadable, source)
         matches = dict(zip(queries.names, _search(options, gallery, queries), strict=True))
         size = len(gallery)
+    limits = None if acceptance is None else queries.shown_as(acceptance.limits)
     if options.picture is not None:
-        shown = {
-            name: [(options.gallery / m.path, f"{m.similarity:.2f}") for m in found] for name, found in matches.items()
-        }
-        save_matches(queries.shown_as(shown), model, options.picture)
+        shown = {name: [(options.gallery / m.path, m.similarity) for m in found] for name, found in matches.items()}
+        save_matches(queries.shown_as(shown), model, options.picture, limits)
     if options.html is not None:
         pairs = {name: [(m.path, m.similarity) for m in found] for name, found in matches.items()}
         write_html_search(
-            options.html, queries.shown_as(pairs), options.gallery, size, model, options.model, options.html_queries
+            options.html,
+            queries.shown_as(pairs),
+            options.gallery,
+            size,
+            model,
+            options.model,
+            options.html_queries,
+            limits,
         )
-    _print(options, matches, searched, size, listing.left_out)
+    _print(options, matches, acceptance, searched, size, listing.left_out)
     return warn_unreadable(unreadable)
 
 
 def _check(options: SearchOptions) -> None:
+    check_accept(options)
     if options.top < 1:
         raise UserError(f"--top {options.top}: must be 1 or more")
     if options.index is None and not options.gallery.exists():
@@ -177,28 +191,37 @@ def _search(options: SearchOptions, gallery: Gallery, queries: Queries) -> list[
 
 
 def _print(
-    options: SearchOptions, matches: dict[str, list[Match]], searched: _Searched, size: int, left_out: LeftOut
+    options: SearchOptions,
+    matches: dict[str, list[Match]],
+    acceptance: Acceptance | None,
+    searched: _Searched,
+    size: int,
+    left_out: LeftOut,
 ) -> None:
     left_out = left_out + searched.left_out
     folder = Path() if is_parquet(options.gallery) else options.gallery
     if options.json:
-        lists = {name: [_told(match, folder) for match in found] for name, found in matches.items()}
+        lists = {name: [_told(name, match, folder, acceptance) for match in found] for name, found in matches.items()}
         figures = {"gallery": size, "computed": searched.computed, "other_files": len(left_out), "matches": lists}
-        print(to_json(figures, indent=1))
+        accept = {} if acceptance is None else {"accept": acceptance.figures()}
+        print(to_json({**figures, **accept}, indent=1))
         return
     for name, found in matches.items():
-        print(name)
+        print(name if acceptance is None else acceptance.headline(name, found))
         for rank, match in enumerate(found, start=1):
             group = f"  {options.group_by} {match.columns[options.group_by]}" if options.group_by else ""
-            print(f"{rank:>4}  {match.similarity:.3f}  {folder / match.path}{group}")
+            mark = "" if acceptance is None else "match  " if acceptance.accepts(name, match) else "       "
+            print(f"{rank:>4}  {match.similarity:.3f}  {mark}{folder / match.path}{group}")
     print(
         f"{len(matches)} queries, {size} gallery pictures ({searched.computed} of them new), {len(left_out)} other "
         f"files left out{f': {left_out.describe()}' if left_out else ''}"
     )
 
 
-def _told(match: Match, folder: Path) -> dict[str, Any]:
+def _told(query: str, match: Match, folder: Path, acceptance: Acceptance | None) -> dict[str, Any]:
     columns = asdict(match)["columns"]
     told = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in columns.items()}
-    found = {"path": str(folder / match.path), "similarity": match.similarity}
+    found: dict[str, Any] = {"path": str(folder / match.path), "similarity": match.similarity}
+    if acceptance is not None:
+        found["accepted"] = acceptance.accepts(query, match)
     return found | told | ({"pictures": match.pictures} if match.pictures > 1 else {})

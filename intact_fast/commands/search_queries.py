@@ -43,12 +43,14 @@ class Queries:
         pictures: A picture of each, the first.
         features: Q×D of length 1.
         without: What each shall not find.
+        heights: Of these pictures, in pixels.
     """
 
     names: list[str]
     pictures: list[Path]
     features: Tensor
     without: list[Exclusion]
+    heights: list[int]
 
     def shown_as(self, found: Mapping[str, FoundT]) -> dict[Path, FoundT]:
         """Give what was found by the picture that shows a query."""
@@ -90,11 +92,12 @@ def read_queries(
                     values.append({**given, **crop.values})
             advance(len(good))
     without = _exclusions(values, options)
+    heights = [one["height"] for one in values]
     if not options.pool:
-        return Queries(list(map(str, paths)), paths, torch.cat(features), without)
+        return Queries(list(map(str, paths)), paths, torch.cat(features), without, heights)
     keys = [str(one.get("person") or path.parent) for path, one in zip(paths, values, strict=True)]
     pooled, names = pool(torch.cat(features), keys)
-    first = dict(reversed(list(zip(keys, paths, strict=True))))
+    first = dict(reversed(list(zip(keys, zip(paths, heights, strict=True), strict=True))))
     joined = {key: [one for k, one in zip(keys, without, strict=True) if k == key] for key in first}
     together = [
         Exclusion(
@@ -103,7 +106,8 @@ def read_queries(
         )
         for name in names
     ]
-    return Queries(list(map(str, names)), [first[str(name)] for name in names], pooled, together)
+    shown, rows = zip(*(first[str(name)] for name in names), strict=True) if names else ((), ())
+    return Queries(list(map(str, names)), list(shown), pooled, together, list(rows))
 
 
 def _exclusions(values: Sequence[Values], options: QueryOptions) -> list[Exclusion]:

@@ -21,6 +21,7 @@ _USAGES = {
     "embed": _Usage("PICTURES OUT --model FILE [options]", "PICTURES and OUT, a file x.parquet or a folder"),
     "export": _Usage("--out FILE (--model FILE | --checkpoint FILE) [options]", "--out, and --model or --checkpoint"),
     "experiments": _Usage("(--table N | --recipes NAME ...) [options]", "--table, --recipes or --list"),
+    "calibrate": _Usage("MODEL --out FILE [--data.manifest FILE | --data.root FOLDER] [options]", "MODEL and --out"),
     "prepare": _Usage("[DATASET] --out FILE [--data.root FOLDER] [options]", "--out"),
 }
 

@@ -1,7 +1,8 @@
-"""Verification: distances of matching and other pairs, and thresholds that tell them apart.
+"""Verification: similarities of matching and other pairs, and thresholds that tell them apart.
 
-Distances are those between features, also where the ranking was re-ranked. A re-ranked distance depends on the whole
-gallery, so that no threshold of it means anything for another gallery.
+The similarity is the cosine of features, as ``search`` prints it, whichever distance ranked the table. It is plain also
+where the ranking was re-ranked: a re-ranked distance depends on the whole gallery, so that no threshold of it means
+anything for another gallery.
 """
 
 from __future__ import annotations
@@ -18,19 +19,18 @@ from intact_fast.evaluation.distances import distance_blocks
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.evaluation.ranking import JUNK_PID
 from intact_fast.evaluation.views import View
+from intact_fast.serving.thresholds import RATES, Threshold, supports
 
-RATES = (1e-2, 1e-3, 1e-4)
-"""False-match rates that thresholds are given for."""
 HISTOGRAM_RATE = 1e-3
 """False-match rate whose threshold the histogram shows."""
-FEWEST_FALSE = 10
-"""Rates at which fewer false matches are expected are left out: too few to estimate a rate from."""
 _BINS = 2048
+EDGES = np.linspace(-1, 1, _BINS + 1)
+"""Edges of the bins that similarities are counted in, float64, ascending."""
 
 
 @dataclass(frozen=True, eq=False)
-class PairDistances:
-    """Distances between the queries of one view and the gallery.
+class PairSimilarities:
+    """Similarities between the queries of one view and the gallery.
 
     Queries are those that the ranking scored. Matches show the query's person in another camera; non-matches show
     another person, or a distractor. Junk, the same person in the same camera, is left out. Where the evaluation keeps
@@ -38,67 +38,43 @@ class PairDistances:
 
     Attributes:
         matches: M float32, ascending.
-        nearest_non_matches: The smallest distances of non-matches, float32, ascending: as many as the thresholds need.
+        highest_non_matches: The greatest similarities of non-matches, float32, ascending: as many as the thresholds
+            need.
         total_non_matches: Number of all non-matches.
-        edges: B+1 float64: bins of equal width from 0 to the greatest distance that is possible, the same for all
-            views of an evaluation.
-        match_counts: B int64, matches per bin.
-        non_match_counts: B int64, non-matches per bin.
+        best_matches: Q float32: of each query the greatest similarity of a match.
+        best_non_matches: Q float32: of each query the greatest similarity of a non-match; -2 where there is none.
+        people: Whose queries they are.
+        match_counts: Matches per bin of `EDGES`, int64.
+        non_match_counts: Non-matches per bin, int64.
         rates: False-match rates that thresholds are wanted for.
         same_camera: What the query's person in the query's camera is.
     """
 
     matches: np.ndarray
-    nearest_non_matches: np.ndarray
+    highest_non_matches: np.ndarray
     total_non_matches: int
-    edges: np.ndarray
+    best_matches: np.ndarray
+    best_non_matches: np.ndarray
+    people: int
     match_counts: np.ndarray
     non_match_counts: np.ndarray
     rates: tuple[float, ...] = RATES
     same_camera: SameCamera = "drop"
 
 
-@dataclass(frozen=True)
-class Threshold:
-    """Pairs at a smaller ``distance`` are taken for matches.
-
-    Attributes:
-        rate: Share of non-matches that may be accepted.
-        distance: The greatest such threshold.
-        false_match_rate: Share of non-matches that it accepts, at most ``rate``.
-        true_match_rate: Share of matches that it accepts.
-    """
-
-    rate: float
-    distance: float
-    false_match_rate: float
-    true_match_rate: float
-
-
-def pair_distances(evaluation: Evaluation, rates: Sequence[float] = RATES) -> dict[View, PairDistances]:
+def pair_similarities(evaluation: Evaluation, rates: Sequence[float] = RATES) -> dict[View, PairSimilarities]:
     """Measure matches and non-matches under each view of an evaluation, without those of test-time options.
 
-    Memory: a block of the distance matrix, all matches, and the share of the largest rate of the non-matches.
+    Memory: a block of the similarity matrix, all matches, and the share of the largest rate of the non-matches.
 
     Args:
-        evaluation: Features, rows and metric.
+        evaluation: Features and rows; its distance is not used.
         rates: The false-match rates, below 1, that `thresholds` will be asked for.
     """
-    greatest = _greatest_distance(evaluation)
-    return {view: _measure(evaluation, view, tuple(rates), greatest) for view in evaluation.plain_views}
+    return {view: _measure(evaluation, view, tuple(rates)) for view in evaluation.plain_views}
 
 
-def _greatest_distance(evaluation: Evaluation) -> float:
-    if evaluation.config.metric == "cosine":
-        greatest = 2.0
-    else:
-        longest = max(float(evaluation.query_features[v].norm(dim=1).max()) for v in evaluation.plain_views)
-        greatest = longest + float(evaluation.gallery_features.norm(dim=1).max())
-    # rounding must not carry a distance out of the last bin; features of length 0 still need a bin
-    return 1.001 * greatest or 1.0
-
-
-def _measure(evaluation: Evaluation, view: View, rates: tuple[float, ...], greatest: float) -> PairDistances:
+def _measure(evaluation: Evaluation, view: View, rates: tuple[float, ...]) -> PairSimilarities:
     queries = np.flatnonzero(evaluation.rankings[view].valid)
     sides = evaluation.query_entries, evaluation.gallery_entries
     pids, gallery_pids = (np.array([entry.pid for entry in entries]) for entries in sides)
@@ -106,24 +82,32 @@ def _measure(evaluation: Evaluation, view: View, rates: tuple[float, ...], great
     cameras, gallery_cameras = camids_for_matching(*sides, same_camera)
     counted = gallery_pids != JUNK_PID
     total = sum(int((counted & (gallery_pids != pid)).sum()) for pid in pids[queries])
-    nearest = _Nearest(math.floor(max(*rates, HISTOGRAM_RATE) * total) + 1)
+    highest = _Highest(math.floor(max(*rates, HISTOGRAM_RATE) * total) + 1)
     matches: list[np.ndarray] = []
-    match_counts, non_match_counts = np.zeros(_BINS, np.int64), np.zeros(_BINS, np.int64)
+    best_matches, best_non_matches = (np.empty(len(queries), np.float32) for _ in range(2))
+    match_counts, non_match_counts = (np.zeros(_BINS, np.int64) for _ in range(2))
     features = evaluation.query_features[view][queries]
-    for rows, block in distance_blocks(features, evaluation.gallery_features, evaluation.config.metric):
+    for rows, distances in distance_blocks(features, evaluation.gallery_features, "cosine"):
+        # rounding must not carry a similarity out of the last bin
+        block = np.clip(1 - distances, -1, 1)
         of_block = queries[rows, None]
         same = pids[of_block] == gallery_pids
-        of_matches = block[same & (cameras[of_block] != gallery_cameras)]
-        of_others = block[~same & counted]
+        is_match = same & (cameras[of_block] != gallery_cameras)
+        is_other = ~same & counted
+        best_matches[rows] = np.max(block, axis=1, where=is_match, initial=-2)
+        best_non_matches[rows] = np.max(block, axis=1, where=is_other, initial=-2)
+        of_matches, of_others = block[is_match], block[is_other]
         matches.append(of_matches)
-        match_counts += np.histogram(of_matches, _BINS, (0, greatest))[0]
-        non_match_counts += np.histogram(of_others, _BINS, (0, greatest))[0]
-        nearest.add(of_others)
-    return PairDistances(
+        match_counts += np.histogram(of_matches, _BINS, (-1, 1))[0]
+        non_match_counts += np.histogram(of_others, _BINS, (-1, 1))[0]
+        highest.add(of_others)
+    return PairSimilarities(
         np.sort(np.concatenate(matches)),
-        np.sort(nearest.values),
+        np.sort(highest.values),
         total,
-        np.linspace(0, greatest, _BINS + 1),
+        best_matches,
+        best_non_matches,
+        len(np.unique(pids[queries])),
         match_counts,
         non_match_counts,
         rates,
@@ -131,8 +115,8 @@ def _measure(evaluation: Evaluation, view: View, rates: tuple[float, ...], great
     )
 
 
-class _Nearest:
-    """The ``count`` smallest of values that come in pieces."""
+class _Highest:
+    """The ``count`` greatest of values that come in pieces."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -140,28 +124,50 @@ class _Nearest:
 
     def add(self, values: np.ndarray) -> None:
         if len(self.values) == self._count:
-            values = values[values < self.values.max()]
+            values = values[values > self.values.min()]
         self.values = np.concatenate([self.values, values])
         if len(self.values) > self._count:
-            self.values = np.partition(self.values, self._count - 1)[: self._count]
+            self.values = np.partition(self.values, -self._count)[-self._count :]
 
 
-def thresholds(distances: PairDistances, rates: Sequence[float] | None = None) -> list[Threshold]:
-    """Find the greatest thresholds whose false-match rates are not above those asked for.
+def thresholds(pairs: PairSimilarities, rates: Sequence[float] | None = None) -> list[Threshold]:
+    """Find the smallest thresholds whose false-match rates are not above those asked for.
 
-    Rates at which fewer than `FEWEST_FALSE` false matches are expected are left out.
+    Rates that the non-matches are too few for are left out; see `supports`.
 
     Args:
-        distances: From `pair_distances`, measured for these rates.
+        pairs: From `pair_similarities`, measured for these rates.
         rates: False-match rates, none above those; None takes those themselves.
     """
     result = []
-    for rate in distances.rates if rates is None else rates:
-        if rate * distances.total_non_matches < FEWEST_FALSE:
+    others, total = pairs.highest_non_matches, pairs.total_non_matches
+    for rate in pairs.rates if rates is None else rates:
+        if not supports(rate, total):
             continue
-        # the first non-match that must not be accepted, and none at its distance is
-        limit = distances.nearest_non_matches[math.floor(rate * distances.total_non_matches)]
-        false = int(np.searchsorted(distances.nearest_non_matches, limit))
-        true = int(np.searchsorted(distances.matches, limit))
-        result.append(Threshold(rate, float(limit), false / distances.total_non_matches, true / len(distances.matches)))
+        # the first non-match that must not be accepted, and none at its similarity is
+        limit = others[-1 - math.floor(rate * total)]
+        false, true = _above(others, limit), _above(pairs.matches, limit)
+        result.append(Threshold(rate, float(limit), false / total, true / len(pairs.matches)))
     return result
+
+
+def accepted(pairs: PairSimilarities, similarity: float) -> tuple[float, float | None]:
+    """Say which shares of matches and of non-matches a threshold from elsewhere accepts.
+
+    Args:
+        pairs: From `pair_similarities`.
+        similarity: The threshold.
+
+    Returns:
+        The share of matches, and that of non-matches, which is None where it is more than the rates asked for.
+    """
+    others = pairs.highest_non_matches
+    true = _above(pairs.matches, similarity) / len(pairs.matches)
+    if len(others) < pairs.total_non_matches and similarity < others[0]:
+        return true, None
+    return true, _above(others, similarity) / max(pairs.total_non_matches, 1)
+
+
+def _above(ascending: np.ndarray, limit: float) -> int:
+    """Count values, which ascend, that are greater than a limit."""
+    return len(ascending) - int(np.searchsorted(ascending, limit, side="right"))

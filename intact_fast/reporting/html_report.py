@@ -14,11 +14,11 @@ from PIL import Image
 from intact_fast.data.manifest import Entry
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.evaluation.picture_source import PictureSource
-from intact_fast.evaluation.verification import PairDistances
+from intact_fast.evaluation.verification import PairSimilarities
 from intact_fast.evaluation.views import View
 from intact_fast.reporting.curves import Metrics, curve_panels
 from intact_fast.reporting.embedding import EmbeddedPictures
-from intact_fast.reporting.histogram import distance_panels
+from intact_fast.reporting.histogram import similarity_panels
 from intact_fast.reporting.html_page import write_html
 from intact_fast.reporting.pictures import to_images
 from intact_fast.reporting.ranked_lists import Choice, RankedList, ap_changes
@@ -28,9 +28,9 @@ from intact_fast.reporting.tables import (
     describe_protocol,
     figures,
     table_cells,
-    tabulate_thresholds,
     unreadable_sentence,
 )
+from intact_fast.reporting.threshold_tables import ThresholdTable
 
 _SHORT: dict[View, str] = {"lr": "LR", "sr": "SR", "hr": "HR"}
 _UNCHANGED = 1e-9
@@ -57,7 +57,8 @@ def write_html_report(
     evaluation: Evaluation,
     ranked: Ranked,
     triptychs: Sequence[int],
-    distances: Mapping[View, PairDistances],
+    pairs: Mapping[View, PairSimilarities],
+    thresholds: Sequence[ThresholdTable],
     metrics: Metrics,
     files: Mapping[str, Path],
     notes: Sequence[str],
@@ -70,7 +71,8 @@ def write_html_report(
         evaluation: What was measured.
         ranked: The ranked lists.
         triptychs: Rows of the queries that are shown as LR, SR and HR.
-        distances: From `pair_distances`.
+        pairs: From `pair_similarities`.
+        thresholds: From `threshold_tables`.
         metrics: From `read_metrics`.
         files: What to point at, by name; in the run's folder.
         notes: Sentences about how the run was made.
@@ -81,7 +83,7 @@ def write_html_report(
         {row for by_query in ranked.lists.values() for q in ranked.choice.rows for row in by_query[q].rows}
     )
     _embed_gallery(pictures, source, evaluation, gallery)
-    curves, histograms = curve_panels(metrics), distance_panels(distances, evaluation.names)
+    curves, histograms = curve_panels(metrics), similarity_panels(pairs, evaluation.names)
     plain = figures(evaluation)
     unreadable = unreadable_sentence(evaluation)
     data = {
@@ -96,7 +98,7 @@ def write_html_report(
             for row, entry in ((row, evaluation.gallery_entries[row]) for row in gallery)
         },
         "pictures": pictures.addresses,
-        "plots": {"curves": curves, "distances": histograms},
+        "plots": {"curves": curves, "similarities": histograms},
     }
     context = {
         "title": f"{path.parent.resolve().name}: {plain['dataset']}",
@@ -112,8 +114,7 @@ def write_html_report(
         "notes": [_capitalised(note) for note in notes],
         "curves": curves,
         "histograms": histograms,
-        "metric": evaluation.config.metric,
-        "thresholds": tabulate_thresholds(distances, evaluation.config.metric, evaluation.names),
+        "thresholds": thresholds,
         "triptychs": [(evaluation.query_entries[row], shown[row]) for row in triptychs],
         "pictures": pictures.addresses,
         "labels": _SHORT,

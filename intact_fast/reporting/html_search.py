@@ -14,6 +14,7 @@ from intact_fast.reporting.embedding import EmbeddedPictures
 from intact_fast.reporting.html_page import write_html
 from intact_fast.reporting.pictures import super_resolved
 from intact_fast.serving.sr_reid import SRReID
+from intact_fast.serving.thresholds import rounded_up
 
 _TOP = 50
 """Matches of a query that the page shows, at most: each is a picture in the file."""
@@ -33,6 +34,7 @@ def write_html_search(
     model: SRReID,
     model_file: Path,
     queries: int,
+    limits: Mapping[Path, float] | None = None,
 ) -> None:
     """Write the page.
 
@@ -44,6 +46,7 @@ def write_html_search(
         model: Says which queries pass through G.
         model_file: Where the model is from.
         queries: How many queries to show; of more, some at equal distances.
+        limits: Threshold of the similarity by query file, above which matches are marked; None marks nothing.
     """
     pictures = EmbeddedPictures()
     shown = evenly_spaced(list(matches), queries)
@@ -55,7 +58,9 @@ def write_html_search(
             if name not in names:
                 names[name] = len(names)
                 pictures.add(("gallery", name), _fitted(read_image(gallery / name), model), small=True)
-        described.append(_query(query, number, found, names, pictures, model))
+        described.append(
+            _query(query, number, found, names, pictures, model, None if limits is None else limits[query])
+        )
     data = {
         "kind": "search",
         "lists": [{"view": "matches", "label": "Matches", "title": "Matches"}],
@@ -72,6 +77,7 @@ def write_html_search(
         "choice": _describe(len(shown), len(matches), max(map(len, matches.values()), default=0)),
         "through": through,
         "shown": len(shown),
+        "marked": limits is not None,
         "sorts": _SORTS,
         "size": model.size,
     }
@@ -85,6 +91,7 @@ def _query(
     names: Mapping[str, int],
     pictures: EmbeddedPictures,
     model: SRReID,
+    limit: float | None,
 ) -> dict[str, Any]:
     image = read_image(path)
     places = {"lr": pictures.add(("query", path), _fitted(image, model))}
@@ -96,8 +103,14 @@ def _query(
         "size": f"{image.width}×{image.height}",
         "pictures": places,
         "enhanced": enhanced is not None,
+        "limit": None if limit is None else float(rounded_up(limit)),
         "keys": {"name": str(path), "order": number, "similarity": found[0][1] if found else None},
-        "hits": {"matches": [[names[name], float(f"{score:.4g}"), None] for name, score in found]},
+        "hits": {
+            "matches": [
+                [names[name], float(f"{score:.4g}"), None if limit is None else int(score > limit)]
+                for name, score in found
+            ]
+        },
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -85,22 +86,35 @@ def save_ranked_lists(
     save_picture(_grid(cells), path, "PNG")
 
 
-def save_matches(matches: Mapping[Path, Sequence[tuple[Path, str]]], model: SRReID, path: Path) -> None:
+def save_matches(
+    matches: Mapping[Path, Sequence[tuple[Path, float]]],
+    model: SRReID,
+    path: Path,
+    limits: Mapping[Path, float] | None = None,
+) -> None:
     """Write each query as it is, as G sees and returns it where it is natively low-resolution, and its matches.
 
+    A match above its query's threshold has a green frame, and a query without one is labelled "none".
+
     Args:
-        matches: Gallery files with their labels, the best first, by query file.
+        matches: Gallery files with their similarities, the best first, by query file.
         model: Says which queries pass through G.
         path: PNG to write.
+        limits: Threshold of the similarity by query file; None marks nothing.
     """
     cells = []
     for query, hits in matches.items():
         image = read_image(query)
-        row = [(_enlarged(image, model.size), QUERY, "query")]
+        limit = math.inf if limits is None else limits[query]
+        none = limits is not None and not any(similarity > limit for _, similarity in hits)
+        row = [(_enlarged(image, model.size), QUERY, "query: none" if none else "query")]
         enhanced = super_resolved(image, model)
         if enhanced is not None:
             row.append((_enlarged(enhanced, model.size), QUERY, "SR"))
-        row += [(_enlarged(read_image(file), model.size), QUERY, label) for file, label in hits]
+        row += [
+            (_enlarged(read_image(file), model.size), RIGHT if similarity > limit else QUERY, f"{similarity:.2f}")
+            for file, similarity in hits
+        ]
         cells.append(row)
     if cells:
         save_picture(_grid(cells), path, "PNG")

@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from intact_fast.data.sampling import evenly_spaced
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.evaluation.picture_source import PictureSource
-from intact_fast.evaluation.verification import RATES, PairDistances, pair_distances
-from intact_fast.evaluation.views import View
+from intact_fast.evaluation.verification import pair_similarities
 from intact_fast.reporting.curves import read_metrics, save_curves
 from intact_fast.reporting.histogram import save_histogram
 from intact_fast.reporting.html_report import Ranked, write_html_report
 from intact_fast.reporting.pictures import TRIPTYCHS, save_ranked_lists, save_triptychs
 from intact_fast.reporting.ranked_lists import choose_queries, lists_by_view, ranked_lists
 from intact_fast.reporting.report import Section, gain_sentences, write_report
-from intact_fast.reporting.tables import (
-    describe_left_out,
-    describe_protocol,
-    rich_table,
-    threshold_table,
-    unreadable_sentence,
-)
+from intact_fast.reporting.tables import describe_left_out, describe_protocol, rich_table, unreadable_sentence
+from intact_fast.reporting.threshold_tables import markdown_thresholds, threshold_figures, threshold_tables
+from intact_fast.serving.thresholds import RATES
 
 HTML_QUERIES = 100
 """Queries that ``report.html`` shows where nothing else is said: about 10 MB of page."""
@@ -39,12 +35,12 @@ class Presentation:
 
     Attributes:
         evaluation: What it shows.
-        distances: Distances of matches and non-matches per view.
+        thresholds: From `threshold_figures`.
         files: What the report points at, by name, and the report.
     """
 
     evaluation: Evaluation
-    distances: Mapping[View, PairDistances]
+    thresholds: Mapping[str, Any]
     files: Mapping[str, Path]
 
 
@@ -60,7 +56,7 @@ def present(
     """Write ``samples/``, ``report.md`` and ``report.html`` of a run's folder.
 
     Args:
-        source: Reads the pictures and holds the evaluated model.
+        source: Reads the pictures and holds the evaluated model, with its thresholds.
         evaluation: What was measured.
         folder: The run's folder.
         checkpoint: File in it whose networks were evaluated.
@@ -69,18 +65,17 @@ def present(
         html_queries: Queries whose ranked lists the HTML page shows.
     """
     samples = folder / "samples"
-    distances = pair_distances(evaluation, rates)
+    pairs = pair_similarities(evaluation, rates)
     sections = []
     curves = samples / "curves.png"
     metrics = read_metrics(folder)
     if save_curves(metrics, curves):
         sections.append(Section("Training", curves))
-    histogram = samples / "distances.png"
-    metric = evaluation.config.metric
-    save_histogram(distances, metric, evaluation.names, histogram)
-    sections.append(
-        Section("Distances and thresholds", histogram, threshold_table(distances, metric, evaluation.names))
-    )
+    histogram = samples / "similarities.png"
+    save_histogram(pairs, evaluation.names, histogram)
+    found = pairs, evaluation.names, source.model.thresholds
+    tables, numbers = threshold_tables(*found), threshold_figures(*found)
+    sections.append(Section("Similarities and thresholds", histogram, markdown_thresholds(tables)))
     indices = evenly_spaced(range(len(evaluation.query_entries)), max(TRIPTYCHS, _RANKED_QUERIES))
     triptychs = samples / "triptychs.png"
     save_triptychs(source, [evaluation.query_entries[i] for i in indices[:TRIPTYCHS]], triptychs)
@@ -113,13 +108,14 @@ def present(
         evaluation,
         Ranked(choice, lists, upper_bound),
         indices[:TRIPTYCHS],
-        distances,
+        pairs,
+        tables,
         metrics,
         files | {"report as Markdown": folder / "report.md"},
         notes,
     )
-    report = write_report(evaluation, folder, {"interactive report": page} | files, notes, sections)
-    return Presentation(evaluation, distances, files | {"report": report, "interactive report": page})
+    report = write_report(evaluation, folder, {"interactive report": page} | files, notes, sections, numbers)
+    return Presentation(evaluation, numbers, files | {"report": report, "interactive report": page})
 
 
 def print_presentation(presentation: Presentation, console: Console) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.files import write_atomically
@@ -59,6 +60,7 @@ def write_report(
     files: Mapping[str, Path],
     notes: Sequence[str],
     sections: Sequence[Section] = (),
+    thresholds: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``report.md`` and ``evaluation.json`` into a run's folder.
 
@@ -68,6 +70,7 @@ def write_report(
         files: What to point at, by name; in the folder, so that links outlive its moving.
         notes: Sentences about how the run was made.
         sections: Pictures with what there is to say about them.
+        thresholds: Further figures of ``evaluation.json``, from `threshold_figures`.
 
     Returns:
         The path of the report.
@@ -96,7 +99,7 @@ def write_report(
     body += ["## Files", "\n".join(links)]
     report = folder / "report.md"
     _write(report, "\n\n".join(part for part in body if part))
-    _write(folder / "evaluation.json", to_json(plain, indent=1))
+    _write(folder / "evaluation.json", to_json({**plain, **(thresholds or {})}, indent=1))
     return report
 
 

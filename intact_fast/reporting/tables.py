@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
 
 from intact_fast.config.options import EvaluationConfig
-from intact_fast.evaluation.distances import Metric
 from intact_fast.evaluation.evaluator import Evaluation
-from intact_fast.evaluation.verification import FEWEST_FALSE, PairDistances, Threshold, thresholds
 from intact_fast.evaluation.views import View
 
 _ROUNDING = 1e-9
@@ -154,66 +150,6 @@ def gain_sentence(evaluation: Evaluation) -> str | None:
         f"{said} (standard error over people {100 * gain.standard_error:.1f} points, paired by query: {ratio:.1f} "
         "standard errors)."
     )
-
-
-def threshold_figures(distances: Mapping[View, PairDistances], names: Mapping[View, str]) -> dict[str, Any]:
-    """Plain numbers of the thresholds per view, by its name, shares of 1, ready for JSON."""
-    return {names[view]: [vars(t) for t in thresholds(pairs)] for view, pairs in distances.items()}
-
-
-@dataclass(frozen=True)
-class ThresholdTable:
-    """The thresholds of every view in words.
-
-    Attributes:
-        intro: What was measured.
-        cells: Rows of cells, the header first; empty where there are too few non-matches.
-        explained: What the cells mean.
-    """
-
-    intro: str
-    cells: list[list[str]]
-    explained: str
-
-
-def tabulate_thresholds(
-    distances: Mapping[View, PairDistances], metric: Metric, names: Mapping[View, str]
-) -> ThresholdTable:
-    """Tabulate the thresholds of every view, under its name."""
-    by_rate: dict[float, dict[View, Threshold]] = {}
-    for view, pairs in distances.items():
-        for threshold in thresholds(pairs):
-            by_rate.setdefault(threshold.rate, {})[view] = threshold
-    some = next(iter(distances.values()))
-    where = "in another camera" if some.same_camera == "drop" else "in any camera"
-    intro = (
-        f"{len(some.matches):,} matches (the same person {where}) and {some.total_non_matches:,} "
-        f"non-matches, distractors among them; {metric} distance between features, not re-ranked."
-    )
-    if not by_rate:
-        return ThresholdTable(intro, [], "Too few non-matches to set a threshold by.")
-    lines = [["Non-matches accepted, at most", *(names[view] for view in distances)]]
-    for rate, found in by_rate.items():
-        lines.append([f"{100 * rate:g} %", *(_threshold_cell(found[view]) for view in distances)])
-    explained = (
-        "In each cell: the share of matches that is accepted, and the distance below which a pair is. Rates with "
-        f"fewer than {FEWEST_FALSE} expected false matches are left out."
-    )
-    return ThresholdTable(intro, lines, explained)
-
-
-def threshold_table(distances: Mapping[View, PairDistances], metric: Metric, names: Mapping[View, str]) -> str:
-    """Tabulate the thresholds of every view for a report, and say what they mean."""
-    table = tabulate_thresholds(distances, metric, names)
-    if not table.cells:
-        return f"{table.intro} {table.explained}"
-    return "\n\n".join([table.intro, markdown_lines(table.cells), table.explained])
-
-
-def _threshold_cell(threshold: Threshold) -> str:
-    # rounded up, the printed threshold could accept more than it may
-    printed = math.floor(1e4 * threshold.distance) / 1e4
-    return f"{100 * threshold.true_match_rate:.1f} % (below {printed:.4f})"
 
 
 def _cell(column: str, row: Mapping[str, float]) -> str:

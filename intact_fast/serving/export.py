@@ -91,7 +91,7 @@ class ServingGraph(nn.Module):
 def export_graph(model: SRReID, side: ExportSide, export_format: ExportFormat, path: Path) -> None:
     """Write a graph whose batch size is free.
 
-    The file also says what it expects: input size, filter of the resize and the LR height, as JSON. They stand
+    The file also says what it expects: input size, filter of the resize, LR height and thresholds, as JSON. They stand
     under ``intact_fast`` in ONNX's metadata, or in an extra file of that name in PyTorch's archive.
 
     Args:
@@ -130,6 +130,7 @@ def _description(model: SRReID, side: ExportSide) -> dict[str, Any]:
         "lr_height": model.lr_height,
         "normalize": model.normalize,
         "feature_dim": model.feature_dim,
+        "thresholds": None if model.thresholds is None else model.thresholds.to_plain(),
     }
 
 

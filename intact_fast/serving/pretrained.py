@@ -20,6 +20,7 @@ from intact_fast.models.foreign_weights import describe_content, find_osnets, ow
 from intact_fast.models.generators import AnyGenerator, generator_of
 from intact_fast.models.osnet import OSNet, build_osnet
 from intact_fast.models.osnet_weights import feature_digest
+from intact_fast.serving.thresholds import Thresholds
 
 _KEY = "intact_fast"
 _VERSION = 1
@@ -39,6 +40,7 @@ class Pretrained:
         options: Of the module around them, plain values.
         enlarge: How many times C enlarges its pictures first.
         trained_for: Digest of the C that a G without it was trained for (`feature_digest`), or None.
+        thresholds: Of these networks, or None where none were measured.
     """
 
     critic: OSNet | None
@@ -47,6 +49,7 @@ class Pretrained:
     options: dict[str, Any]
     enlarge: int
     trained_for: str | None = None
+    thresholds: Thresholds | None = None
 
     def fits(self, critic: OSNet) -> bool:
         """Say whether G was trained for that C, as far as the file tells."""
@@ -81,6 +84,8 @@ def write_pretrained(path: Path, model: Pretrained) -> None:
         configuration["query_critic"] = _settings(model.query_critic)
     if model.critic is None:
         configuration |= {"enlarge": model.enlarge, "trained_for": model.trained_for}
+    if model.thresholds is not None:
+        configuration["thresholds"] = model.thresholds.to_plain()
     with write_atomically(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: to_json(configuration)})
 
@@ -131,7 +136,7 @@ def read_pretrained(path: str | Path) -> Pretrained:
             "with save_pretrained"
         )
     of_gallery, settings = configuration["critic"], configuration["generator"]
-    of_queries = configuration.get("query_critic")
+    of_queries, measured = configuration.get("query_critic"), configuration.get("thresholds")
     options = {_NEW_NAMES.get(name, name): value for name, value in configuration["options"].items()}
     model = Pretrained(
         None if of_gallery is None else build_osnet(**of_gallery),
@@ -140,6 +145,7 @@ def read_pretrained(path: str | Path) -> Pretrained:
         {**options, "size": tuple(options["size"])},
         configuration["enlarge"] if of_gallery is None else of_gallery.get("enlarge", 1),
         configuration.get("trained_for"),
+        None if measured is None else Thresholds.from_plain(measured),
     )
     try:
         for role, network in model.networks().items():

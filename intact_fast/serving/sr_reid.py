@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from intact_fast.serving.folding import folded
 from intact_fast.serving.inputs import Pictures
 from intact_fast.serving.pretrained import Pretrained, read_pretrained, write_pretrained
 from intact_fast.serving.super_resolver import LR_HEIGHT, Mode, Precision, SuperResolver
+from intact_fast.serving.thresholds import Thresholds
 
 __all__ = ["LR_HEIGHT", "Mode", "Precision", "SRReID"]
 
@@ -37,6 +38,7 @@ class SRReID(SuperResolver):
         interpolation: Filter of the resize to that size.
         query_critic: C_q, which sees LR pictures in C's place; None lets C see them.
         normalize: Give features of length 1; the Euclidean protocol compares raw ones.
+        thresholds: Measured with these networks; None where none were.
         fold: As of `SuperResolver`.
         **options: Further keywords of `SuperResolver`.
 
@@ -56,6 +58,7 @@ class SRReID(SuperResolver):
         *,
         query_critic: OSNet | None = None,
         normalize: bool = True,
+        thresholds: Thresholds | None = None,
         fold: bool = False,
         **options: Any,
     ) -> None:
@@ -64,6 +67,7 @@ class SRReID(SuperResolver):
         self.query_critic = folded(query_critic) if fold and query_critic is not None else query_critic
         self.normalize = normalize
         self.feature_dim = critic.feature_dim
+        self._thresholds = thresholds
         channels_last(self).eval()
 
     @classmethod
@@ -85,8 +89,8 @@ class SRReID(SuperResolver):
                 f"{path}: holds a generator alone; give a critic, too (SRReID.from_torchreid, or --critic on a command "
                 "line)"
             )
-        queries = {"query_critic": stored.query_critic}
-        return cls(stored.critic, stored.generator, **(stored.options | queries | options)).to(found)
+        further = {"query_critic": stored.query_critic, "thresholds": stored.thresholds}
+        return cls(stored.critic, stored.generator, **(stored.options | further | options)).to(found)
 
     @classmethod
     def from_torchreid(
@@ -120,12 +124,13 @@ class SRReID(SuperResolver):
         return cls(critic, theirs.generator, **(stored | options)).to(found)
 
     def save_pretrained(self, path: str | Path) -> None:
-        """Write networks and configuration as one safetensors file, atomically.
+        """Write networks, configuration and thresholds as one safetensors file, atomically.
 
         Raises:
             ValueError: The networks are folded.
         """
-        model = Pretrained(self.critic, self.generator, self.query_critic, self._stored(), self.critic.enlarge)
+        stored, enlarge = self._stored(), self.critic.enlarge
+        model = Pretrained(self.critic, self.generator, self.query_critic, stored, enlarge, self.thresholds)
         write_pretrained(Path(path), model)
 
     def save_generator(self, path: str | Path) -> None:
@@ -200,3 +205,26 @@ class SRReID(SuperResolver):
     def has_query_side(self) -> bool:
         """Whether LR pictures are treated otherwise than HR ones."""
         return self.generator is not None or self.query_critic is not None
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """Similarities above which two pictures are taken for one person; None where none were measured."""
+        return self._thresholds
+
+    @thresholds.setter
+    def thresholds(self, measured: Thresholds | None) -> None:
+        self._thresholds = measured
+
+    def view_of(self, height: int, mode: Mode | None = None) -> Literal["hr", "lr", "sr"]:
+        """Say whose threshold holds for a query of so many rows: by the row of a table that treats it so.
+
+        Args:
+            height: Native, in pixels.
+            mode: Instead of the module's.
+
+        Returns:
+            ``sr`` where it passes through G or C_q, else ``lr`` below ``lr_height``, else ``hr``.
+        """
+        if self.is_low_resolution(height, mode):
+            return "sr"
+        return "lr" if height < self.lr_height else "hr"

@@ -22,6 +22,7 @@ from intact_fast.data.progress import Progress, no_progress
 from intact_fast.data.sampling import evenly_spaced
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
+from intact_fast.evaluation.calibration import measure_thresholds
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.readable import readable_entries
@@ -242,7 +243,6 @@ class Run:
             loader = with_strong_augmentation(loader, self.process.device)
         task = IntactTask(self.config, critic, self.process, self._plan, loader.schedule.num_images)
         self._note(self._plan.describe())
-        has_validation = count_matches(self.manifest, self.config.evaluation.same_camera, validation=True).found > 0
         TrainingLoop(
             task,
             loader,
@@ -251,9 +251,12 @@ class Run:
             self.monitor,
             Cadence(training.log_every, training.checkpoint_every, training.validate_every),
             fingerprint,
-            validate=(lambda iteration: self._validate(task, iteration)) if has_validation else None,
+            validate=(lambda iteration: self._validate(task, iteration)) if self._has_validation() else None,
         ).run()
         return task
+
+    def _has_validation(self) -> bool:
+        return count_matches(self.manifest, self.config.evaluation.same_camera, validation=True).found > 0
 
     def _model(self, task: IntactTask) -> SRReID:
         """What is evaluated: C, and rank 0's G on every process."""
@@ -349,6 +352,17 @@ class Run:
             progress=self._progress,
             association=had_association(config),
         )
+        if self._has_validation():
+            model.thresholds = measure_thresholds(
+                model,
+                self.manifest,
+                config.data.root,
+                config.evaluation,
+                config.data.threads,
+                validation=True,
+                processes=self.process,
+                progress=self._progress,
+            )
         self.process.on_main(lambda: self._present(model, result, described))
         return result
 

@@ -19,7 +19,7 @@ from intact_fast.evaluation import picture_source
 from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.picture_source import PictureBatch, PictureSource
 from intact_fast.evaluation.query_batch import SHIFTS, Change, QueryBatch, changed, mean_direction
-from intact_fast.evaluation.verification import pair_distances
+from intact_fast.evaluation.verification import pair_similarities
 from intact_fast.evaluation.views import LR, SR, with_test_time
 from intact_fast.reporting.tables import figures, markdown_table
 from intact_fast.serving.sr_reid import SRReID
@@ -128,7 +128,7 @@ def test_each_option_has_a_row_and_the_last_one_has_all(setting: Setting) -> Non
     assert "euclidean distance (cosine in rows of that name)" in shown["protocol"]
     assert evaluation.quality.keys() == {"lr", "sr"}
     assert len(markdown_table(evaluation).splitlines()) == 2 + 8
-    assert pair_distances(evaluation).keys() == {"hr", "lr", "sr"}, "limits are of features that are served"
+    assert pair_similarities(evaluation).keys() == {"hr", "lr", "sr"}, "limits are of features that are served"
     assert list(run(setting, "flip").rankings) == ["hr", "lr", "sr", "sr+flip"]
     assert list(run(setting, "flip", views=("hr", "lr")).rankings) == ["hr", "lr"]
     plain = run(setting)

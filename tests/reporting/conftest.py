@@ -14,13 +14,15 @@ from intact_fast.data.manifest import Entry, Header, Manifest
 from intact_fast.evaluation.evaluator import Evaluation, rank
 from intact_fast.evaluation.features import QualityFigures
 from intact_fast.evaluation.picture_source import PictureSource
-from intact_fast.evaluation.verification import pair_distances
+from intact_fast.evaluation.verification import pair_similarities
 from intact_fast.evaluation.views import View
 from intact_fast.models import Generator, build_osnet
 from intact_fast.reporting.curves import Metrics
 from intact_fast.reporting.html_report import Ranked, write_html_report
 from intact_fast.reporting.ranked_lists import choose_queries, lists_by_view, ranked_lists
+from intact_fast.reporting.threshold_tables import threshold_tables
 from intact_fast.serving.sr_reid import SRReID
+from intact_fast.serving.thresholds import Threshold, Thresholds, ViewThresholds
 
 HOSTILE = ("<img src=x onerror=alert(1)>.png", "<script>alert(2)<$script>.png", "&quot;'\"`{{ 7 * 7 }}.png")
 PEOPLE = 12
@@ -31,6 +33,11 @@ METRICS: Metrics = {
         "association/r2": {10: -40.0, 20: 0.1, 30: 0.2},
     }
 }
+
+
+THRESHOLDS = Thresholds(
+    "folder, held-out training people", {"sr": ViewThresholds(30, 1000, 6, (Threshold(0.1, 0.7312, 0.09, 0.8),))}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +51,8 @@ class Case:
         choice = choose_queries(self.evaluation, queries)
         lists = lists_by_view(self.evaluation, choice.rows, top)
         upper_bound = ranked_lists(self.evaluation, "hr", choice.rows, 1)
-        distances = pair_distances(self.evaluation, (0.1,))
+        pairs = pair_similarities(self.evaluation, (0.1,))
+        tables = threshold_tables(pairs, self.evaluation.names, THRESHOLDS)
         model = path.with_name("a model#1.safetensors")
         write_html_report(
             path,
@@ -52,7 +60,8 @@ class Case:
             self.evaluation,
             Ranked(choice, lists, upper_bound),
             [0, 1],
-            distances,
+            pairs,
+            tables,
             METRICS,
             {"model": model},
             ["made with `--x <b>`"],

@@ -266,12 +266,12 @@ def test_a_link_to_a_query_enlarges_it(start: Browser) -> None:
 def test_links_to_sections_change_no_view(start: Browser) -> None:
     start.choose("sort", "name")
     before = start.queries
-    start.one(".sections a[href='#distances']").click()
+    start.one(".sections a[href='#similarities']").click()
     assert start.queries == before
 
 
 def test_plots_follow_the_scheme(start: Browser) -> None:
-    """Two panels of curves and three of distances, drawn when they come into view."""
+    """Two panels of curves and three of similarities, drawn when they come into view."""
     colours = {}
     for scheme in ("light", "dark"):
         start.prefer(scheme)
@@ -283,7 +283,7 @@ def test_plots_follow_the_scheme(start: Browser) -> None:
             "document.querySelector('.scatterlayer .js-line').style.stroke]"
         )
     assert all(light != dark for light, dark in zip(colours["light"], colours["dark"], strict=True))
-    assert start.texts("[data-plot=distances] .annotation-text") == ["10 %"] * 3
+    assert start.texts("[data-plot=similarities] .annotation-text") == ["10 %"] * 3
     start.prefer("light")
 
 

@@ -115,7 +115,14 @@ def test_a_report_shows_what_was_measured(case: Case, report_page: Path) -> None
         "Adversarial losses",
         "R² of φ on HR pictures",
     ]
-    assert len(page.data["plots"]["distances"]) == 3
+    panels = page.data["plots"]["similarities"]
+    assert len(panels) == 3
+    for panel in panels:
+        for series in panel["series"]:
+            assert len(series["above"]) == len(panel["edges"]) == len(series["density"]) + 1
+            assert (series["above"][0], series["above"][-1]) == (100, 0)
+    assert "0.7312" in page.text
+    assert "Searches for people who are not there" in page.text
 
 
 def test_each_picture_is_embedded_once(case: Case, report_page: Path) -> None:
@@ -179,6 +186,7 @@ def test_a_search_is_one_harmless_file(case: Case, tmp_path: Path) -> None:
     assert len(page.data["pictures"]) == 4 + 2
     assert "1 of 3 pass through it" in page.text
     assert path.stat().st_size < 100_000, "a page without plots carries no Plotly"
+    assert all(query["limit"] is None for query in page.data["queries"])
     assert "2 of 3 queries are shown" in Elements(search_page(tmp_path, case, queries=2)).text
 
 

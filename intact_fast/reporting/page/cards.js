@@ -47,11 +47,14 @@ function views(query) {
 function hit(found, rank, detailed) {
   const [row, score, right] = found;
   const [name, index, pid, camera] = data.gallery[row];
-  const word = right === null ? "" : right ? ", right" : ", wrong";
+  const words = data.kind === "report" ? [", wrong", ", right"] : [", not accepted", ", accepted"];
+  const word = right === null ? "" : words[right];
   const who = pid === null ? "" : `, person ${pid}, camera ${camera}`;
   const alt = `Rank ${rank}${word}: ${baseName(name)}${who}`;
-  const mark = right === null ? "" : right ? " ✓" : " ✗";
-  const kind = right === null ? "" : right ? " right" : " wrong";
+  // what a search does not accept need not be wrong
+  const no = data.kind === "report" && right !== null;
+  const mark = right ? " ✓" : no ? " ✗" : "";
+  const kind = right ? " right" : no ? " wrong" : "";
   const item = element(
     "li",
     { class: `hit${kind}`, "data-row": row, title: `${name}\n${data.score} ${score}` },
@@ -71,7 +74,11 @@ function hit(found, rank, detailed) {
 }
 
 function summary(query, view) {
-  if (data.kind === "search") return "";
+  if (data.kind === "search") {
+    if (query.limit === null) return "";
+    const count = query.hits[view].filter(([, , accepted]) => accepted).length;
+    return `${count || "none"} above ${query.limit.toFixed(4)}`;
+  }
   const first = query.first[view];
   return first === null ? "no right match" : `first right match at rank ${first} · AP ${query.ap[view].toFixed(1)}`;
 }

@@ -39,9 +39,9 @@ function curves(panel, colours) {
 
 /** Labels of thresholds, which stand beside their lines where they would cover each other. */
 function labels(marks, perPixel, colours) {
-  const near = (a, b) => a && b && Math.abs(a.distance - b.distance) < 38 * perPixel;
+  const near = (a, b) => a && b && Math.abs(a.similarity - b.similarity) < 38 * perPixel;
   return marks.map((mark, i) => ({
-    x: mark.distance,
+    x: mark.similarity,
     y: 1,
     yref: "paper",
     yanchor: "bottom",
@@ -52,24 +52,24 @@ function labels(marks, perPixel, colours) {
   }));
 }
 
-function distances(panel, colours, width) {
+function similarities(panel, colours, width) {
   const traces = panel.series.map((kind) => ({
     x: panel.edges,
     y: [...kind.density, kind.density.at(-1)],
-    customdata: [0, ...kind.below],
+    customdata: kind.above,
     name: kind.label,
     mode: "lines",
     line: { color: colours.series[kind.colour], width: 1.4, shape: "hv" },
     fill: "tozeroy",
     fillcolor: translucent(colours.series[kind.colour]),
-    hovertemplate: "%{customdata:.1f} % below",
+    hovertemplate: "%{customdata:.1f} % above",
   }));
-  const marks = [...panel.thresholds].sort((a, b) => a.distance - b.distance);
+  const marks = [...panel.thresholds].sort((a, b) => a.similarity - b.similarity);
   const range = [panel.edges[0], panel.edges.at(-1)];
   const shapes = marks.map((mark) => ({
     type: "line",
-    x0: mark.distance,
-    x1: mark.distance,
+    x0: mark.similarity,
+    x1: mark.similarity,
     yref: "paper",
     y0: 0,
     y1: 1,
@@ -90,7 +90,7 @@ function translucent(hex) {
 function draw(canvas) {
   const colours = theme();
   const panel = data.plots[canvas.dataset.plot][Number(canvas.dataset.index)];
-  const { traces, layout } = { curves, distances }[canvas.dataset.plot](panel, colours, canvas.clientWidth);
+  const { traces, layout } = { curves, similarities }[canvas.dataset.plot](panel, colours, canvas.clientWidth);
   const axis = { gridcolor: colours.line, linecolor: colours.line, zeroline: false, automargin: false };
   const complete = {
     margin: { l: 46, r: 10, t: 8, b: 26 },
