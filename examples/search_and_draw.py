@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     update = update_gallery(index, model, folder, pictures, unreadable)
     matches = {}
     for query, found in zip(queries, search_gallery(index, model(queries), options.top), strict=True):
-        matches[query] = [(folder / match.path, f"{match.similarity:.2f}") for match in found]
-        print(f"{query.name}: {', '.join(f'{path.name} {score}' for path, score in matches[query])}")
+        matches[query] = [(folder / match.path, match.similarity) for match in found]
+        print(f"{query.name}: {', '.join(f'{path.name} {score:.2f}' for path, score in matches[query])}")
     save_matches(matches, model, options.out / "matches.png")
     print(f"{len(index)} gallery pictures, {update.computed} of them new, {len(unreadable.reasons)} unreadable")
     print(f"drawn: {options.out / 'matches.png'}")

@@ -21,6 +21,8 @@ from intact_fast.commands.evaluate import EvaluateOptions
 from intact_fast.config.checks import check_config
 from intact_fast.config.command_line import parse_config, parse_options
 from intact_fast.models import Generator, build_osnet
+from intact_fast.serving.gallery import Identity
+from intact_fast.serving.thresholds import Threshold, Thresholds, ViewThresholds, write_thresholds
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -158,9 +160,13 @@ def user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the examples name."""
     torch.manual_seed(0)
     critic = build_osnet("osnet_x0_25", 5)
-    model = SRReID(critic, Generator((4, 4, 4, 4)), (48, 32))
-    model.save_pretrained(tmp_path / "runs" / "viper" / "model.safetensors")
+    measured = ViewThresholds(10**5, 10**6, 100, (Threshold(1e-3, 0.7, 1e-3, 0.8),))
+    thresholds = Thresholds("made", dict.fromkeys(("hr", "lr", "sr"), measured))
+    model = SRReID(critic, Generator((4, 4, 4, 4)), (48, 32), thresholds=thresholds)
+    file = tmp_path / "runs" / "viper" / "model.safetensors"
+    model.save_pretrained(file)
     model.save_pretrained(tmp_path / "best.safetensors")
+    write_thresholds(tmp_path / "site.json", thresholds, str(file), Identity.of_files([file], "").digest)
     torch.save(critic.state_dict(), tmp_path / "osnet.pth")
     for number, name in enumerate(("a.jpg", "b.png", "crops/c.jpg", "gallery/d.jpg", "gallery/e.jpg")):
         write_picture(tmp_path / name, seed=number)

@@ -65,7 +65,7 @@ class PairSimilarities:
 def pair_similarities(evaluation: Evaluation, rates: Sequence[float] = RATES) -> dict[View, PairSimilarities]:
     """Measure matches and non-matches under each view of an evaluation, without those of test-time options.
 
-    Memory: a block of the similarity matrix, all matches, and the share of the largest rate of the non-matches.
+    Memory: a block of the similarity matrix, all matches, and twice the share of the largest rate of the non-matches.
 
     Args:
         evaluation: Features and rows; its distance is not used.
@@ -116,18 +116,30 @@ def _measure(evaluation: Evaluation, view: View, rates: tuple[float, ...]) -> Pa
 
 
 class _Highest:
-    """The ``count`` greatest of values that come in pieces."""
+    """The ``count`` greatest of values that come in pieces; up to twice as many, and a piece, are in memory."""
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self.values = np.empty(0, np.float32)
+        self._pieces = [np.empty(0, np.float32)]
+        self._floor = -np.inf
 
     def add(self, values: np.ndarray) -> None:
-        if len(self.values) == self._count:
-            values = values[values > self.values.min()]
-        self.values = np.concatenate([self.values, values])
-        if len(self.values) > self._count:
-            self.values = np.partition(self.values, -self._count)[-self._count :]
+        self._pieces.append(values[values > self._floor])
+        # one by one, as a look at all of them for each piece takes long
+        if sum(map(len, self._pieces)) > 2 * self._count:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        values = np.concatenate(self._pieces)
+        if len(values) >= self._count:
+            values = np.partition(values, -self._count)[-self._count :]
+            self._floor = values[0]
+        self._pieces = [values]
+
+    @property
+    def values(self) -> np.ndarray:
+        self._shrink()
+        return self._pieces[0]
 
 
 def thresholds(pairs: PairSimilarities, rates: Sequence[float] | None = None) -> list[Threshold]:

@@ -82,11 +82,11 @@ def _of_model(model: Thresholds | None, pairs: Pairs, names: Mapping[View, str])
         "people"
         for view, found in model.views.items()
     )
-    intro = f"Measured on {model.data}, and kept for `intact-fast search --accept`. {counts}."
+    intro = f"Measured on {model.data}, for `intact-fast search --accept`. {counts}."
     if not lines:
         return ThresholdTable(title, intro, [], "The non-matches are too few to set a threshold by.")
     header = ["Non-matches accepted, at most", "Queries", "Similarity above", "Matches accepted"]
-    header += ["Test people: matches accepted", "Test people: non-matches accepted"]
+    header += ["Test people: matches", "Test people: non-matches"]
     explained = f"{_TOO_FEW} The last two columns say what the same threshold accepts of the test people's pairs."
     return ThresholdTable(title, intro, [header, *lines], explained)
 
@@ -138,13 +138,13 @@ def _of_searches(pairs: Pairs, names: Mapping[View, str]) -> ThresholdTable:
     )
     found: dict[str, list[Identification]] = {names[view]: identifications(p) for view, p in pairs.items()}
     cells = _by_rate(
-        "Searches for strangers that name somebody (FPIR), at most",
+        "FPIR, at most",
         {name: {i.rate: (i.detection_rate, i.similarity) for i in items} for name, items in found.items()},
     )
     explained = (
-        "In each cell: the share of the other searches whose first candidate is the person and is accepted (DIR at "
-        "rank 1), and the similarity above which a candidate is. Rates with fewer than "
-        f"{FEWEST_FALSE} expected searches are left out."
+        "FPIR is the share of searches for strangers that name somebody. In each cell: the share of the other searches "
+        "whose first candidate is the person and is accepted (DIR at rank 1), and the similarity above which a "
+        f"candidate is. Rates with fewer than {FEWEST_FALSE} expected searches are left out."
     )
     return ThresholdTable(title, intro, cells, explained if cells else "Too few queries to set a threshold by.")
 

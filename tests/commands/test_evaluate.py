@@ -38,7 +38,11 @@ def test_evaluate_repeats_the_runs_table(
     output = capsys.readouterr()
     found = json.loads(output.out)
     assert output.err.startswith("folder: training: "), "how the folder was understood"
-    assert found == json.loads((tiny_run.runs / tiny_run.name / "evaluation.json").read_text())
+    stored = json.loads((tiny_run.runs / tiny_run.name / "evaluation.json").read_text())
+    # a report alone has them
+    for name in ("thresholds", "open_set", "model_thresholds"):
+        del stored[name]
+    assert found == stored
     assert main(["evaluate", "--checkpoint", str(checkpoint), "--queries", "lr", "sr"]) == 0
     table = capsys.readouterr().out
     assert "INTACT" in table

@@ -34,7 +34,7 @@ def test_report_of_a_finished_run_is_the_runs_own(run: Path, capsys: pytest.Capt
     assert "- training took " in report
     assert "- after 2 iterations φ explained R² = " in report
     links = [part.split(")")[0] for part in report.split("](")[1:]]
-    assert {"samples/curves.png", "samples/distances.png", "model.safetensors", "report.html"} <= set(links)
+    assert {"samples/curves.png", "samples/similarities.png", "model.safetensors", "report.html"} <= set(links)
     assert all((run / link).exists() for link in links)
     pictures = sorted((run / "samples").glob("[!v]*.png"))
     before = [Image.open(path).tobytes() for path in pictures]
@@ -72,11 +72,13 @@ def test_report_of_a_run_in_progress_whose_pictures_were_moved(
     assert found["rows"] == json.loads((run / "evaluation.json").read_text())["rows"]
     assert found["views"]["sr+flip"] == "SR with flip"
     assert found["thresholds"].keys() == found["rows"].keys() - {"SR with flip"}
-    assert found["thresholds"]["INTACT"] == []
+    assert [step["rate"] for step in found["thresholds"]["INTACT"]] == [0.1]
+    assert found["open_set"]["INTACT"] == []
+    assert found["model_thresholds"]["views"].keys() == {"hr", "lr", "sr"}
     assert found["files"]["checkpoint"] == str(run / "checkpoints" / "best.pt")
     report = (run / "report.md").read_text()
     assert "model.safetensors" not in report
-    assert "Too few non-matches to set a threshold by" in report
+    assert "Too few queries to set a threshold by" in report
 
     (moved / Manifest.load(run / "manifest.jsonl").split("query")[0].path).unlink()
     assert "missing; check --data.root" in error_of(capsys, run, "--data.root", moved)

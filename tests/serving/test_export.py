@@ -14,6 +14,7 @@ import torch
 from intact_fast import SRReID
 from intact_fast.models import Generator, build_osnet
 from intact_fast.serving.export import ExportFormat, ExportSide, ServingGraph, export_graph, load_engine
+from intact_fast.serving.thresholds import Threshold, Thresholds, ViewThresholds
 
 SIZE = (48, 32)
 SUFFIX = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -27,7 +28,8 @@ def model() -> SRReID:
     with torch.no_grad():
         generator.train()(torch.randn(8, 3, *SIZE))
         critic.train()(torch.randn(8, 3, *SIZE))
-    return SRReID(critic, generator, SIZE, lr_height=40)
+    thresholds = Thresholds("made", {"sr": ViewThresholds(20, 1000, 5, (Threshold(0.01, 0.75, 0.01, 0.9),))})
+    return SRReID(critic, generator, SIZE, lr_height=40, thresholds=thresholds)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,7 @@ def test_onnx_gives_the_super_resolved_pictures_and_describes_itself(
     pictures = torch.rand(3, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     (enhanced,) = session.run(["super_resolved"], {"pictures": pictures.numpy()})
     torch.testing.assert_close(torch.from_numpy(enhanced), model.super_resolve(pictures), atol=1e-5, rtol=0)
+    assert model.thresholds is not None
     described = json.loads(session.get_modelmeta().custom_metadata_map["intact_fast"])
     assert described == {
         "side": "query",
@@ -85,6 +88,7 @@ def test_onnx_gives_the_super_resolved_pictures_and_describes_itself(
         "lr_height": 40,
         "normalize": True,
         "feature_dim": 512,
+        "thresholds": model.thresholds.to_plain(),
     }
 
 

@@ -93,15 +93,22 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
         "gradient/fake_dis",
     } <= set(next(r for r in records if r["iteration"] == 4 and "loss/mse" in r))
     assert {"validation/r2", "validation/r2_ridge"} <= set(records[-1])
+    # of 2 held-out people, 4 queries and 4 gallery pictures
+    assert served.thresholds is not None
+    for view in ("hr", "lr", "sr"):
+        measured = served.thresholds.views[view]
+        assert (measured.matches, measured.non_matches, measured.people, measured.steps) == (8, 8, 2, ())
     report = (folder / "report.md").read_text()
     assert "INTACT" in report
+    assert f"Measured on {served.thresholds.data}" in report
     assert "A gain here shows super-resolution and identity supervision at work, not yet the association" in report
     assert "φ explained R² = " in report
     figures = json.loads((folder / "evaluation.json").read_text())
     assert figures["rows"].keys() == {"HR queries (upper bound)", "LR queries without SR", "INTACT"}
+    assert figures["model_thresholds"] == json.loads(json.dumps(served.thresholds.to_plain()))
     # 6 test identities, 2 pictures in the LR camera
     assert figures["queries"] == 12
-    for name in ("triptychs.png", "ranked_lists.png", "curves.png", "distances.png"):
+    for name in ("triptychs.png", "ranked_lists.png", "curves.png", "similarities.png"):
         assert f"](samples/{name})" in report
         assert Image.open(folder / "samples" / name).size[0] > 100
     assert list(folder.glob("tensorboard/INTACT/events*"))
