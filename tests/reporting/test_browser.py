@@ -359,3 +359,12 @@ def test_a_search(search: Browser) -> None:
     search.resize(*NARROW)
     search.assert_fits()
     assert search.script("return typeof Plotly") == "undefined"
+
+
+def test_a_search_that_accepts(browser: Browser, case: Case, tmp_path: Path) -> None:
+    browser.show(search_page(tmp_path, case, limit=0.5))
+    assert browser.texts(".query:first-child .hit .rank") == ["1 ✓", "2"]
+    assert browser.texts(".query:first-child .list h4 .muted") == ["1 above 0.5000"]
+    browser.show(search_page(tmp_path, case, limit=0.8))
+    assert browser.texts(".query:first-child .list h4 .muted") == ["none above 0.8000"]
+    assert browser.all(".hit.right, .hit.wrong") == []

@@ -63,7 +63,9 @@ class Elements(HTMLParser):
             assert tag != "img" or (attributes["src"] or "").startswith("data:image/")
 
 
-def search_page(folder: Path, case: Case, queries: int = 100, names: tuple[str, ...] = HOSTILE) -> Path:
+def search_page(
+    folder: Path, case: Case, queries: int = 100, names: tuple[str, ...] = HOSTILE, limit: float | None = None
+) -> Path:
     """Search among three pictures; the first query is small and passes through G."""
     for i, name in enumerate(names):
         write_picture(folder / "q" / name, i, (12, 24) if i == 0 else (24, 48))
@@ -71,7 +73,8 @@ def search_page(folder: Path, case: Case, queries: int = 100, names: tuple[str, 
         write_picture(folder / "g" / f"<i>{i}.png", 10 + i)
     matches = {folder / "q" / name: [("<i>1.png", 0.75), ("<i>0.png", -0.5)] for name in names}
     path = folder / "search.html"
-    write_html_search(path, matches, folder / "g", 3, case.source.model, Path("<model>.safetensors"), queries)
+    limits = None if limit is None else dict.fromkeys(matches, limit)
+    write_html_search(path, matches, folder / "g", 3, case.source.model, Path("<model>.safetensors"), queries, limits)
     return path
 
 
@@ -188,6 +191,14 @@ def test_a_search_is_one_harmless_file(case: Case, tmp_path: Path) -> None:
     assert path.stat().st_size < 100_000, "a page without plots carries no Plotly"
     assert all(query["limit"] is None for query in page.data["queries"])
     assert "2 of 3 queries are shown" in Elements(search_page(tmp_path, case, queries=2)).text
+
+
+def test_a_search_that_accepts_marks_matches(case: Case, tmp_path: Path) -> None:
+    page = Elements(search_page(tmp_path, case, limit=0.12341))
+    assert [query["limit"] for query in page.data["queries"]] == [0.1235] * 3, "rounded up"
+    assert page.data["queries"][0]["hits"] == {"matches": [[0, 0.75, 1], [1, -0.5, 0]]}
+    assert "marks what is above the threshold of its query" in page.text
+    assert "marks what is above" not in Elements(search_page(tmp_path, case)).text
 
 
 def test_a_path_that_ends_a_script(case: Case, tmp_path: Path) -> None:
