@@ -105,7 +105,10 @@ class Thresholds:
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {"data": self.data, "views": {view: asdict(found) for view, found in self.views.items()}}
+        views = {
+            view: {**vars(found), "steps": [asdict(step) for step in found.steps]} for view, found in self.views.items()
+        }
+        return {"data": self.data, "views": views}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:

@@ -56,7 +56,7 @@ def test_a_manifest_and_a_model_with_its_thresholds(
     assert status == 0
     written, before = SRReID.from_pretrained(out), SRReID.from_pretrained(model_file)
     assert written.thresholds is not None
-    assert json.loads(printed) == {"out": str(out), **json.loads(json.dumps(written.thresholds.to_plain()))}
+    assert json.loads(printed) == {"out": str(out), **written.thresholds.to_plain()}
     assert [step.rate for step in written.thresholds.views["sr"].steps] == [0.05, 0.2]
     for name, value in before.state_dict().items():
         assert value.equal(written.state_dict()[name])

@@ -105,7 +105,7 @@ def test_a_run_leaves_everything_behind(config: Config) -> None:
     assert "φ explained R² = " in report
     figures = json.loads((folder / "evaluation.json").read_text())
     assert figures["rows"].keys() == {"HR queries (upper bound)", "LR queries without SR", "INTACT"}
-    assert figures["model_thresholds"] == json.loads(json.dumps(served.thresholds.to_plain()))
+    assert figures["model_thresholds"] == served.thresholds.to_plain()
     # 6 test identities, 2 pictures in the LR camera
     assert figures["queries"] == 12
     for name in ("triptychs.png", "ranked_lists.png", "curves.png", "similarities.png"):
