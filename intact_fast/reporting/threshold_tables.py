@@ -133,7 +133,7 @@ def _of_searches(pairs: Pairs, names: Mapping[View, str]) -> ThresholdTable:
     title = "Searches for people who are not there"
     some = next(iter(pairs.values()))
     intro = (
-        f"{len(some.best_matches):,} searches find their person in the gallery, and as many are for strangers: the "
+        f"{len(some.best_matches):,} searches have their person in the gallery, and as many are for strangers: the "
         "same queries, with their person left out of the gallery."
     )
     found: dict[str, list[Identification]] = {names[view]: identifications(p) for view, p in pairs.items()}

@@ -129,9 +129,9 @@ class SRReID(SuperResolver):
         Raises:
             ValueError: The networks are folded.
         """
-        stored, enlarge = self._stored(), self.critic.enlarge
-        model = Pretrained(self.critic, self.generator, self.query_critic, stored, enlarge, self.thresholds)
-        write_pretrained(Path(path), model)
+        networks = self.critic, self.generator, self.query_critic
+        options, enlarge = self._stored(), self.critic.enlarge
+        write_pretrained(Path(path), Pretrained(*networks, options, enlarge, thresholds=self.thresholds))
 
     def save_generator(self, path: str | Path) -> None:
         """Write G and configuration without C, as `save_pretrained` writes all, and C's digest.

@@ -143,7 +143,9 @@ def test_junk_distractors_and_unscored_queries() -> None:
     np.testing.assert_allclose(pairs.matches, [0.2], atol=1e-6)
     np.testing.assert_allclose(pairs.highest_non_matches, [0.5], atol=1e-6)
     assert (pairs.total_non_matches, pairs.people) == (2, 1)
-    assert "Too few non-matches" in markdown_thresholds(threshold_tables({"sr": pairs}, NAMES, None))
+    text = markdown_thresholds(threshold_tables({"sr": pairs}, NAMES, None))
+    assert "Too few non-matches" in text
+    assert "the model has no thresholds" in text
 
 
 def test_matches_of_the_querys_camera_where_they_are_kept() -> None:
