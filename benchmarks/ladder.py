@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.record import machine_of, name_of_machine, rounded, versions, write_record
 from benchmarks.setup import CLASSES, device_of, pictures_like_market, random_batch, synchronise
+from intact_fast.config.devices import computes_bfloat16
 from intact_fast.config.options import Config
 from intact_fast.config.presets import PRESETS
 from intact_fast.data.batches import Batch
@@ -33,7 +34,7 @@ from intact_fast.models import build_osnet
 from intact_fast.training.distributed.process import Process
 from intact_fast.training.intact import IntactTask
 from intact_fast.training.step.iteration import Record
-from intact_fast.training.step.plan import computes_bfloat16, plan_step
+from intact_fast.training.step.plan import plan_step
 from intact_fast.training.step.shared import SharedStep
 
 INPUT_SETS, GATE_ITERATIONS = 4, 4

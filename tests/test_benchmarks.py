@@ -20,13 +20,15 @@ from benchmarks import (
     operators,
     record,
     rows_record,
+    serving_engines,
 )
 from benchmarks.table_record import rows_of_table
 from conftest import write_picture
+from intact_fast.config.devices import computes_bfloat16
 from intact_fast.config.options import Config
+from intact_fast.config.presets import PRESETS
 from intact_fast.data.degradation import read_image
 from intact_fast.experiments.results import RowResult
-from intact_fast.training.step.plan import computes_bfloat16
 
 CPU = torch.device("cpu")
 
@@ -222,3 +224,15 @@ def test_the_galleries_engines_are_measured(tmp_path: Path) -> None:
     assert figures["approximate"]["recall"] >= gallery_engines.RECALL
     text = gallery_engines.headline({"lance": figures}, 3000)
     assert text.startswith("With 3,000 pictures Lance writes 1.")
+
+
+def test_engines_are_measured_on_the_same_features() -> None:
+    """Forms that PyTorch compiles take minutes, and are left out."""
+    names = [*(name for name in serving_engines.FORMS if "compiled" not in name), "C on bicubic", "onnxruntime"]
+    rows = serving_engines.measure(PRESETS["cpu"], CPU, (1, 2), 0.01, names)
+    assert set(rows) >= {"SRReID", "SRReID folded", "SRReID onnxruntime", "C on bicubic", "onnxruntime"}
+    for row in rows.values():
+        assert row["img_per_s"].keys() == {"1", "2"}
+        assert 0 < row["latency"]["p50_ms"] <= row["latency"]["p95_ms"]
+    assert rows["SRReID onnxruntime"]["difference"] < 1e-3
+    assert "SRReID in eager PyTorch" in serving_engines.headline({"cpu": {"cpu": rows}})

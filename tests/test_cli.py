@@ -49,6 +49,18 @@ def test_help_waits_for_no_library() -> None:
     assert all(f"  {name} " in done.stdout for name in cli.COMMANDS)
 
 
+def test_a_mistyped_command_waits_for_no_library() -> None:
+    program = (
+        "import sys, intact_fast.cli as cli\n"
+        "assert cli.main(['trian']) == cli.main(['--debug']) == cli.main(['enhance']) == 2\n"
+        "assert cli.main(['--version']) == 0\n"
+        "assert not {'torch', 'numpy', 'matplotlib', 'tyro', 'onnx'} & sys.modules.keys()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "did you mean train?" in done.stderr
+
+
 def test_every_command_is_there() -> None:
     for name in cli.COMMANDS:
         module = "intact_fast.train" if name == "train" else f"intact_fast.commands.{name}"

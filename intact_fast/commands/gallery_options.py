@@ -38,5 +38,5 @@ class ColumnOptions(ServingOptions):
 
     def identity(self, model: SRReID) -> Identity:
         """Name everything that the features of a picture depend on besides the picture."""
-        settings = f"mode={model.mode} lr_height={model.lr_height} precision={model.precision}"
+        settings = f"mode={model.mode} lr_height={model.lr_height} precision={model.computes_in}"
         return Identity.of_files(model_files(self.model, self.critic), settings)

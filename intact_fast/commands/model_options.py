@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from intact_fast.config.command_line import parse_options
 from intact_fast.errors import UserError, fail, warn
+from intact_fast.serving.engines import EngineName, Precision, check_engine
 from intact_fast.serving.picture_reading import Unreadable
 from intact_fast.serving.pretrained import find_pretrained
 from intact_fast.serving.sr_reid import SRReID
@@ -27,8 +28,10 @@ class ServingOptions:
     """OSNet checkpoint to take C from, where the model file is of G alone or trained for it; none takes the file's."""
     device: str = "auto"
     """Device to compute on: `auto`, `cpu`, `cuda`, or one of several GPUs as `cuda:1`."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Type of G and C; `fp16` is for GPUs that do not compute bfloat16."""
+    precision: Precision = "fp32"
+    """Type of G and C: `auto` is bf16 where the device computes it; `fp16` is for GPUs that do not."""
+    engine: EngineName = "auto"
+    """What computes G and C on a CPU: `auto` goes from `torch` to the faster one that is installed when it pays."""
     batch_size: int = 64
     """Pictures per forward pass."""
     threads: int = 2
@@ -68,9 +71,15 @@ class ServingOptions:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be 1 or more")
         if self.lr_height is not None and self.lr_height < 1:
             raise UserError(f"--lr-height {self.lr_height}: must be 1 or more")
+        device = choose_device(self.device)
+        try:
+            check_engine(self.engine, self.precision, compiles=False, device=device)
+        except ValueError as error:
+            raise UserError(f"--{error}") from error
         return {
-            "device": choose_device(self.device),
+            "device": device,
             "precision": self.precision,
+            "engine": self.engine,
             "fold": True,
             "batch_size": self.batch_size,
             "threads": self.threads,

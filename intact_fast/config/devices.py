@@ -1,4 +1,4 @@
-"""Names of devices, as ``--device`` and the modules for users take them."""
+"""Names of devices, as ``--device`` and the modules for users take them, and what they compute."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from intact_fast.errors import UserError
 
 _KNOWN = re.compile(r"(auto|cpu|cuda)|(cpu|cuda):(\d+)")
 _CHOICES = "use auto, cpu, cuda or cuda:N"
+_BFLOAT16_SINCE = (8, 0)
+"""Compute capability of NVIDIA's first GPUs that compute bfloat16 (Ampere)."""
 
 
 def parse_device(name: str, option: str = "--device") -> tuple[str, int | None]:
@@ -69,3 +71,13 @@ def find_device(name: str | torch.device, option: str = "device") -> torch.devic
         return torch.device("cpu")
     require_gpu(str(name), number or 0, option)
     return torch.device("cuda") if number is None else torch.device("cuda", number)
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware computes bfloat16; else it is emulated, and slower than float32.
+
+    Processors do with AMX or AVX512-BF16; AVX-512 alone only converts.
+    """
+    if device.type == "cpu":
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return not torch.cuda.is_available() or torch.cuda.get_device_capability(device) >= _BFLOAT16_SINCE

@@ -19,8 +19,7 @@ from intact_fast.errors import UserError
 from intact_fast.file_names import plain_path
 from intact_fast.files import write_atomically
 from intact_fast.json_text import to_json
-from intact_fast.models.fused import select_kernels
-from intact_fast.serving.folding import folded
+from intact_fast.serving.folding import plain
 from intact_fast.serving.inputs import unnormalised
 from intact_fast.serving.sr_reid import SRReID
 
@@ -57,17 +56,11 @@ class ServingGraph(nn.Module):
             raise ValueError("the query's graph needs a generator or a C_q, and this SRReID has none")
         critic = model.query_critic if side == "query" and model.query_critic is not None else model.critic
         # a folded model's networks have nothing left to fold
-        self.critic = folded(critic).float().cpu()
-        self.generator = folded(model.generator).float().cpu() if side == "query" and model.generator else None
-        # embedding needs no classifier, and a file would carry it
-        self.critic.register_module("classifier", nn.Identity())
+        self.critic = plain(critic)
+        self.generator = plain(model.generator) if side == "query" and model.generator else None
         self.normalize = model.normalize
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
-        self.requires_grad_(False)
-        select_kernels(self, "torch")
-        # torch's types do not know this form
-        self.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.eval()
 
     def forward(self, pictures: Tensor) -> Tensor | tuple[Tensor, Tensor]:

@@ -6,10 +6,13 @@ import copy
 import itertools
 from typing import TypeVar
 
+import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from intact_fast.models.fused import select_kernels
 from intact_fast.models.light_generator import BranchedConv
+from intact_fast.models.osnet import OSNet
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -37,3 +40,18 @@ def folded(module: ModuleT) -> ModuleT:
                 continue
             setattr(part, norm_name, nn.Identity())
     return result
+
+
+def plain(network: ModuleT) -> ModuleT:
+    """Copy a network folded, in float32 on the CPU and of plain operators, as other engines are given it.
+
+    Args:
+        network: G or C on any device and of any type, folded or not; stays as it is.
+    """
+    result = folded(network).float().cpu().requires_grad_(False)
+    # embedding needs no classifier, and a graph would carry it
+    if isinstance(result, OSNet):
+        result.register_module("classifier", nn.Identity())
+    select_kernels(result, "torch")
+    # torch's types do not know this form
+    return result.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

@@ -16,13 +16,14 @@ from intact_fast.models.generators import AnyGenerator
 from intact_fast.models.layout import channels_last
 from intact_fast.models.osnet import OSNet
 from intact_fast.models.osnet_weights import feature_digest, read_osnet
+from intact_fast.serving.engines import EngineName, Precision
 from intact_fast.serving.folding import folded
 from intact_fast.serving.inputs import Pictures
 from intact_fast.serving.pretrained import Pretrained, read_pretrained, write_pretrained
-from intact_fast.serving.super_resolver import LR_HEIGHT, Mode, Precision, SuperResolver
+from intact_fast.serving.super_resolver import LR_HEIGHT, Mode, SuperResolver
 from intact_fast.serving.thresholds import Thresholds
 
-__all__ = ["LR_HEIGHT", "Mode", "Precision", "SRReID"]
+__all__ = ["LR_HEIGHT", "EngineName", "Mode", "Precision", "SRReID"]
 
 
 class SRReID(SuperResolver):
@@ -46,7 +47,8 @@ class SRReID(SuperResolver):
         feature_dim: 512.
 
     Raises:
-        ValueError: An option has no such value.
+        UserError: The engine is not installed.
+        ValueError: An option has no such value, or the engine does not compute in that precision.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class SRReID(SuperResolver):
         Args:
             path: A safetensors file with its configuration inside.
             device: Where to put the networks: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``.
-            **options: Any keyword of the constructor, instead of what the file says.
+            **options: Any keyword of the constructor, instead of what the file says; ``engine`` is ``auto`` here.
 
         Raises:
             UserError: The file is missing, broken, or of something else, holds G alone, or there is no such device.
@@ -90,7 +92,8 @@ class SRReID(SuperResolver):
                 "line)"
             )
         further = {"query_critic": stored.query_critic, "thresholds": stored.thresholds}
-        return cls(stored.critic, stored.generator, **(stored.options | further | options)).to(found)
+        given = {"engine": "auto", **stored.options, **further, **options}
+        return cls(stored.critic, stored.generator, **given).to(found)
 
     @classmethod
     def from_torchreid(
@@ -108,20 +111,21 @@ class SRReID(SuperResolver):
             generator: G; a file of `save_pretrained` whose G, C_q, input size and filter are taken; or the name of one
                 that comes with the package, such as ``market1501-light``. Give one that was trained for this critic.
             device: Where to put the networks: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``.
-            **options: Any keyword of the constructor.
+            **options: Any keyword of the constructor; ``engine`` is ``auto`` here.
 
         Raises:
             UserError: A file is missing, broken, or of something else, or there is no such device.
         """
         found = find_device(device)
+        given: dict[str, Any] = {"engine": "auto"}
         if not isinstance(generator, str | Path):
-            return cls(read_osnet(Path(checkpoint), "checkpoint"), generator, **options).to(found)
+            return cls(read_osnet(Path(checkpoint), "checkpoint"), generator, **(given | options)).to(found)
         theirs = read_pretrained(generator)
         critic = read_osnet(Path(checkpoint), "checkpoint", theirs.enlarge)
         if not theirs.fits(critic):
             warn(f"{generator}: its G was trained for another C than {checkpoint}; train one with --critic.checkpoint")
-        stored = {**theirs.options, "query_critic": theirs.query_critic}
-        return cls(critic, theirs.generator, **(stored | options)).to(found)
+        given |= {**theirs.options, "query_critic": theirs.query_critic}
+        return cls(critic, theirs.generator, **(given | options)).to(found)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write networks, configuration and thresholds as one safetensors file, atomically.
@@ -156,16 +160,14 @@ class SRReID(SuperResolver):
     @torch.inference_mode()
     def embed(self, prepared: Tensor) -> Tensor:
         """Compute f_c of prepared pictures: N×3×H×W → N×512 float32, not normalised."""
-        with self._autocast():
-            return self._running("embed", self.critic.embed)(prepared.to(self.dtype)).float()
+        return self._run("embed", self.critic, "embed", prepared)
 
     @torch.inference_mode()
     def embed_queries(self, generated: Tensor) -> Tensor:
         """Compute f_c of what `generate` gave, by C_q where there is one: N×3×H×W → N×512 float32, not normalised."""
         if self.query_critic is None:
             return self.embed(generated)
-        with self._autocast():
-            return self._running("embed_queries", self.query_critic.embed)(generated.to(self.dtype)).float()
+        return self._run("embed_queries", self.query_critic, "embed", generated)
 
     @torch.inference_mode()
     def forward(self, images: Pictures, *, mode: Mode | None = None, normalize: bool | None = None) -> Tensor:

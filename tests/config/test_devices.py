@@ -9,11 +9,11 @@ import torch
 
 from intact_fast.config.checks import check_config
 from intact_fast.config.command_line import from_yaml, to_yaml
-from intact_fast.config.devices import find_device, parse_device
+from intact_fast.config.devices import computes_bfloat16, find_device, parse_device
 from intact_fast.config.options import Config
 from intact_fast.errors import UserError
 from intact_fast.training.distributed.process import choose_device
-from intact_fast.training.step.plan import autocast_type, computes_bfloat16
+from intact_fast.training.step.plan import autocast_type
 
 
 @pytest.fixture

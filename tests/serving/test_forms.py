@@ -131,7 +131,7 @@ def test_precisions_give_close_features(precision: Any) -> None:
 def test_unknown_colors_and_precisions_are_named() -> None:
     with pytest.raises(ValueError, match="color 'gbr': use one of rgb, bgr"):
         make(color="gbr")
-    with pytest.raises(ValueError, match="precision 'int8': use one of fp32, bf16, fp16"):
+    with pytest.raises(ValueError, match="precision 'int8': use one of auto, fp32, bf16, fp16"):
         make(precision="int8")
 
 

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 import torch
 
+from intact_fast.config.devices import computes_bfloat16
 from intact_fast.config.options import Config, TrainingConfig
 from intact_fast.errors import UserError
 from intact_fast.kernels import FASTER, Kernels
@@ -24,9 +25,6 @@ from intact_fast.training.step.optimisers import Optimisers
 from intact_fast.training.step.shared import SharedStep
 
 T = TypeVar("T")
-
-_BFLOAT16_SINCE = (8, 0)
-"""Compute capability of NVIDIA's first GPUs that compute it (Ampere)."""
 
 
 @dataclass(frozen=True)
@@ -156,16 +154,6 @@ def autocast_type(training: TrainingConfig, device: torch.device) -> torch.dtype
         return torch.float16
     wants = training.precision == "auto" and computes_bfloat16(device)
     return torch.bfloat16 if wants or training.precision == "bf16" else None
-
-
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware computes bfloat16; else it is emulated, and slower than float32.
-
-    Processors do with AMX or AVX512-BF16; AVX-512 alone only converts.
-    """
-    if device.type == "cpu":
-        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return not torch.cuda.is_available() or torch.cuda.get_device_capability(device) >= _BFLOAT16_SINCE
 
 
 def _precision(training: TrainingConfig, device: torch.device) -> Choice[torch.dtype | None]:

@@ -1,0 +1,142 @@
+"""What is made of a module's networks at first use: compiled code, and engines."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from intact_fast.errors import tell
+from intact_fast.serving.engines import (
+    REMEDY,
+    EngineName,
+    Inference,
+    Precision,
+    faster_elsewhere,
+    fastest,
+    make_inference,
+    process_and_threads,
+)
+
+Network = Callable[[Tensor], Tensor]
+
+PAYS_AFTER_S = 5.0
+"""Seconds of PyTorch's forward passes after which `auto` makes an engine. That takes 1 to 5 seconds, so that a program
+never spends much more than twice what the better choice would have taken."""
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Weights of a network at one moment."""
+
+    network: nn.Module
+    tensors: tuple[Tensor, ...]
+    versions: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, network: nn.Module) -> _Weights:
+        tensors = tuple(itertools.chain(network.parameters(), network.buffers()))
+        return cls(network, tensors, _versions(tensors))
+
+    def are_current(self, network: nn.Module) -> bool:
+        """Whether a network is this one, and its weights have not been changed in place or moved."""
+        return network is self.network and _versions(self.tensors) == self.versions
+
+
+def _versions(tensors: tuple[Tensor, ...]) -> tuple[tuple[int, int], ...]:
+    # tensors of inference mode count no versions
+    return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """An engine, and what it was made of and for."""
+
+    inference: Inference
+    weights: _Weights
+    place: tuple[int, int]
+
+
+class Running:
+    """Everything that is made of a module's networks. A copy of a module begins with nothing."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[str, Network] = {}
+        self._made: dict[tuple[str, EngineName, Precision], _Made] = {}
+        self._spent: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Running], tuple[()]]:
+        """Pickle and copy as a new one."""
+        return Running, ()
+
+    def compiled(self, role: str, network: Network) -> Network:
+        """Give the compiled form of a network: one graph for a single picture, and one for any other number."""
+        if role not in self._compiled:
+            self._compiled[role] = torch.compile(network)
+        run = self._compiled[role]
+
+        def call(x: Tensor) -> Tensor:
+            # another layout or number of pictures would be another graph
+            x = x.contiguous(memory_format=torch.channels_last)
+            if len(x) > 1:
+                torch._dynamo.maybe_mark_dynamic(x, 0)
+            return run(x)
+
+        return call
+
+    @contextmanager
+    def counted(self, role: str) -> Iterator[None]:
+        """Count the time of a forward pass of PyTorch's."""
+        begin = time.perf_counter()
+        yield
+        self._spent[role] = self._spent.get(role, 0.0) + time.perf_counter() - begin
+
+    def fastest(self, role: str, precision: Precision) -> EngineName:
+        """Choose the engine of a network: PyTorch, until so much was computed that another one pays."""
+        if self._spent.get(role, 0.0) < PAYS_AFTER_S:
+            return "torch"
+        engine = fastest(precision)
+        if engine != "torch":
+            tell_once(f"engine auto: {engine} from here on, which is faster than PyTorch; engine torch keeps PyTorch")
+        elif (better := faster_elsewhere(precision)) is not None:
+            tell_once(f"engine auto: {better} is not installed, and would be faster than PyTorch; run {REMEDY}")
+        return engine
+
+    def in_engine(
+        self, engine: EngineName, precision: Precision, role: str, network: nn.Module, method: str, x: Tensor
+    ) -> Tensor:
+        """Run a network in an engine, which is made at first use, and again when weights or threads change.
+
+        Args:
+            engine: ``onnxruntime`` or ``openvino``.
+            precision: ``fp32`` or ``bf16``.
+            role: What the network is in the module.
+            network: G or C.
+            method: Which of its methods is computed.
+            x: N×3×H×W on the CPU.
+        """
+        key, place = (role, engine, precision), process_and_threads()
+        made = self._made.get(key)
+        if made is None or made.place != place or not made.weights.are_current(network):
+            with self._lock:
+                made = self._made.get(key)
+                if made is None or made.place != place or not made.weights.are_current(network):
+                    weights = _Weights.of(network)
+                    size = (x.shape[2], x.shape[3])
+                    inference = make_inference(engine, network, method, size, precision, place[1])
+                    made = self._made[key] = _Made(inference, weights, place)
+        return torch.from_numpy(made.inference(x.float().contiguous().numpy()))
+
+
+@cache
+def tell_once(text: str) -> None:
+    """Tell the user something once in a process."""
+    tell(text)
