@@ -15,6 +15,7 @@ def read_ahead(
 ) -> Iterator[tuple[Sequence[ItemT], list[ResultT]]]:
     """Read items a chunk at a time. The next chunk is being read while the caller uses one.
 
+    A single item is read on the caller's thread, as starting another one takes longer than resizing a small picture.
     An exception of ``read`` is raised where its chunk would be given.
 
     Args:
@@ -26,6 +27,9 @@ def read_ahead(
     Yields:
         Each chunk of the items, and what ``read`` gave for them, in their order.
     """
+    if len(items) == 1:
+        yield items, [read(items[0])]
+        return
     chunks = [items[start : start + chunk_size] for start in range(0, len(items), chunk_size)]
     with ThreadPoolExecutor(max(threads, 1)) as pool:
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,9 @@ from intact_fast.serving.engines import (
 
 Network = Callable[[Tensor], Tensor]
 
+_CHANGES = attrgetter("_version")
+"""How often a tensor was changed in place."""
+
 PAYS_AFTER_S = 5.0
 """Seconds of PyTorch's forward passes after which `auto` makes an engine. That takes 1 to 5 seconds, so that a program
 never spends much more than twice what the better choice would have taken."""
@@ -38,21 +42,22 @@ class _Weights:
 
     network: nn.Module
     tensors: tuple[Tensor, ...]
-    versions: tuple[tuple[int, int], ...]
+    state: tuple[int, ...]
 
     @classmethod
     def of(cls, network: nn.Module) -> _Weights:
-        tensors = tuple(itertools.chain(network.parameters(), network.buffers()))
-        return cls(network, tensors, _versions(tensors))
+        # tensors of inference mode count no changes
+        tensors = tuple(t for t in itertools.chain(network.parameters(), network.buffers()) if not t.is_inference())
+        return cls(network, tensors, _state(tensors))
 
     def are_current(self, network: nn.Module) -> bool:
-        """Whether a network is this one, and its weights have not been changed in place or moved."""
-        return network is self.network and _versions(self.tensors) == self.versions
+        """Whether a network is this one, and its weights have not been changed in place or converted."""
+        return network is self.network and _state(self.tensors) == self.state
 
 
-def _versions(tensors: tuple[Tensor, ...]) -> tuple[tuple[int, int], ...]:
-    # tensors of inference mode count no versions
-    return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
+def _state(tensors: tuple[Tensor, ...]) -> tuple[int, ...]:
+    # a conversion of the whole network moves every tensor, and a picture does not wait for a look at each
+    return (*(t.data_ptr() for t in tensors[:1]), *map(_CHANGES, tensors))
 
 
 @dataclass(frozen=True)

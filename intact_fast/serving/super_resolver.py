@@ -116,7 +116,8 @@ class SuperResolver(nn.Module):
         engine = self._engine_for(role, x)
         if engine != "torch":
             return self._running.in_engine(engine, self.computes_in, role, network, method, x)
-        function = getattr(network, method)
+        # called as a module, a network runs its hooks
+        function = network if method == "forward" else getattr(network, method)
         if self.is_compiled:
             function = self._running.compiled(role, function)
         with self._autocast(), self._running.counted(role) if self.engine == "auto" else nullcontext():
