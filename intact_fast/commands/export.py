@@ -102,11 +102,9 @@ def _write_model(model: SRReID, options: ExportOptions) -> SRReID:
     """Write a model file, and give what it serves."""
     if not options.generator_only:
         model.save_pretrained(options.out)
-        return SRReID.from_pretrained(options.out)
+        return SRReID.from_pretrained(options.out, engine="torch")
     if model.query_critic is not None:
-        warn(
-            "--generator-only: this G was trained with C_q, which the file does not hold; give G with C_q to match best"
-        )
+        warn("--generator-only: G was trained with C_q, which this file does not hold; leave it out to keep both")
     model.save_generator(options.out)
     served = SuperResolver.from_pretrained(options.out)
     return SRReID(model.critic, served.generator, model.size, model.interpolation, normalize=model.normalize)
@@ -128,7 +126,8 @@ def _model(options: ExportOptions) -> SRReID:
     if options.checkpoint is not None and options.model is None:
         model = served_by(options.checkpoint)
     elif options.model is not None and options.checkpoint is None:
-        model = SRReID.from_pretrained(options.model)
+        # what is written is compared with PyTorch, not with another engine
+        model = SRReID.from_pretrained(options.model, engine="torch")
     else:
         raise UserError("--model, --checkpoint: give one of them")
     if options.side == "query" and not model.has_query_side:
