@@ -167,7 +167,8 @@ def user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     model.save_pretrained(file)
     model.save_pretrained(tmp_path / "best.safetensors")
     write_thresholds(tmp_path / "site.json", thresholds, str(file), Identity.of_files([file], "").digest)
-    torch.save(critic.state_dict(), tmp_path / "osnet.pth")
+    for name in ("osnet.pth", "osnet_x0_25_market1501.pth"):
+        torch.save(critic.state_dict(), tmp_path / name)
     for number, name in enumerate(("a.jpg", "b.png", "crops/c.jpg", "gallery/d.jpg", "gallery/e.jpg")):
         write_picture(tmp_path / name, seed=number)
     monkeypatch.chdir(tmp_path)

@@ -27,6 +27,7 @@ _VIPER_SMALL = "2026-11-26-cpu-2-cores-viper-table3"
 _SYNTHETIC = "2026-11-26-cpu-2-cores-synthetic"
 _FULL_SIZE_LR = "2026-11-26-cpu-2-cores-market1501-lr-256x128"
 _MIXED = "2026-11-26-cpu-2-cores-market1501-mixed-gallery"
+_QUERY_SIDE = "2026-11-29-cpu-2-cores-market1501-query-side"
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,8 @@ def wins_block(call: Call) -> str:
         _win("… exact single-shot", AVERAGED, False, call),
         _win("VIPeR, the paper's sizes, three splits", VIPER, False, call),
         _win("Market-1501, small G, torchreid's OSNet x0.25, multi-shot", SMALL, True, call),
+        _query_side("… preset `best`, multi-shot", "multi-shot Rank-1", call),
+        _query_side("… exact single-shot", "Rank-1", call),
         _mixed(call),
     ]
     # LR queries that take no detour through the small G's size are the stronger baseline
@@ -185,6 +188,15 @@ def _win(text: str, setting: Setting, multi: bool, call: Call) -> list[str]:
     other = cells["critic-mlr"]
     if round(setting.figure("critic-mlr", multi) or 0.0, 1) == round(means[best], 1):
         other = f"**{other}**"
+    return [link, cells["lr"], other, f"**{cells[best]}** (`{best}`)", cells[BOUND]]
+
+
+def _query_side(text: str, figure: str, call: Call) -> list[str]:
+    rows = records.read(_QUERY_SIDE)["rows"]
+    best = "light+query-critic"
+    cells = {name: spread(rows[name]["figures"][figure]) for name in ("lr", best, BOUND)}
+    other = spread((SMALL.row("critic-mlr") or {})["figures"][figure])
+    link = f"[{text}]({_page('market1501-query-side', call)})"
     return [link, cells["lr"], other, f"**{cells[best]}** (`{best}`)", cells[BOUND]]
 
 

@@ -125,10 +125,11 @@ def load_critic(
         enlarge: How many times C enlarges its pictures first; None takes the file's, or 1.
 
     Raises:
-        UserError: The file is no OSNet of that variant, has another number of classes, or enlarges otherwise.
+        UserError: The file is no OSNet of that variant, has another number of classes, or enlarges otherwise than 1.
     """
     found = _stored(path, option, arch)
-    if None not in (enlarge, found.enlarge) and enlarge != found.enlarge:
+    # a C of whole pictures may stand behind a smaller G; one that enlarges has learnt smaller pictures
+    if found.enlarge not in (None, 1) and enlarge not in (None, found.enlarge):
         raise UserError(
             f"{option} {path}: enlarges its pictures {found.enlarge} times, --critic.enlarge is {enlarge}; set "
             f"--critic.enlarge {found.enlarge}"

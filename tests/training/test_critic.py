@@ -148,6 +148,12 @@ def test_a_file_knows_how_its_critic_enlarges(tmp_path: Path) -> None:
         load_critic(path, "osnet_x0_25", 7, enlarge=1)
 
 
+def test_a_critic_of_whole_pictures_may_stand_behind_a_smaller_g(tmp_path: Path) -> None:
+    path = tmp_path / "critic.pt"
+    torch.save(critic_checkpoint(build_osnet("osnet_x0_25", 7), "osnet_x0_25"), path)
+    assert load_critic(path, "osnet_x0_25", 7, enlarge=2).enlarge == 2
+
+
 def test_a_file_of_torchreids_enlarges_as_asked(tmp_path: Path) -> None:
     path = tmp_path / "osnet.pth"
     torch.save(build_osnet("osnet_x0_25", 7).state_dict(), path)
