@@ -16,7 +16,8 @@ from intact_fast.commands.model_options import run_command, warn_unreadable
 from intact_fast.commands.progress_bar import progress
 from intact_fast.commands.search_queries import Queries, read_queries
 from intact_fast.data.picture_files import LeftOut
-from intact_fast.errors import UserError, warn
+from intact_fast.data.sampling import evenly_spaced
+from intact_fast.errors import UserError, tell, warn
 from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
 from intact_fast.reporting.html_page import check_html_name
@@ -28,6 +29,9 @@ from intact_fast.serving.gallery.parquet_files import is_parquet, read_into
 from intact_fast.serving.gallery.store import check_place
 from intact_fast.serving.picture_reading import Unreadable, list_pictures
 from intact_fast.serving.sr_reid import SRReID
+
+_DRAWN_QUERIES = 50
+"""Rows of a picture, at most; 400 are 61,606 pixels high and fill 77 MB."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,10 @@ class SearchOptions(ColumnOptions):
     thresholds: Path | None = None
     """File of `intact-fast calibrate` that `accept` takes thresholds from; none takes the model's own."""
     picture: Path | None = None
-    """PNG to write: each query with its matches."""
+    """PNG to write: each query with its matches; of more than 50, those at equal distances."""
     html: Path | None = None
     """HTML page to write: each query with its matches, to page through, sort and enlarge."""
-    html_queries: int = 200
+    html_queries: int = 1000
     """Queries that the page shows; of more, some at equal distances."""
 
 
@@ -104,20 +108,12 @@ def _run(options: SearchOptions) -> int:
         size = len(gallery)
     limits = None if acceptance is None else queries.shown_as(acceptance.limits)
     if options.picture is not None:
-        shown = {name: [(options.gallery / m.path, m.similarity) for m in found] for name, found in matches.items()}
-        save_matches(queries.shown_as(shown), model, options.picture, limits)
+        _draw(options.picture, options, queries.shown_as(matches), model, limits)
     if options.html is not None:
         pairs = {name: [(m.path, m.similarity) for m in found] for name, found in matches.items()}
-        write_html_search(
-            options.html,
-            queries.shown_as(pairs),
-            options.gallery,
-            size,
-            model,
-            options.model,
-            options.html_queries,
-            limits,
-        )
+        shown, place, most = queries.shown_as(pairs), options.gallery, options.html_queries
+        with progress("page", min(len(shown), most), options.json) as advance:
+            write_html_search(options.html, shown, place, size, model, options.model, most, limits, advance)
     _print(options, matches, acceptance, searched, size, listing.left_out)
     return warn_unreadable(unreadable)
 
@@ -188,6 +184,24 @@ def _search(options: SearchOptions, gallery: Gallery, queries: Queries) -> list[
     if options.group_by is None:
         return search_gallery(gallery, queries.features, options.top, **common)
     return search_groups(gallery, queries.features, options.top, options.group_by, options.group, **common)
+
+
+def _draw(
+    picture: Path,
+    options: SearchOptions,
+    matches: dict[Path, list[Match]],
+    model: SRReID,
+    limits: dict[Path, float] | None,
+) -> None:
+    shown = evenly_spaced(list(matches), _DRAWN_QUERIES)
+    if len(shown) < len(matches):
+        more = f" --html-queries {len(matches)}" if len(matches) > options.html_queries else ""
+        tell(
+            f"--picture {picture}: shows {len(shown)} of {len(matches):,} queries, from the first to the last at equal "
+            f"distances; --html x.html{more} shows all"
+        )
+    rows = {query: [(options.gallery / m.path, m.similarity) for m in matches[query]] for query in shown}
+    save_matches(rows, model, picture, limits)
 
 
 def _print(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def write_html_search(
     model_file: Path,
     queries: int,
     limits: Mapping[Path, float] | None = None,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Write the page.
 
@@ -47,6 +48,7 @@ def write_html_search(
         model_file: Where the model is from.
         queries: How many queries to show; of more, some at equal distances.
         limits: Threshold of the similarity by query file, above which matches are marked; None marks nothing.
+        advance: Told how many queries are done.
     """
     pictures = EmbeddedPictures()
     shown = evenly_spaced(list(matches), queries)
@@ -58,9 +60,9 @@ def write_html_search(
             if name not in names:
                 names[name] = len(names)
                 pictures.add(("gallery", name), _fitted(read_image(gallery / name), model), small=True)
-        described.append(
-            _query(query, number, found, names, pictures, model, None if limits is None else limits[query])
-        )
+        limit = None if limits is None else limits[query]
+        described.append(_query(query, number, found, names, pictures, model, limit))
+        advance(1)
     data = {
         "kind": "search",
         "lists": [{"view": "matches", "label": "Matches", "title": "Matches"}],

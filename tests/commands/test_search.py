@@ -12,6 +12,8 @@ from PIL import Image
 
 from commands.command_cases import run
 from conftest import write_picture
+from intact_fast.commands import search
+from intact_fast.serving.gallery import Gallery
 
 _FOLDERS = ("--query", "{folder}", "--gallery", "{folder}", "--model", "{model}")
 
@@ -41,6 +43,29 @@ def test_search_finds_a_picture_itself_first(
         assert ("sr" in query["pictures"]) == query["name"].endswith("b.png")
     status, printed, _ = run(capsys, *arguments, "--top", 100)
     assert "5 queries, 5 gallery pictures (5 of them new), 2 other files left out" in printed
+
+
+def test_a_picture_of_many_queries_shows_some(
+    folder: Path,
+    tmp_path: Path,
+    model_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arguments = ("search", "--query", folder, "--gallery", folder, "--model", model_file, "--top", 1, "--json")
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(search, "_DRAWN_QUERIES", 3)
+    monkeypatch.setattr(search, "save_matches", lambda rows, *_: drawn.append([path.name for path in rows]))
+    status, _, error = run(capsys, *arguments, "--picture", tmp_path / "m.png", "--html-queries", 4)
+    assert status == 0
+    assert drawn == [["a.jpg", "d.bmp", "c.jpg"]]
+    (line,) = [line for line in error.splitlines() if "--picture" in line]
+    assert (
+        "m.png: shows 3 of 5 queries, from the first to the last at equal distances; --html x.html --html-queries 5"
+        in line
+    )
+    status, _, error = run(capsys, *arguments, "--query", folder / "a.jpg", "--picture", tmp_path / "m.png")
+    assert "--picture" not in error
 
 
 def test_the_index_follows_the_folder(
