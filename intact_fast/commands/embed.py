@@ -20,16 +20,19 @@ from intact_fast.serving.gallery.columns import ColumnSource, file_name, warn_un
 from intact_fast.serving.gallery.computing import compute_rows
 from intact_fast.serving.gallery.parquet_files import (
     SUFFIX,
+    bring_columns_up,
     check_made_by,
     drop_stale_rows,
     join_parts,
     next_number,
     numbered_part,
     parts_of,
+    paths_of,
     write_part,
 )
 from intact_fast.serving.gallery.store import Identity
 from intact_fast.serving.gallery.update import stamped_names
+from intact_fast.serving.gallery.vanished import find_vanished
 from intact_fast.serving.picture_reading import Unreadable, list_pictures
 from intact_fast.serving.sr_reid import SRReID
 from intact_fast.training.distributed.process import Process, process_group
@@ -107,7 +110,12 @@ def _plan(options: EmbedOptions, parts: Path, identity: Identity, source: Column
     names = [str(path.relative_to(_folder(options))) for path in pictures]
     if source is not None:
         warn_unknown(source, names, "the columns")
-    missing, kept, dropped = drop_stale_rows(written, stamped_names(names, pictures), identity)
+    wanted = stamped_names(names, pictures)
+    known = paths_of(written).unique()
+    find_vanished(known, wanted["path"], str(options.pictures), str(options.target), options.drop_vanished)
+    missing, kept, dropped = drop_stale_rows(written, wanted, identity)
+    if source is not None:
+        bring_columns_up([part for part in written if part.exists()], source, identity)
     return _Work([file_name(name) for name in missing], next_number(parts), kept, dropped)
 
 

@@ -23,6 +23,8 @@ class ColumnOptions(ServingOptions):
     searched in the path below the gallery where it holds a slash."""
     columns: Path | None = None
     """CSV or Parquet file with a column path, relative to the gallery, and some of camera, time, track and person."""
+    drop_vanished: bool = False
+    """Drop what is known of vanished pictures even if most have vanished, as from a disk that is not mounted."""
 
     def source(self) -> ColumnSource | None:
         """Read where columns come from; None where nothing is given.

@@ -160,7 +160,7 @@ def _up_to_date(
 ) -> _Searched:
     if is_parquet(options.gallery):
         with progress("gallery", 0, options.json) as advance:
-            added, _ = read_into(gallery, options.gallery, options.identity(model), advance)
+            added, _ = read_into(gallery, options.gallery, options.identity(model), advance, options.drop_vanished)
         return _Searched(gallery, added, LeftOut())
     try:
         pictures = list_pictures(options.gallery)
@@ -171,7 +171,9 @@ def _up_to_date(
         warn(f"{error}; the answer is from --index {options.index} as it is")
         return _Searched(gallery, 0, LeftOut())
     with progress("gallery", len(pictures.pictures), options.json) as advance:
-        update = update_gallery(gallery, model, options.gallery, pictures.pictures, unreadable, source, advance)
+        update = update_gallery(
+            gallery, model, options.gallery, pictures.pictures, unreadable, source, advance, options.drop_vanished
+        )
     return _Searched(gallery, update.computed, pictures.left_out)
 
 

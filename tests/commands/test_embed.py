@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,48 @@ def test_other_systems_read_and_write_such_files(
         assert json.loads(printed)["gallery"] == 6
         assert next(iter(json.loads(printed)["matches"].values()))[0]["path"] == "0/p2_c2.png"
     assert json.loads(printed)["computed"] == 0
+
+
+@pytest.mark.parametrize("out", ["out.parquet", "parts"])
+def test_columns_of_written_rows_follow_their_source(
+    pictures: Path, tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    arguments = (pictures, tmp_path / out, "--model", model_file, "--part-rows", 5)
+    embed(capsys, *arguments, "--columns-pattern", r"_c(?P<camera>\d)")
+    before = rows_of(tmp_path / out)
+    table = tmp_path / "columns.csv"
+    table.write_text("path,camera,time\n0/p0_c0.png,hall,20240131_235959\n1/p1_c1.png,,\n")
+    assert embed(capsys, *arguments, "--columns", table)["computed"] == 0
+    rows = rows_of(tmp_path / out)
+    told = {
+        "0/p0_c0.png": {"camera": "hall", "time": datetime(2024, 1, 31, 23, 59, 59)},
+        "1/p1_c1.png": {"camera": None},
+    }
+    # rows that the table does not name stay, and no feature is touched
+    assert rows == {path: row | told.get(path, {}) for path, row in before.items()}
+    # an index of these files follows, too
+    search = ("search", "--query", pictures / "0" / "p0_c0.png", "--gallery", tmp_path / out, "--model", model_file)
+    index = ("--index", tmp_path / "x.lance", "--json", "--top", 1)
+    assert json.loads(run(capsys, *search, *index)[1])["computed"] == 12
+    embed(capsys, *arguments, "--columns-pattern", r"(?P<camera>p0)")
+    for computed in (1, 0):
+        found = json.loads(run(capsys, *search, *index)[1])
+        assert (found["computed"], found["matches"].popitem()[1][0]["camera"]) == (computed, "p0")
+
+
+def test_most_rows_stay_where_the_folder_is_mounted_in_part(
+    pictures: Path, tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.parquet"
+    arguments = (pictures, out, "--model", model_file)
+    embed(capsys, *arguments)
+    before = out.read_bytes()
+    for path in sorted(pictures.rglob("*.png"))[1:]:
+        path.unlink()
+    error = error_of(capsys, "embed", *arguments)
+    assert f"{pictures}: lacks 11 of the 12 pictures in {out}, which stays as it is" in error
+    assert out.read_bytes() == before
+    assert embed(capsys, *arguments, "--drop-vanished")["rows"] == len(rows_of(out)) == 1
 
 
 def test_an_embedding_goes_on_after_kill_9(

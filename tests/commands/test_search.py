@@ -127,6 +127,28 @@ def test_the_folder_may_move_or_be_gone(
     assert (status, "--html: shows pictures" in error) == (2, True)
 
 
+def test_most_of_an_index_stays_where_the_gallery_is_mounted_in_part(
+    tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery = tmp_path / "gallery"
+    for i in range(12):
+        write_picture(gallery / f"{i}.png", seed=i)
+    query, index, file = gallery / "0.png", tmp_path / "g.lance", tmp_path / "f.parquet"
+    arguments = ("search", "--query", query, "--model", model_file, "--index", index, "--json")
+    assert run(capsys, *arguments, "--gallery", gallery)[0] == 0
+    assert run(capsys, "embed", query, file, "--model", model_file)[0] == 0
+    for i in range(1, 12):
+        (gallery / f"{i}.png").unlink()
+    write_picture(gallery / "new.png", seed=20)
+    for place in (gallery, file):
+        status, _, error = run(capsys, *arguments, "--gallery", place)
+        assert (status, error.count("\n")) == (2, 1)
+        assert f"--gallery {place}: lacks 11 of the 12 pictures in --index {index}, which stays as it is" in error
+        assert len(Gallery.open(index)) == 12
+    status, printed, _ = run(capsys, *arguments, "--gallery", gallery, "--drop-vanished")
+    assert (status, json.loads(printed)["gallery"]) == (0, 2)
+
+
 def test_columns_filter_group_and_pool(tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "people"
     for person in range(3):

@@ -202,6 +202,24 @@ def read_table(file: Path, option: str = "--columns") -> TableColumns:
     return TableColumns(rows)
 
 
+def changed_columns(table: Any, source: ColumnSource) -> list[dict[str, Any]]:
+    """Find the pictures of which a source says something else than is known.
+
+    Args:
+        table: Arrow table of ``path`` and `GIVEN`.
+        source: Says what is to be known; columns that it does not name stay.
+
+    Returns:
+        Whole rows of the table as they are to be.
+    """
+    changed = []
+    for row in table.to_pylist():
+        values = source.values_of(file_name(row["path"]))
+        if any(row[name] != value for name, value in values.items()):
+            changed.append({**row, **values})
+    return changed
+
+
 def warn_unknown(source: ColumnSource, paths: Sequence[str], what: str) -> None:
     """Say how many pictures a source knows nothing of."""
     unknown = [path for path in paths if not source.values_of(path)]

@@ -12,9 +12,10 @@ from typing import Any
 
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
-from intact_fast.serving.gallery.columns import STAMP, make_schema
+from intact_fast.serving.gallery.columns import GIVEN, STAMP, ColumnSource, changed_columns, make_schema
 from intact_fast.serving.gallery.engine import engine_errors, pa, pc, pq
 from intact_fast.serving.gallery.store import KEY, Gallery, Identity
+from intact_fast.serving.gallery.vanished import find_vanished
 
 SUFFIX = ".parquet"
 _KEYS = ["path", *STAMP]
@@ -102,6 +103,34 @@ def drop_stale_rows(parts: Sequence[Path], wanted: Any, identity: Identity) -> t
     return sorted(missing["path"].to_pylist()), kept, dropped
 
 
+def bring_columns_up(parts: Sequence[Path], source: ColumnSource, identity: Identity) -> None:
+    """Write parts again whose pictures have other columns by a source; features stay, and so do rows it is silent on.
+
+    Args:
+        parts: Files of ours.
+        source: Gives columns.
+        identity: Of the model.
+    """
+    for part in parts:
+        known = pq.read_table(part, columns=["path", *GIVEN], partitioning=None)
+        changed = {row["path"]: row for row in changed_columns(known, source)}
+        if not changed:
+            continue
+        rows = [changed.get(row["path"], row) for row in known.to_pylist()]
+        table = pq.read_table(part, partitioning=None)
+        for name in GIVEN:
+            at = table.schema.get_field_index(name)
+            field = table.schema.field(at)
+            table = table.set_column(at, field, pa.array([row[name] for row in rows], field.type))
+        write_part(table, part, identity)
+
+
+def paths_of(parts: Sequence[Path]) -> Any:
+    """Give the stored names of all rows of some parts as one Arrow column."""
+    read = (pq.read_table(part, columns=["path"], partitioning=None)["path"].cast(pa.string()) for part in parts)
+    return pa.chunked_array([chunk for column in read for chunk in column.chunks], pa.string())
+
+
 def join_parts(parts: Sequence[Path], path: Path, identity: Identity) -> None:
     """Write the rows of some parts as one file, a few thousand at a time, atomically."""
     schema = pq.read_schema(parts[0]).with_metadata({KEY: identity.to_text()})
@@ -116,7 +145,11 @@ def join_parts(parts: Sequence[Path], path: Path, identity: Identity) -> None:
 
 
 def read_into(
-    gallery: Gallery, place: Path, identity: Identity, advance: Callable[[int], None] = lambda count: None
+    gallery: Gallery,
+    place: Path,
+    identity: Identity,
+    advance: Callable[[int], None] = lambda count: None,
+    drop_vanished: bool = False,
 ) -> tuple[int, int]:
     """Bring a gallery up to date with Parquet files: new and changed rows are added, vanished ones deleted.
 
@@ -127,12 +160,13 @@ def read_into(
         place: A file, or a folder of files.
         identity: Of the model that searches.
         advance: Told how many rows are done.
+        drop_vanished: Delete vanished rows even if they are most of the gallery.
 
     Returns:
         Numbers of rows added and in all.
 
     Raises:
-        UserError: A file is none, lacks a column, or another model made it.
+        UserError: A file is none, lacks a column, or another model made it; or most of the gallery has vanished.
     """
     parts = parts_of(place)
     if not parts:
@@ -146,19 +180,17 @@ def read_into(
             raise UserError(f"--gallery {part}: lacks a column path or feature; intact-fast embed writes such a file")
     added = 0
     with gallery.writing(), engine_errors(option):
-        known = gallery.table(_KEYS)
-        seen = [known.slice(0, 0)["path"].combine_chunks()]
+        known = gallery.table([*_KEYS, *GIVEN])
+        kept = f"--index {gallery.place}"
+        vanished = find_vanished(known["path"], paths_of(parts), option, kept, drop_vanished)
         for part in parts:
             for batch in pq.ParquetFile(part).iter_batches(_BATCH):
                 rows = _completed(pa.Table.from_batches([batch]), schema)
-                seen.append(rows["path"].combine_chunks())
                 fresh = rows.filter(_is_new(rows, known))
                 if len(fresh):
                     gallery.merge(fresh)
                 added += len(fresh)
                 advance(len(rows))
-        names = pa.chunked_array(seen)
-        vanished = known.filter(pc.invert(pc.is_in(known["path"], names)))["path"].to_pylist()
         gallery.delete_paths(vanished)
         if added or vanished:
             gallery.tidy()
@@ -175,11 +207,12 @@ def _completed(rows: Any, schema: Any) -> Any:
 
 
 def _is_new(rows: Any, known: Any) -> Any:
-    """Say of each row whether the gallery lacks it, or has it of a file with another stamp."""
+    """Say of each row whether the gallery lacks it, or has it of a file with another stamp, or with other columns."""
     at = pc.index_in(rows["path"], known["path"])
-    same = [pc.equal(known[name].take(pc.fill_null(at, 0)), rows[name]) for name in STAMP] if len(known) else []
     present = pc.is_valid(at)
-    for equal in same:
+    for name in (*STAMP, *GIVEN) if len(known) else ():
+        theirs, ours = rows[name], known[name].take(pc.fill_null(at, 0))
         # rows of other systems have no stamps: they are those that are there
-        present = pc.and_(present, pc.fill_null(equal, True))
+        unknown = True if name in STAMP else pc.and_(pc.is_null(theirs), pc.is_null(ours))
+        present = pc.and_(present, pc.coalesce(pc.equal(ours, theirs), unknown))
     return pc.invert(present)

@@ -9,10 +9,19 @@ from typing import Any
 
 from intact_fast.errors import warn
 from intact_fast.files import stamp
-from intact_fast.serving.gallery.columns import GIVEN, STAMP, ColumnSource, file_name, stored_name, warn_unknown
+from intact_fast.serving.gallery.columns import (
+    GIVEN,
+    STAMP,
+    ColumnSource,
+    changed_columns,
+    file_name,
+    stored_name,
+    warn_unknown,
+)
 from intact_fast.serving.gallery.computing import compute_rows
 from intact_fast.serving.gallery.engine import pa
 from intact_fast.serving.gallery.store import Gallery
+from intact_fast.serving.gallery.vanished import find_vanished
 from intact_fast.serving.picture_reading import Unreadable
 from intact_fast.serving.sr_reid import SRReID
 
@@ -46,6 +55,7 @@ def update_gallery(
     unreadable: Unreadable,
     source: ColumnSource | None = None,
     advance: Callable[[int], None] = lambda count: None,
+    drop_vanished: bool = False,
 ) -> Update:
     """Compute the features of new and changed pictures, and drop those of vanished ones.
 
@@ -57,9 +67,13 @@ def update_gallery(
         unreadable: Takes those that are left out.
         source: Gives their columns; those of known pictures are brought up to date, too. None leaves them.
         advance: Told how many pictures are done.
+        drop_vanished: Drop vanished ones even if they are most of the gallery.
+
+    Raises:
+        UserError: Most of the gallery's pictures have vanished, as on a disk that is mounted in part.
     """
     with gallery.writing():
-        return _update(gallery, model, folder, pictures, unreadable, source, advance)
+        return _update(gallery, model, folder, pictures, unreadable, source, advance, drop_vanished)
 
 
 def _update(
@@ -70,10 +84,12 @@ def _update(
     unreadable: Unreadable,
     source: ColumnSource | None,
     advance: Callable[[int], None],
+    drop_vanished: bool,
 ) -> Update:
     names = [str(path.relative_to(folder)) for path in pictures]
     wanted = stamped_names(names, pictures)
     known, bad = gallery.table(_KEYS), gallery.unreadable()
+    find_vanished(known["path"], wanted["path"], f"--gallery {folder}", f"--index {gallery.place}", drop_vanished)
     stale = known.join(wanted, _KEYS, join_type="left anti")["path"].to_pylist()
     bad = bad.join(wanted, _KEYS, join_type="left semi")
     missing = wanted.join(known, _KEYS, join_type="left anti").join(bad, _KEYS, join_type="left anti")
@@ -109,11 +125,7 @@ def stamped_names(names: Sequence[str], pictures: Sequence[Path]) -> Any:
 
 def _bring_columns_up(gallery: Gallery, source: ColumnSource) -> None:
     """Write the columns of known pictures where a source says something else; their features are not computed."""
-    changed = []
-    for row in gallery.table(["path", *GIVEN]).to_pylist():
-        values = source.values_of(file_name(row["path"]))
-        if any(row[name] != value for name, value in values.items()):
-            changed.append({**row, **values})
+    changed = changed_columns(gallery.table(["path", *GIVEN]), source)
     if changed:
         schema = gallery.dataset.schema
         fields = [schema.field(name) for name in ("path", *GIVEN)]
