@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intact_fast.data.normalisation import IMAGENET_MEAN, IMAGENET_STD
@@ -32,8 +31,10 @@ Engine = Callable[[Tensor], Tensor]
 
 METADATA_KEY = "intact_fast"
 _INPUT, _FEATURES, _PICTURES = "pictures", "features", "super_resolved"
+_BATCH = "batch"
 _OPSET = 18
 _EXAMPLE_BATCH = 2
+_LEAST_LENGTH = 1e-12
 
 
 class ServingGraph(nn.Module):
@@ -42,6 +43,7 @@ class ServingGraph(nn.Module):
     Args:
         model: Its networks are copied, with their normalisations folded into the layers before.
         side: Which pictures it is for.
+        half: Compute in float16 inside; pictures and features stay float32.
 
     Raises:
         ValueError: The query's side was asked for and there is neither G nor C_q.
@@ -50,7 +52,7 @@ class ServingGraph(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: SRReID, side: ExportSide) -> None:
+    def __init__(self, model: SRReID, side: ExportSide, half: bool = False) -> None:
         super().__init__()
         if side == "query" and not model.has_query_side:
             raise ValueError("the query's graph needs a generator or a C_q, and this SRReID has none")
@@ -61,6 +63,11 @@ class ServingGraph(nn.Module):
         self.normalize = model.normalize
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.is_half = half
+        if half:
+            # the constants stay float32: pictures are normalised before they are rounded
+            for network in filter(None, (self.critic, self.generator)):
+                network.half()
         self.eval()
 
     def forward(self, pictures: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -74,32 +81,41 @@ class ServingGraph(nn.Module):
             N×3×H×W from 0 to 1.
         """
         x = (pictures - self.mean) / self.std
+        x = x.half() if self.is_half else x
         if self.generator is not None:
             x = self.generator(x)
         features = self.critic.embed(x)
-        features = F.normalize(features) if self.normalize else features
+        if self.is_half:
+            x, features = x.float(), features.float()
+        if self.normalize:
+            # onnxruntime's preparation for quantising knows no shapes of ReduceL2 and Expand, which F.normalize becomes
+            length = features.square().sum(dim=1, keepdim=True).sqrt()
+            features = features / length.clamp_min(_LEAST_LENGTH)
         return features if self.generator is None else (features, unnormalised(x))
 
 
-def export_graph(model: SRReID, side: ExportSide, export_format: ExportFormat, path: Path) -> None:
-    """Write a graph whose batch size is free.
+def export_graph(
+    model: SRReID, side: ExportSide, export_format: ExportFormat, path: Path, *, half: bool = False
+) -> None:
+    """Write a graph whose batch size is free; ONNX calls that axis ``batch``.
 
     The file also says what it expects: input size, filter of the resize, LR height and thresholds, as JSON. They stand
     under ``intact_fast`` in ONNX's metadata, or in an extra file of that name in PyTorch's archive.
 
     Args:
-        model: On any device; the graph is of float32.
+        model: On any device.
         side: Which pictures the graph is for.
         export_format: ONNX, or PyTorch's own archive (``torch.export.load``).
         path: File to write.
+        half: Write float16 weights and operators; input and outputs stay float32.
 
     Raises:
         UserError: The packages that write ONNX are not installed.
         ValueError: The query's side was asked for and there is neither G nor C_q.
     """
-    graph = ServingGraph(model, side)
+    graph = ServingGraph(model, side, half)
     example = torch.rand(_EXAMPLE_BATCH, 3, *model.size)
-    shapes = {_INPUT: {0: torch.export.Dim("batch", min=1)}}
+    shapes = {_INPUT: {0: torch.export.Dim(_BATCH, min=1)}}
     described = to_json(_description(model, side))
     # PyTorch's exporters warn of their own former names
     with write_atomically(path) as temporary, torch.no_grad(), warnings.catch_warnings():
@@ -136,6 +152,8 @@ def _write_onnx(program: torch.export.ExportedProgram, described: str, path: Pat
     written = torch.onnx.export(
         program,
         (),
+        # the program knows its shapes; this gives the free axis its name
+        dynamic_shapes={_INPUT: {0: _BATCH}},
         input_names=[_INPUT],
         output_names=outputs,
         opset_version=_OPSET,

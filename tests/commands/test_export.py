@@ -63,6 +63,14 @@ def test_command_says_when_features_differ(
     assert "Rank-1 0.00" in printed
 
 
+def test_command_writes_a_half_graph(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "half.pt2"
+    options = ("--model", model_file, "--out", out, "--side", "gallery", "--half", "--json")
+    status, printed, _ = run(capsys, "export", *options)
+    assert status == 0
+    assert 1e-6 < json.loads(printed)["difference"] < 1e-2
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -71,6 +79,7 @@ def test_command_says_when_features_differ(
         (["--out", "x.onnx", "--model", "nowhere"], "nowhere: no such file"),
         (["--out", "x.onnx", "--checkpoint", "nowhere"], "--checkpoint nowhere: no such file"),
         (["--out", "x.onnx", "--model", "m", "--manifest", "nowhere"], "manifest nowhere: no such file"),
+        (["--out", "x.safetensors", "--model", "m", "--half"], "--half: x.safetensors is no graph"),
     ],
 )
 def test_command_errors(capsys: pytest.CaptureFixture[str], options: list[str], expected: str) -> None:

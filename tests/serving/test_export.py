@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime
 import pytest
 import torch
+from onnxruntime.quantization import CalibrationDataReader, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from intact_fast import SRReID
 from intact_fast.models import Generator, build_osnet
@@ -59,6 +64,70 @@ def test_graph_gives_the_modules_features_at_any_batch_size(
     for count in (1, 2, 5):
         pictures = torch.rand(count, 3, *SIZE, generator=torch.Generator().manual_seed(count))
         torch.testing.assert_close(engine(pictures), model(pictures, mode=mode), atol=1e-5, rtol=0)
+
+
+def test_onnx_names_its_axes(exported: Callable[[ExportFormat, ExportSide], Path]) -> None:
+    session = onnxruntime.InferenceSession(exported("onnx", "query"), providers=["CPUExecutionProvider"])
+    shapes = {one.name: one.shape for one in (*session.get_inputs(), *session.get_outputs())}
+    picture = ["batch", 3, *SIZE]
+    assert shapes == {"pictures": picture, "features": ["batch", 512], "super_resolved": picture}
+
+
+@pytest.mark.parametrize(("export_format", "normalize"), [("onnx", True), ("torch-export", False)])
+def test_a_half_graph_computes_in_float16(
+    model: SRReID, tmp_path: Path, export_format: ExportFormat, normalize: bool
+) -> None:
+    path = tmp_path / f"half{SUFFIX[export_format]}"
+    half = copy.copy(model)
+    half.normalize = normalize
+    export_graph(half, "query", export_format, path, half=True)
+    pictures = torch.rand(3, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    found, expected = load_engine(path, export_format)(pictures), half(pictures, mode="always")
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).abs().max() < 2e-3 * expected.abs().max()
+    # what stays float32 are constants: a number, or one of each channel of a picture
+    if export_format == "onnx":
+        weights = onnx.load(path).graph.initializer
+        assert {one.data_type for one in weights if math.prod(one.dims) > 3} == {onnx.TensorProto.FLOAT16}
+    else:
+        state = torch.export.load(path).state_dict.values()
+        assert {one.dtype for one in state if one.numel() > 3} == {torch.float16}
+
+
+class Calibration(CalibrationDataReader):
+    """Some pictures, one batch after another."""
+
+    def __init__(self) -> None:
+        self.batches = iter(torch.rand(4, 2, 3, *SIZE, generator=torch.Generator().manual_seed(0)))
+
+    def get_next(self) -> dict[str, Any] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {"pictures": batch.numpy()}
+
+
+def test_onnxruntime_quantises_a_graph(
+    model: SRReID, exported: Callable[[ExportFormat, ExportSide], Path], tmp_path: Path
+) -> None:
+    source = exported("onnx", "gallery")
+    quant_pre_process(source, tmp_path / "prepared.onnx")
+    quantize_static(tmp_path / "prepared.onnx", tmp_path / "int8.onnx", Calibration())
+    weights = onnx.load(tmp_path / "int8.onnx").graph.initializer
+    assert onnx.TensorProto.FLOAT not in {one.data_type for one in weights if math.prod(one.dims) > 3}
+    pictures = torch.rand(3, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+    found, expected = load_engine(tmp_path / "int8.onnx", "onnx")(pictures), model(pictures, mode="never")
+    assert (found * expected).sum(dim=1).min() > 0.99
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_openvino_runs_a_graph(model: SRReID, tmp_path: Path, half: bool) -> None:
+    openvino = pytest.importorskip("openvino")
+    path = tmp_path / "query.onnx"
+    export_graph(model, "query", "onnx", path, half=half)
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for count in (1, 3):
+        pictures = torch.rand(count, 3, *SIZE, generator=torch.Generator().manual_seed(count))
+        found = torch.from_numpy(compiled(pictures.numpy())["features"])
+        torch.testing.assert_close(found, model(pictures, mode="always"), atol=1e-3 if half else 1e-5, rtol=0)
 
 
 @pytest.mark.filterwarnings("error")
