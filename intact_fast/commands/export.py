@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from intact_fast.commands.model_options import run_command
 from intact_fast.commands.progress_bar import progress
 from intact_fast.data.manifest import Manifest
-from intact_fast.errors import UserError, warn
+from intact_fast.errors import UserError
 from intact_fast.evaluation.parity import Parity, drawn_sets, manifest_sets, measure_parity
 from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
@@ -107,8 +107,6 @@ def _write_model(model: SRReID, options: ExportOptions) -> SRReID:
     if not options.generator_only:
         model.save_pretrained(options.out)
         return SRReID.from_pretrained(options.out, engine="torch")
-    if model.query_critic is not None:
-        warn("--generator-only: G was trained with C_q, which this file does not hold; leave it out to keep both")
     model.save_generator(options.out)
     served = SuperResolver.from_pretrained(options.out)
     return SRReID(model.critic, served.generator, model.size, model.interpolation, normalize=model.normalize)

@@ -56,7 +56,7 @@ def test_command_says_when_features_differ(
         return lambda pictures: torch.ones(len(pictures), 512)
 
     # tracing takes seconds, and nothing looks at the graph
-    monkeypatch.setattr("intact_fast.commands.export.export_graph", lambda *graph: graph[-1].touch())
+    monkeypatch.setattr("intact_fast.commands.export.export_graph", lambda *graph, half: graph[-1].touch())
     monkeypatch.setattr("intact_fast.commands.export.load_engine", broken)
     status, printed, _ = run(capsys, "export", "--model", model_file, "--out", tmp_path / "x.pt2", "--side", "gallery")
     assert status == 1
