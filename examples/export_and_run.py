@@ -27,7 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, default=Path("runs/default/model.safetensors"))
     parser.add_argument("--pictures", nargs="+", type=Path, metavar="FILE", help="none takes drawn pedestrians")
     parser.add_argument("--out", type=Path, default=Path("runs/examples/query.onnx"), help="file to write")
-    parser.add_argument("--half", action="store_true", help="write float16 weights and operators")
     options = parser.parse_args(arguments)
     try:
         import onnxruntime
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = SRReID.from_pretrained(options.model)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     # The query's side is G and C. The gallery's side is C alone: HR pictures bypass G.
-    export_graph(model, "query", "onnx", options.out, half=options.half)
+    export_graph(model, "query", "onnx", options.out)
     # From here on nothing but onnxruntime, numpy and Pillow.
     session = onnxruntime.InferenceSession(str(options.out), providers=["CPUExecutionProvider"])
     expected = json.loads(session.get_modelmeta().custom_metadata_map["intact_fast"])
