@@ -12,6 +12,7 @@ from pathlib import Path
 from docs.generate import (
     costs,
     derived,
+    engines,
     galleries,
     index,
     measured,
@@ -33,6 +34,7 @@ MAKERS: Mapping[str, Maker] = {
     "costs": costs.costs_block,
     "derived": derived.derived_block,
     "effects": verdict.effects_block,
+    "engines": engines.engines_block,
     "galleries": galleries.galleries_block,
     "gains": derived.gains_block,
     "index": index.index_block,

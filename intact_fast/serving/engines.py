@@ -169,8 +169,18 @@ def _in_onnxruntime(graph: bytes, threads: int) -> Inference:
     return lambda pictures: session.run([_OUTPUT], {_INPUT: pictures})[0]
 
 
+@cache
+def _openvino_core(pid: int) -> Any:
+    """OpenVINO itself, once for a process, and for its whole life.
+
+    It moves the stack that signals are handled on (`faulthandler` has one) into memory of its own. Where it ends, that
+    memory goes, and the next signal with a handler of Python's would end the process.
+    """
+    return importlib.import_module("openvino").Core()
+
+
 def _in_openvino(graph: bytes, precision: Precision, threads: int) -> Inference:
-    core = importlib.import_module("openvino").Core()
+    core = _openvino_core(os.getpid())
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,

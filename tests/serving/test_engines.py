@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import pickle
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -250,6 +251,30 @@ def test_auto_names_a_package_that_would_be_faster(
         "engine auto: onnxruntime is not installed, and would be faster than PyTorch; run "
         "pip install 'intact_fast[engines]'"
     ]
+
+
+_SIGNAL_AFTER_ENGINES = """
+import faulthandler, gc, os, signal, torch
+from intact_fast import SRReID
+from intact_fast.models import build_osnet
+faulthandler.enable()
+signal.signal(signal.SIGUSR1, lambda *signal: print("handled"))
+models = [SRReID(build_osnet("osnet_x0_25", 3), None, (48, 32), engine="openvino") for _ in range(2)]
+for model in models:
+    model(torch.rand(1, 3, 48, 32))
+# the older one first
+models.pop(0), gc.collect(), models.pop(0), gc.collect()
+del model
+gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a stack for signals")
+def test_a_signal_is_handled_after_engines_are_gone() -> None:
+    """OpenVINO's own memory was the stack for signals, and went with the engine."""
+    done = subprocess.run([sys.executable, "-c", _SIGNAL_AFTER_ENGINES], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n")
 
 
 @pytest.mark.parametrize("options", [{"compile": True}, {"precision": "fp16"}])
