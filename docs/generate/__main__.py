@@ -12,7 +12,6 @@ from pathlib import Path
 from docs.generate import (
     costs,
     derived,
-    engines,
     galleries,
     index,
     measured,
@@ -34,7 +33,6 @@ MAKERS: Mapping[str, Maker] = {
     "costs": costs.costs_block,
     "derived": derived.derived_block,
     "effects": verdict.effects_block,
-    "engines": engines.engines_block,
     "galleries": galleries.galleries_block,
     "gains": derived.gains_block,
     "index": index.index_block,
