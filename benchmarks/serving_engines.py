@@ -18,6 +18,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import shlex
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -206,12 +208,16 @@ def crops(folder: Path, size: tuple[int, int]) -> list[Path]:
 def alternate(
     calls: Mapping[str, Callable[[], Tensor]], seconds: float, device: torch.device
 ) -> dict[str, list[float]]:
-    """Call each in turn until each has computed for so long on average; two calls of each do not count."""
+    """Call each in turn until each has computed for so long on average; two calls of each do not count.
+
+    Nor does the first call of each turn: threads of the one before may still wait for work, and take the cores.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     begin = time.perf_counter()
     rounds = 0
     while rounds < 3 or time.perf_counter() - begin < seconds * len(calls):
         for name, call in calls.items():
+            call()
             synchronise(device)
             started = time.perf_counter()
             call()
@@ -243,7 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--forms", nargs="+", help="forms to measure; none measures all")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--record", action="store_true", help="write a record")
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser.parse_args(given)
     torch.set_num_threads(options.threads)
     devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
     figures: dict[str, dict[str, Any]] = {device.type: {} for device in devices}
@@ -261,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "headline": headline(figures),
             "machine": machine_of(devices[-1]),
             "versions": versions("torch", "onnxruntime", "openvino", "onnx", "numpy", "pillow"),
-            "commands": {"engines": "python -m benchmarks.serving_engines --record"},
+            "commands": {"engines": shlex.join(["python", "-m", "benchmarks.serving_engines", *given])},
             "notes": [
                 f"{options.threads} threads; each form computes for {options.seconds:g} s at each batch size, in turn."
             ],

@@ -195,9 +195,8 @@ def _query_side(text: str, figure: str, call: Call) -> list[str]:
     rows = records.read(_QUERY_SIDE)["rows"]
     best = "light+query-critic"
     cells = {name: spread(rows[name]["figures"][figure]) for name in ("lr", best, BOUND)}
-    other = spread((SMALL.row("critic-mlr") or {})["figures"][figure])
     link = f"[{text}]({_page('market1501-query-side', call)})"
-    return [link, cells["lr"], other, f"**{cells[best]}** (`{best}`)", cells[BOUND]]
+    return [link, cells["lr"], EMPTY, f"**{cells[best]}** (`{best}`)", cells[BOUND]]
 
 
 def _mixed(call: Call) -> list[str]:

@@ -38,7 +38,7 @@ _FASTEST: dict[Precision, tuple[EngineName, ...]] = {
     "fp32": ("onnxruntime", "openvino"),
     "bf16": ("openvino",),
 }
-"""Engines that are faster than PyTorch at every batch size, the fastest first (``benchmarks/serving_engines.py``)."""
+"""Engines that `auto` takes in place of PyTorch, which they are ahead of with single crops; the best one first."""
 _PACKAGES = {"onnxruntime": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 _CPU = torch.device("cpu")
 _OPSET = 17

@@ -110,9 +110,9 @@ class Running:
             return "torch"
         engine = fastest(precision)
         if engine != "torch":
-            tell_once(f"engine auto: {engine} from here on, which is faster than PyTorch; engine torch keeps PyTorch")
+            tell_once(f"engine auto: {engine} from here on; engine torch keeps PyTorch")
         elif (better := faster_elsewhere(precision)) is not None:
-            tell_once(f"engine auto: {better} is not installed, and would be faster than PyTorch; run {REMEDY}")
+            tell_once(f"engine auto: {better} is not installed, and is faster with single crops; run {REMEDY}")
         return engine
 
     def in_engine(

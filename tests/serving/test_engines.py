@@ -235,7 +235,7 @@ def test_auto_begins_with_pytorch_and_changes_when_it_pays(
     monkeypatch.setattr(running, "PAYS_AFTER_S", 0.0)
     close(model(PICTURES), expected)
     assert made == [("onnxruntime", "fp32")] * 2
-    assert told == ["engine auto: onnxruntime from here on, which is faster than PyTorch; engine torch keeps PyTorch"]
+    assert told == ["engine auto: onnxruntime from here on; engine torch keeps PyTorch"]
 
 
 def test_auto_names_a_package_that_would_be_faster(
@@ -248,7 +248,7 @@ def test_auto_names_a_package_that_would_be_faster(
         assert torch.equal(model(PICTURES), make(mode="never")(PICTURES))
     assert made == []
     assert told == [
-        "engine auto: onnxruntime is not installed, and would be faster than PyTorch; run "
+        "engine auto: onnxruntime is not installed, and is faster with single crops; run "
         "pip install 'intact_fast[engines]'"
     ]
 
