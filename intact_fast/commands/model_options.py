@@ -31,7 +31,7 @@ class ServingOptions:
     precision: Precision = "fp32"
     """Type of G and C: `auto` is bf16 where the device computes it; `fp16` is for GPUs that do not."""
     engine: EngineName = "auto"
-    """What computes G and C on a CPU: `auto` goes from `torch` to the faster one that is installed when it pays."""
+    """What computes G and C on a CPU: `auto` goes from `torch` to one that is installed when it pays."""
     batch_size: int = 64
     """Pictures per forward pass."""
     threads: int = 2

@@ -61,7 +61,7 @@ class SuperResolver(nn.Module):
         compile: Compile networks at their first use; a copy compiles its own.
         engine: What computes the networks on a CPU. ``onnxruntime`` and ``openvino`` are made at the first picture,
             and again when weights change in place; features differ from PyTorch's by less than 0.001 in ``fp32``.
-            ``auto`` takes the faster one that is installed, as soon as a network has computed for 5 seconds.
+            ``auto`` takes one that is installed, as soon as a network has computed for 5 seconds.
 
     Raises:
         UserError: The engine is not installed.
