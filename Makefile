@@ -15,8 +15,11 @@ $(VENV)/.installed: pyproject.toml setup.py CMakeLists.txt $(wildcard csrc/*)
 
 install: $(VENV)/.installed
 
+# Recipes that are trained after the run and stand beside it in the last table; `make train COMPARE=` leaves them out
+COMPARE ?= mse+id light+query-critic
+
 train: install
-	$(VENV)/bin/torchrun --standalone -m intact_fast.train $(ARGS)
+	$(VENV)/bin/torchrun --standalone -m intact_fast.train $(if $(COMPARE),--compare $(COMPARE)) $(ARGS)
 
 # Two processes of one thread each, which take a half of the tests each, so that a file's fixtures are mostly made once,
 # and then what the other has left; processes that tests start have one thread, too. `ARGS="-n 0 …"` tests in this process,

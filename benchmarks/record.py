@@ -23,6 +23,7 @@ from benchmarks.table_record import rows_of_table
 from intact_fast.files import write_atomically
 
 RECORDS = Path(__file__).parent / "records"
+_BFLOAT16_UNITS = {"amx_bf16": "AMX bfloat16", "avx512_bf16": "AVX512-BF16"}
 FIELDS = ("kind", "headline", "date", "machine", "versions", "commands", "notes")
 """What every record begins with, in this order; ``notes`` may be missing."""
 LINE = 100
@@ -46,8 +47,9 @@ def cpu_kind() -> str:
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
     fields = {key.strip(): value.strip() for key, value in fields.items()}
     model = re.sub(r"\((R|TM)\)", "", fields.get("model name", platform.machine()))
-    amx = " with AMX bfloat16" if "amx_bf16" in fields.get("flags", "").split() else ""
-    return f"{model}, {os.cpu_count()} cores{amx}"
+    flags = fields.get("flags", "").split()
+    unit = next((f" with {name}" for flag, name in _BFLOAT16_UNITS.items() if flag in flags), "")
+    return f"{model}, {os.cpu_count()} cores{unit}"
 
 
 def machine_of(device: torch.device) -> dict[str, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,14 @@ from typing import Any
 from docs.generate.blocks import ROOT, Call
 
 FOLDER = ROOT / "benchmarks" / "records"
+
+_CPU_CHANGED = "2026-11-29"
+_OF_PRESET_CPU = re.compile(r"--preset cpu\b|\bmake train\b|\bintact-fast train (?!.*--preset )")
+_CPU_BEFORE = (
+    "--generator.ema-decay none --association.feature pool --association.output-gamma 1 --association.dis-warmup 50 "
+    "--critic.iterations 380 --training.iterations 160 --training.no-f-c-table --training.validate-every 80 "
+    "--training.checkpoint-every 80"
+)
 
 
 @cache
@@ -34,10 +43,22 @@ def commands(record: Mapping[str, Any]) -> dict[str, str]:
 
 def commands_block(call: Call) -> str:
     """Write commands of a record as a block for the shell: ``commands RECORD [NAME …]``."""
-    record, *wanted = call.words
-    found = commands(read(record))
-    lines = [wrapped(found[name]) for name in wanted or found]
-    return "```sh\n" + "\n".join(lines) + "\n```"
+    name, *wanted = call.words
+    record = read(name)
+    found = commands(record)
+    chosen = [found[name] for name in wanted or found]
+    block = "```sh\n" + "\n".join(wrapped(command) for command in chosen) + "\n```"
+    return f"{block}\n\n{_former_preset()}" if _had_former_preset(record, chosen) else block
+
+
+def _had_former_preset(record: Mapping[str, Any], chosen: Sequence[str]) -> bool:
+    """Whether commands rest on what the preset `cpu` was when the record was made."""
+    return record["date"] < _CPU_CHANGED and any(_OF_PRESET_CPU.search(command) for command in chosen)
+
+
+def _former_preset() -> str:
+    lines = ["Preset `cpu` has changed since. To repeat such a command, add those of its former options that it lacks:"]
+    return "\n".join([*lines, "", "```sh", wrapped(_CPU_BEFORE), "```"])
 
 
 def machine_block(call: Call) -> str:
