@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shlex
 import sys
 from dataclasses import replace
@@ -20,9 +21,11 @@ from intact_fast import SRReID, UserError
 from intact_fast.config.options import DiscriminatorConfig, GeneratorConfig
 from intact_fast.config.presets import PRESETS
 from intact_fast.data.manifest import Manifest
+from intact_fast.data.synthetic import SyntheticSpec, write_synthetic
 from intact_fast.evaluation.ranking import evaluate_ranking
 from intact_fast.evaluation.reranking import Reranking
 from intact_fast.models import Generator, build_osnet
+from intact_fast.serving.thresholds import Threshold, Thresholds, ViewThresholds
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
@@ -65,8 +68,8 @@ def test_a_script_is_short_and_listed_with_its_command(script: Path) -> None:
     assert f"`{command} " in listed
 
 
-def test_six_scripts() -> None:
-    assert len(SCRIPTS) == 6
+def test_seven_scripts() -> None:
+    assert len(SCRIPTS) == 7
 
 
 def test_train_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,6 +138,30 @@ def test_search_and_draw_names_what_is_wrong(files: Path, tmp_path: Path) -> Non
     command = options("--model {f}/model.safetensors --gallery {f}/nothing --query x.jpg", f=files)
     with pytest.raises(UserError, match="nothing: no such file or folder"):
         main([*command, "--out", str(tmp_path)])
+
+
+def test_accept_or_none(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = example("accept_or_none")
+    model = SRReID.from_pretrained(files / "model.safetensors")
+    spec = SyntheticSpec(1, 6, height=32, width=16)
+    monkeypatch.setattr(module, "write_synthetic", lambda root: write_synthetic(tmp_path, spec))
+    with pytest.raises(UserError, match="has no thresholds; intact-fast calibrate measures them"):
+        module.main(options("--model {f}/model.safetensors", f=files))
+    printed = {}
+    for name, limit in (("all", -1.0), ("none", 1.0)):
+        view = ViewThresholds(10, 1000, 5, (Threshold(0.01, limit, 0.01, 0.5),))
+        model.thresholds = Thresholds("drawn", {"sr": view})
+        model.save_pretrained(tmp_path / f"{name}.safetensors")
+        module.main(options("--model {f} --people 4", f=tmp_path / f"{name}.safetensors"))
+        printed[name] = capsys.readouterr().out
+    # two of the four people are in the gallery of two pictures
+    assert "nobody (" not in printed["all"]
+    found, wrong = map(int, re.search(r"(\d) of 2 people found\nwrong names: (\d) of 4", printed["all"]).groups())
+    assert found + wrong == 4
+    assert printed["none"].count(": nobody (") == 4
+    assert "0 of 2 people found\nwrong names: 0 of 4 queries" in printed["none"]
 
 
 def test_score_any_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
