@@ -58,7 +58,7 @@ CPU = replace(
     association=AssociationConfig(
         feature="conv5", scale="standardised", output_gamma=0.3, target="ema", dis_warmup=20, dis_gate="r2"
     ),
-    critic=CriticConfig(arch="osnet_x0_25", iterations=800, batch_size=32, learning_rate=6e-3, pad=4),
+    critic=CriticConfig(arch="osnet_x0_25", iterations=1200, batch_size=32, learning_rate=6e-3, pad=4),
     optimiser=OptimiserConfig(generator_learning_rate=5e-4, discriminator_learning_rate=1e-4),
     training=TrainingConfig(iterations=100, f_c_table=True, log_every=20, checkpoint_every=50, validate_every=50),
 )
