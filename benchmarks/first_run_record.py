@@ -1,4 +1,4 @@
-"""The record of `make train` over seeds: ``python -m benchmarks.first_run_record RUN … --seconds N …``.
+"""The record of `make train` over seeds: ``python -m benchmarks.first_run_record RUN … --note TEXT``.
 
 Each run is a folder that ``make train ARGS="--name first-SEED --seed SEED"`` left behind: the rows of its own table,
 those that ``--compare`` trained beside it, and what its association ended with.
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of the runs")
-    parser.add_argument("--seconds", nargs="+", type=int, required=True, help="what each `make train` took")
+    parser.add_argument("--note", nargs="*", default=[], help="what the reader must know of how they ran")
     options = parser.parse_args(arguments)
     seeds = [_seed(run) for run in options.runs]
     rows = _rows(options.runs)
@@ -45,10 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "machine": machine_of(torch.device("cpu")),
         "versions": versions("torch", "nvidia-dali-cuda130", "pillow", "numpy"),
         "commands": {"make train": "make train", "a seed": 'make train ARGS="--name first-1 --seed 1"'},
-        "notes": [
-            f"`make train` took {min(options.seconds)} to {max(options.seconds)} s, the installation left out",
-            *_health(options.runs),
-        ],
+        "notes": [*options.note, *_health(options.runs)],
         "rows": {name: _row(name, label, by_seed, seeds) for name, (label, by_seed) in rows.items()},
     }
     print(f"record: {write_record(record, 'cpu-2-cores-make-train')}")
