@@ -7,7 +7,8 @@ The specification says what rows there are, and which result files of `intact-fa
      "bound": "runs/full/light-seed0/result.json", "references": ["query-critic"],
      "rows": {"light": {"label": "…", "command": "256×128", "results": ["runs/full/light-seed0/result.json"]}}}
 
-Rows are held against each of ``references``, paired by query over the seeds that both have. ``derived`` is taken as is.
+Rows are held against each of ``references`` of the same split, paired by query over the seeds that both
+have. ``derived`` is taken as is.
 """
 
 from __future__ import annotations
@@ -75,7 +76,11 @@ def _row(summary: Summary, given: Mapping[str, Any], references: Mapping[str, Su
         ],
         "interval": [round(interval.low, 2), round(interval.high, 2)],
         "by_r": {str(r): round(value, 3) for r, value in summary.per_r().items()},
-        "gains": {name: _gain(summary, other) for name, other in references.items() if other is not summary},
+        "gains": {
+            name: _gain(summary, other)
+            for name, other in references.items()
+            if other is not summary and other.results[0].manifest == results[0].manifest
+        },
     }
 
 
