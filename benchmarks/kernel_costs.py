@@ -51,13 +51,17 @@ def _bytes(tensors: list[Tensor | None]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
 
+def moved_by(launches: Sequence[Launch]) -> int:
+    """Bytes that launches read and write: every tensor that a kernel is given, once."""
+    return sum(_bytes([v for v in row.arguments.values() if isinstance(v, Tensor)]) for row in launches)
+
+
 def _cost(call: Callable[[], Any], inputs: list[Tensor | None], elements: int) -> tuple[float, float, int]:
     """Bytes per element that the launches read and write, the least possible, and the number of Triton kernels."""
     with recording() as launches:
         outputs = call()
-    moved = sum(_bytes([v for v in row.arguments.values() if isinstance(v, Tensor)]) for row in launches)
     results = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    return moved / elements, (_bytes(inputs) + _bytes(results)) / elements, len(launches)
+    return moved_by(launches) / elements, (_bytes(inputs) + _bytes(results)) / elements, len(launches)
 
 
 def traffic_rows() -> list[tuple[str, float, float, int]]:

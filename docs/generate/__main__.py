@@ -19,6 +19,7 @@ from docs.generate import (
     plots,
     published,
     records,
+    roofline,
     rows,
     speed,
     timings,
@@ -28,6 +29,7 @@ from docs.generate.blocks import ROOT, Maker, fill
 
 MAKERS: Mapping[str, Maker] = {
     "bars": plots.bars_block,
+    "bound": roofline.bound_block,
     "breakdown": speed.breakdown_block,
     "commands": records.commands_block,
     "costs": costs.costs_block,
