@@ -2,7 +2,7 @@
 
 One table from one run: every rung adds one switch to the one above it, from what a user would write first. Each rung
 must give the first one's losses before it is timed. Pictures are on the device already; what the data path adds is in
-the breakdown of one iteration below the table. Part of ``make gpu`` with preset ``paper``; on a CPU preset ``cpu``.
+the breakdown of one iteration below the table. ``make gpu`` climbs a shorter one (`benchmarks.gpu.ladder`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,20 +60,26 @@ class Rung:
     autocast: bool = False
 
 
+def shared_training(device: torch.device) -> dict[str, Any]:
+    """Shared forward passes, in bfloat16 where the device computes it, and nothing else: fields of `TrainingConfig`."""
+    return {
+        "step": "shared",
+        "precision": "bf16" if computes_bfloat16(device) else "fp32",
+        "compile": "off",
+        "cuda_graph": "off",
+        "kernels": "torch",
+        "f_c_table": False,
+    }
+
+
 def rungs(device: torch.device, with_compile: bool) -> list[Rung]:
     """The table from the top; compiling on a CPU takes minutes and is left out unless asked for.
 
     Bfloat16 is left out where the processor only emulates it.
     """
     sixteen = computes_bfloat16(device)
-    plain = {
-        "precision": "fp32",
-        "compile": "off",
-        "cuda_graph": "off",
-        "kernels": "torch",
-        "f_c_table": False,
-    }
-    shared = {**plain, "step": "shared", "precision": "bf16" if sixteen else "fp32"}
+    shared = shared_training(device)
+    plain = {**shared, "precision": "fp32"}
     found = [
         Rung("eager, float32, NCHW, nothing shared", "", {**plain, "step": "naive"}, channels_last=False),
         Rung("+ channels-last", "--training.step naive", {**plain, "step": "naive"}),
@@ -189,43 +195,74 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * size**3 / statistics.median(times)
 
 
-def measure_ladder(config: Config, device: torch.device, with_compile: bool, repeats: int) -> list[dict[str, Any]]:
-    """Every rung's figures; a rung that computes something else ends the run."""
-    size = config.training.batch_size
-    reference, rows = None, []
-    types = (torch.float32, torch.bfloat16) if computes_bfloat16(device) else (torch.float32,)
-    peaks = {dtype: peak_flops(device, dtype) for dtype in types}
-    flops = 0
-    for rung in rungs(device, with_compile):
-        climber = Climber(rung, config, device)
-        if reference is None:
-            reference = losses(climber)
-        else:
-            gate(climber, reference)
-        if rung.name == "+ shared forward passes":
-            with FlopCounterMode(display=False) as counter:
-                climber.step(0)
-            flops = counter.get_total_flops()
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        times = seconds_per_iteration(climber, repeats)
-        rows.append(
-            {
-                "rung": rung.name,
-                "switch": rung.switch,
-                "img_per_s": size / statistics.median(times),
-                "median_ms": 1e3 * statistics.median(times),
-                "min_ms": 1e3 * min(times),
-                "max_ms": 1e3 * max(times),
-                "peak_gib": torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None,
-                "sixteen_bits": rung.autocast or rung.training["precision"] == "bf16",
-            }
-        )
+@dataclass(frozen=True)
+class Ground:
+    """What all rungs are held against.
+
+    Attributes:
+        losses: The first rung's.
+        flops: Of an iteration with shared forward passes.
+        peaks: Operations per second of a large matrix product, by type.
+    """
+
+    losses: Tensor
+    flops: int
+    peaks: dict[torch.dtype, float]
+
+    @classmethod
+    def of(cls, config: Config, device: torch.device, first: Rung) -> Ground:
+        """Measure it."""
+        types = (torch.float32, torch.bfloat16) if computes_bfloat16(device) else (torch.float32,)
+        with FlopCounterMode(display=False) as counter:
+            Climber(Rung("shared forward passes", "", shared_training(device)), config, device).step(0)
+        peaks = {dtype: peak_flops(device, dtype) for dtype in types}
+        return cls(losses(Climber(first, config, device)), counter.get_total_flops(), peaks)
+
+
+def measure_rung(rung: Rung, config: Config, device: torch.device, ground: Ground, repeats: int) -> dict[str, Any]:
+    """One rung's figures; one that computes something else than the first ends the run."""
+    climber = Climber(rung, config, device)
+    gate(climber, ground.losses)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    times = seconds_per_iteration(climber, repeats)
+    median = statistics.median(times)
+    sixteen = rung.autocast or rung.training["precision"] == "bf16"
+    return {
+        "rung": rung.name,
+        "switch": rung.switch,
+        "img_per_s": config.training.batch_size / median,
+        "median_ms": 1e3 * median,
+        "min_ms": 1e3 * min(times),
+        "max_ms": 1e3 * max(times),
+        "peak_gib": torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None,
+        "sixteen_bits": sixteen,
+        "utilisation": ground.flops / median / ground.peaks[torch.bfloat16 if sixteen else torch.float32],
+    }
+
+
+def for_record(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Add each rung's ratio to the first, and leave out what a machine does not have."""
+    first = rows[0]["img_per_s"] if rows else None
+    found = [{**row, "ratio": row["img_per_s"] / first} for row in rows]
+    return [{name: rounded(value) for name, value in row.items() if value is not None} for row in found]
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines of a table of what `for_record` gave."""
+    lines = [f"{'':<48}{'img/s':>9}{'ms':>9}{'ratio':>7}{'utilisation':>13}{'peak GiB':>10}"]
     for row in rows:
-        peak = peaks[torch.bfloat16 if row["sixteen_bits"] else torch.float32]
-        row["utilisation"] = flops / (row["median_ms"] / 1e3) / peak
-        row["ratio"] = row["img_per_s"] / rows[0]["img_per_s"]
-    return rows
+        memory = f"{row['peak_gib']:.2f}" if "peak_gib" in row else ""
+        figures = f"{row['img_per_s']:>9.1f}{row['median_ms']:>9.1f}{row['ratio']:>7.2f}{row['utilisation']:>13.3f}"
+        lines.append(f"{row['rung']:<48}{figures}{memory:>10}")
+    return lines
+
+
+def measure_ladder(config: Config, device: torch.device, with_compile: bool, repeats: int) -> list[dict[str, Any]]:
+    """Every rung's figures, as a record has them."""
+    chosen = rungs(device, with_compile)
+    ground = Ground.of(config, device, chosen[0])
+    return for_record([measure_rung(rung, config, device, ground, repeats) for rung in chosen])
 
 
 @contextmanager
@@ -303,10 +340,8 @@ def measure(preset: str, with_compile: bool, repeats: int) -> dict[str, Any]:
     """Measure and print both tables; returns what belongs into a record."""
     device, config = device_of(), PRESETS[preset]
     rows = measure_ladder(config, device, with_compile, repeats)
-    print(f"{'':<36}{'img/s':>9}{'ratio':>7}{'utilisation':>13}{'peak GiB':>10}")
-    for row in rows:
-        memory = "" if row["peak_gib"] is None else f"{row['peak_gib']:.2f}"
-        print(f"{row['rung']:<36}{row['img_per_s']:>9.1f}{row['ratio']:>7.2f}{row['utilisation']:>13.3f}{memory:>10}")
+    for line in table_of(rows):
+        print(line)
     parts = measure_breakdown(config, device, max(4, repeats // 2))
     print(
         "one iteration as the preset has it, launched by Python, ms: "
@@ -316,7 +351,7 @@ def measure(preset: str, with_compile: bool, repeats: int) -> dict[str, Any]:
         "preset": preset,
         "batch_size": config.training.batch_size,
         "threads": torch.get_num_threads(),
-        "ladder": [{name: rounded(value) for name, value in row.items() if value is not None} for row in rows],
+        "ladder": rows,
         "breakdown_ms": rounded(parts),
     }
 

@@ -1,15 +1,16 @@
 """The fused operators against eager PyTorch and Inductor at the paper's shapes, on one GPU.
 
-Part of ``make gpu``; alone: ``python -m benchmarks.operators``. Every form is captured in a CUDA graph over several
-input sets, so that the figures are the device's own. The backward pass is what forward and backward take beyond
-forward. The least bytes an operator can move, divided by its time, is compared with a large copy on the same device.
+``python -m benchmarks.operators`` measures all, whatever time they take; ``make gpu`` has them as a stage. Every form
+is captured in a CUDA graph over several input sets, so that the figures are the device's own. The backward pass is what
+forward and backward take beyond forward. The least bytes an operator can move, divided by its time, is compared with a
+large copy on the same device.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -249,22 +250,37 @@ def measure_subject(
     return row
 
 
+def table_of(
+    rows: Sequence[Mapping[str, Any]], step: Mapping[str, Mapping[str, Any]], copy: float, forms: Sequence[str]
+) -> list[str]:
+    """Lines of a short table.
+
+    Args:
+        rows: Of `measure_subject`.
+        step: Of `measure_association_step`.
+        copy: Bytes per second.
+        forms: What was measured.
+    """
+    lines = [f"copy: {copy / 1e9:.0f} GB/s; microseconds forward + backward, share of copy, ratio to Inductor"]
+    for row in rows:
+        fused = row["fused"]
+        times = "  ".join(f"{form} {row[form]['forward_us']:.0f}+{row[form]['backward_us']:.0f}" for form in forms)
+        line = f"{row['operator']:<34}{row['shape']!s:<24}{times}"
+        line += f"  copy {fused['forward_of_copy']:.2f} {fused['backward_of_copy']:.2f}"
+        if "inductor" in forms:
+            ratios = (row["inductor"][f"{way}_us"] / fused[f"{way}_us"] for way in ("forward", "backward"))
+            line += "  inductor " + " ".join(f"{ratio:.2f}" for ratio in ratios)
+        lines.append(line)
+    return lines + [f"association step, {name}: {figures}" for name, figures in step.items()]
+
+
 def measure_operators(device: torch.device) -> dict[str, Any]:
     """All figures, for a record; prints a short table."""
     copy = copy_bandwidth(device)
     rows = [measure_subject(s, device, copy, FORMS) for s in subjects(device)]
-    print(f"copy: {copy / 1e9:.0f} GB/s; microseconds forward + backward, share of copy, ratio to Inductor")
-    for row in rows:
-        fused, inductor = row["fused"], row["inductor"]
-        times = "  ".join(f"{form} {row[form]['forward_us']:.0f}+{row[form]['backward_us']:.0f}" for form in FORMS)
-        print(
-            f"{row['operator']:<34}{row['shape']!s:<24}{times}  copy {fused['forward_of_copy']:.2f} "
-            f"{fused['backward_of_copy']:.2f}  inductor "
-            f"{inductor['forward_us'] / fused['forward_us']:.2f} {inductor['backward_us'] / fused['backward_us']:.2f}"
-        )
     step = measure_association_step(device)
-    for name, figures in step.items():
-        print(f"association step, {name}: {figures}")
+    for line in table_of(rows, step, copy, FORMS):
+        print(line)
     return rounded({"copy_gb_per_s": copy / 1e9, "operators": rows, "association_step": step})
 
 

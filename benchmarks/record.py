@@ -64,15 +64,22 @@ def name_of_machine(device: torch.device) -> str:
     return name.replace(" ", "-").lower()
 
 
-def write_record(record: Mapping[str, Any], name: str) -> Path:
-    """Write ``records/DATE-NAME.json``, numbered where that exists; an earlier record is never touched."""
+def write_record(record: Mapping[str, Any], name: str, folder: Path | None = None) -> Path:
+    """Write ``records/DATE-NAME.json``, numbered where that exists; an earlier record is never touched.
+
+    Args:
+        record: What it holds.
+        name: What the file is called behind the date.
+        folder: Another place than ``records``.
+    """
+    folder = RECORDS if folder is None else folder
     dated = {"date": datetime.date.today().isoformat(), **record}
     missing = [field for field in FIELDS if field not in dated and field != "notes"]
     assert not missing, missing
     stem, number = f"{dated['date']}-{name}", 2
-    path = RECORDS / f"{stem}.json"
+    path = folder / f"{stem}.json"
     while path.exists():
-        path = RECORDS / f"{stem}-{number}.json"
+        path = folder / f"{stem}-{number}.json"
         number += 1
     ordered = {field: dated[field] for field in FIELDS if field in dated} | dated
     with write_atomically(path) as temporary:
