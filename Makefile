@@ -49,6 +49,7 @@ docs: $(VENV)/.docs
 bench: install
 	$(PY) -m pytest benchmarks/ --benchmark-only $(ARGS)
 
+# The stages correctness, ladder and operators, or ARGS="--stage NAME"; `python -m benchmarks.gpu --help` names all.
 # In the environment of PYTHON where it is set (one that already has torch), else in $(VENV).
 ifdef PYTHON
 gpu:

@@ -93,9 +93,8 @@ def run_stage(name: str, stage: Stage, task: Task, command: str, folder: Path) -
     begin = time.monotonic()
     outcome = stage(task)
     seconds = time.monotonic() - begin
-    notes = [f"Left out, as the stage's time was over: {', '.join(outcome.left_out)}."] if outcome.left_out else []
-    if task.smoke:
-        notes.append("A smoke run of tiny sizes: its figures say nothing.")
+    cut = [f"Left out, as the stage's time was over: {', '.join(outcome.left_out)}."] if outcome.left_out else []
+    notes = [*cut, *(["A smoke run of tiny sizes: its figures say nothing."] if task.smoke else [])]
     cuda = {} if torch.version.cuda is None else {"cuda": torch.version.cuda}
     record = {
         "kind": outcome.kind,
@@ -112,7 +111,7 @@ def run_stage(name: str, stage: Stage, task: Task, command: str, folder: Path) -
     suffix = "-smoke" if task.smoke else ""
     path = write_record(record, f"{name_of_machine(task.device)}-{name}{suffix}", folder)
     print(f"record: {path}\n\n{name}, {seconds:.0f} s" + (" (smoke: these figures say nothing)" if task.smoke else ""))
-    for line in (*outcome.table, *notes[: len(outcome.left_out) and 1]):
+    for line in (*outcome.table, *cut):
         print(line)
     print(f"{name}: {'passed' if outcome.passed else 'FAILED'}. {'' if task.smoke else outcome.headline}".rstrip())
     return outcome.passed
