@@ -16,7 +16,8 @@ from benchmarks.roofline import __main__ as roofline
 from benchmarks.roofline.bound import CHIPS, by_kind, by_part, total_ms, whole
 from benchmarks.roofline.candidates import CANDIDATES, saved_by_candidates
 from benchmarks.roofline.costs import FORMS, without_small, work_of
-from benchmarks.roofline.trace import Kind, Operation, Place, ready_task, trace_iteration
+from benchmarks.roofline.operation import Kind, Operation, Place
+from benchmarks.roofline.trace import ready_task, trace_iteration
 from docs.generate.blocks import Call
 from docs.generate.roofline import TABLES
 from intact_fast.config.options import Config, GeneratorConfig

@@ -17,7 +17,8 @@ from benchmarks.record import RECORDS, machine_of, rounded, versions, write_reco
 from benchmarks.roofline.bound import CACHE, CHIPS, Chip, by_kind, by_part, part_of, total_ms, whole
 from benchmarks.roofline.candidates import saved_by_candidates
 from benchmarks.roofline.costs import FORMS, without_small, work_of
-from benchmarks.roofline.trace import CPU, Operation, ready_task, trace_iteration
+from benchmarks.roofline.operation import Operation
+from benchmarks.roofline.trace import CPU, ready_task, trace_iteration
 from intact_fast.config.options import Config
 from intact_fast.config.presets import PRESETS
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.roofline.costs import FORMS, Work, work_of
-from benchmarks.roofline.trace import Operation, Place
+from benchmarks.roofline.operation import Operation, Place
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.roofline.costs import work_of
-from benchmarks.roofline.trace import Operation
+from benchmarks.roofline.operation import Operation
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from benchmarks.roofline.trace import Kind, Operation, Place
+from benchmarks.roofline.operation import Kind, Operation, Place
 
 Form = Literal["launched", "compiled", "passes", "fused"]
 FORMS: tuple[Form, ...] = ("launched", "compiled", "passes", "fused")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +21,18 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.kernel_costs import moved_by
+from benchmarks.roofline.operation import (
+    Network,
+    Operation,
+    Place,
+    convolution_flops,
+    kind,
+    launches_of_pytorch,
+    nbytes,
+    shapes,
+    special_reads,
+    unread,
+)
 from benchmarks.setup import CLASSES, random_batch
 from intact_fast.config.options import Config
 from intact_fast.data.batches import Batch
@@ -33,83 +45,6 @@ from intact_fast.training.step.plan import plan_step
 from intact_fast.training.step.shared import SharedStep
 
 CPU = torch.device("cpu")
-
-Network = Literal["G", "D", "C", "C_q", "φ and σ", "losses", "optimisers"]
-Update = Literal["pictures of G", "update of D", "update of φ and σ", "update of G"]
-Direction = Literal["forward", "backward", "update"]
-Kind = Literal[
-    "convolution", "depthwise", "linear", "normalisation", "shuffle", "pooling", "elementwise", "optimiser", "average"
-]
-
-
-class Place(NamedTuple):
-    """Where in an iteration an operation is."""
-
-    update: Update
-    network: Network
-    direction: Direction
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One operation as PyTorch dispatches it.
-
-    Attributes:
-        name: PyTorch's, without the overload.
-        kind: What it is.
-        shapes: Sizes of what it takes first: its input, or the gradient; then the filters, where there are some.
-        place: Where it is.
-        flops: Of its matrix products and convolutions; 0 of others.
-        reads: Bytes of every input by the number of its memory.
-        writes: The same of every output.
-        launched_bytes: Bytes that its launches read and write.
-        launches: How many there are.
-        again: Bytes of inputs that have to be read a second time, by the number of their memory: by the second of a
-            convolution's gradients, and by a normalisation once it has the batch's statistics.
-        unfoldable: Bytes of a normalisation that move even where convolutions take it over, by the number of their
-            memory: what its backward pass needs besides the gradient, and a residual tensor.
-    """
-
-    name: str
-    kind: Kind
-    shapes: tuple[tuple[int, ...], ...]
-    place: Place
-    flops: int
-    reads: dict[int, int]
-    writes: dict[int, int]
-    launched_bytes: int
-    launches: int
-    again: dict[int, int]
-    unfoldable: dict[int, int]
-
-    @property
-    def own_bytes(self) -> int:
-        """Bytes of inputs and outputs, each once."""
-        return sum(self.reads.values()) + sum(self.writes.values())
-
-
-_KINDS: dict[str, Kind] = {
-    "addmm": "linear",
-    "mm": "linear",
-    "linear_bn_act": "linear",
-    "linear_bn_mse": "linear",
-    "native_batch_norm": "normalisation",
-    "batch_norm_act": "normalisation",
-    "pixel_shuffle": "shuffle",
-    "pixel_unshuffle": "shuffle",
-    "pixel_shuffle_act": "shuffle",
-    "max_pool2d_with_indices": "pooling",
-    "avg_pool2d": "pooling",
-    "_fused_adam_": "optimiser",
-}
-
-
-def nbytes(tensor: Tensor) -> int:
-    """Bytes of the memory that a tensor shows; expanded dimensions count once."""
-    count = 1
-    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
-        count *= size if stride != 0 else min(size, 1)
-    return count * tensor.element_size()
 
 
 class Tracer(TorchDispatchMode):
@@ -145,14 +80,14 @@ class Tracer(TorchDispatchMode):
         if not reads and not writes:
             return out
         flops = self._flops(func, name, args, kwargs, out)
-        again, unfoldable = (self._sizes(tensors) for tensors in _special_reads(name, args))
+        again, unfoldable = (self._sizes(tensors) for tensors in special_reads(name, args))
         own = sum([*reads.values(), *writes.values(), *again.values()])
-        launched, launches = moved or (own, _launches_of_pytorch(name, args, again))
+        launched, launches = moved or (own, launches_of_pytorch(name, args, again))
         self.operations.append(
             Operation(
                 name,
-                _kind(name, args, place),
-                _shapes(name, args, out),
+                kind(name, args, place),
+                shapes(name, args, out),
                 place,
                 flops,
                 reads,
@@ -194,11 +129,11 @@ class Tracer(TorchDispatchMode):
     ) -> tuple[dict[int, int], dict[int, int]]:
         """Bytes of inputs and outputs; none of an operation that only looks at memory otherwise."""
         arguments = [*args, *(kwargs.get(a.name) for a in func._schema.arguments[len(args) :])]
-        unread = _unread(name, args)
+        skipped = unread(name, args)
         read: list[Tensor] = []
         changed: list[Tensor] = []
         for place, (argument, value) in enumerate(zip(func._schema.arguments, arguments, strict=True)):
-            tensors = [] if place in unread else [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+            tensors = [] if place in skipped else [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
             read += tensors
             # Adam's gradients are written where there is a loss scale alone
             if argument.alias_info is not None and argument.alias_info.is_write and argument.name != "grads":
@@ -210,7 +145,7 @@ class Tracer(TorchDispatchMode):
 
     def _flops(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
         if name in ("convolution", "convolution_backward"):
-            return _convolution_flops(name, args, out)
+            return convolution_flops(name, args, out)
         if func.namespace == "aten":
             count = flop_registry.get(func._overloadpacket)
             return 0 if count is None else int(count(*args, **kwargs, out_val=out))
@@ -227,70 +162,6 @@ class Tracer(TorchDispatchMode):
         with recording() as launches:
             triton(*args)
         return moved_by(launches), len(launches)
-
-
-def _kind(name: str, args: tuple[Any, ...], place: Place) -> Kind:
-    forward = name.removesuffix("_backward")
-    if forward == "convolution":
-        return "depthwise" if args[-2 if name.endswith("_backward") else -1] > 1 else "convolution"
-    if place.direction == "update" and "lerp" in name:
-        return "average"
-    return _KINDS.get(forward, "elementwise")
-
-
-def _shapes(name: str, args: tuple[Any, ...], out: Any) -> tuple[tuple[int, ...], ...]:
-    found = [tuple(leaf.shape) for leaf in tree_leaves((args, out)) if isinstance(leaf, Tensor)]
-    if name == "convolution":
-        return tuple(found[:2])
-    return (found[1], found[2]) if name == "convolution_backward" else tuple(found[:1])
-
-
-def _convolution_flops(name: str, args: tuple[Any, ...], out: Any) -> int:
-    """FLOPs of a convolution or of those gradients that are asked for, of each group's channels alone.
-
-    PyTorch's own counter takes the gradient of a depthwise filter for that of a full one.
-    """
-    weight = args[2] if name.endswith("_backward") else args[1]
-    grad_or_out = args[0] if name.endswith("_backward") else out
-    positions = grad_or_out.numel() // grad_or_out.shape[1]
-    gradients = sum(args[-1][:2]) if name.endswith("_backward") else 1
-    return 2 * positions * weight.numel() * gradients
-
-
-def _unread(name: str, args: tuple[Any, ...]) -> set[int]:
-    """Numbers of the arguments whose values an operation does not look at."""
-    if name == "convolution_backward":
-        of_input, of_weight, _ = args[-1]
-        return ({1} if not of_weight else set()) | ({2} if not of_input else set())
-    if name == "native_batch_norm_backward" and not args[7] and not args[9][1]:
-        return {1}
-    return {1} if name in ("max_pool2d_with_indices_backward", "avg_pool2d_backward") else set()
-
-
-def _special_reads(name: str, args: tuple[Any, ...]) -> tuple[list[Tensor], list[Tensor]]:
-    """What is read again, and what cannot be folded into a convolution; see `Operation`."""
-    backward = name.endswith("_backward")
-    if name == "convolution_backward":
-        # gradients of input and weight are two kernels
-        return [args[0]] if all(args[-1][:2]) else [], []
-    if name.startswith("native_batch_norm"):
-        residual, by_batch = None, args[7] if backward else args[5]
-    elif name.startswith("batch_norm_act"):
-        # the residual tensor's gradient has the size of the output's
-        residual = (args[0] if args[-1] else None) if backward else args[1]
-        by_batch = args[7] if backward else args[6]
-    else:
-        return [], []
-    x = args[1] if backward else args[0]
-    of_residual = [] if residual is None else [residual]
-    if not by_batch:
-        return [], of_residual
-    return ([args[0], x], [x, *of_residual]) if backward else ([x], of_residual)
-
-
-def _launches_of_pytorch(name: str, args: tuple[Any, ...], again: dict[int, int]) -> int:
-    """How many launches one of PyTorch's own operations is, at least."""
-    return sum(args[-1]) if name == "convolution_backward" else 1 + bool(again)
 
 
 @contextmanager
