@@ -152,6 +152,14 @@ def test_a_gpus_ladder_has_five_rungs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [rung.training["cuda_graph"] for rung in chosen] == ["off"] * 3 + ["on"] * 2
 
 
+def test_the_ladders_headline_has_the_length_of_a_records() -> None:
+    rows = [{"rung": "naive", "img_per_s": 181.48, "median_ms": 176.3, "ratio": 1.0, "utilisation": 0.1}]
+    configs = {name: ladder.config_of(name, smoke=False) for name in ladder.NETWORKS}
+    headline = ladder._outcome(dict.fromkeys(ladder.NETWORKS, rows), configs, []).headline
+    assert headline.startswith("Pictures per second at best: paper 181.5 (1.00 times its first rung), best 181.5")
+    assert len(headline.split()) <= 20
+
+
 def test_pictures_that_differ_from_pillows_fail_the_stage() -> None:
     way = {"img_per_s": 1.0, "training_img_per_s": 1.0, "wait_ms": 1.0, "wait_share": 0.5, "max_levels": 3.0}
     rows = {"DALI, decoded on the CPU": {**way, "mean_levels": 0.4}}

@@ -85,8 +85,6 @@ def _outcome(rows: dict[str, list[dict[str, Any]]], configs: dict[str, Config], 
         figures[name] = {"preset": name, "batch_size": size, "ladder": found}
         if found:
             fastest = max(found, key=lambda row: row["img_per_s"])
-            best.append(
-                f"{name} {fastest['img_per_s']:.4g} pictures per second, {fastest['ratio']:.2f} times its first"
-            )
-    headline = f"At best: {'; '.join(best)}."
+            best.append(f"{name} {fastest['img_per_s']:.4g} ({fastest['ratio']:.2f} times its first rung)")
+    headline = f"Pictures per second at best: {', '.join(best)}."
     return Outcome(headline, {**figures["paper"], "light": figures["best"]}, table, bool(best), left_out=left_out)

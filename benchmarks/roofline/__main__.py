@@ -104,8 +104,8 @@ def record_of(found: dict[str, Any], chip: Chip, batches: Sequence[int]) -> dict
     name = chip.name.split(",")[0]
     return {
         "kind": "speed",
-        "headline": f"With library convolutions an {name} trains {best:,.0f} pictures per second at most at the "
-        f"paper's sizes; with all else folded into them, {folded:,.0f}.",
+        "headline": f"With library convolutions an {name} trains at most {best:,.0f} pictures per second, with folded "
+        f"ones {folded:,.0f}.",
         "machine": machine_of(CPU),
         "versions": versions("torch"),
         "commands": {"roofline": "python -m benchmarks.roofline --record"},
