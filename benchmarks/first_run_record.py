@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.record import machine_of, versions, write_record
-from benchmarks.table_record import BOUND
+from benchmarks.table_record import BOUND, spread
 from intact_fast.config.command_line import from_yaml
 from intact_fast.experiments.summary import mean_std
 from intact_fast.reporting.curves import read_metrics
@@ -75,19 +75,15 @@ def _row(name: str, label: str, by_seed: Sequence[Figures], seeds: Sequence[int]
         "recipe": name,
         "label": label,
         "seeds": list(seeds),
-        "figures": {key: _spread(mean, deviation) for key, (mean, deviation) in spreads.items()},
+        "figures": {key: spread(mean, deviation) for key, (mean, deviation) in spreads.items()},
         "by_seed": [{key: round(figures[key], 3) for key in ("Rank-1", "mAP")} for figures in by_seed],
     }
 
 
-def _spread(mean: float, deviation: float | None) -> Figures:
-    return {"mean": round(mean, 3)} | ({} if deviation is None else {"std": round(deviation, 3)})
-
-
 def _headline(rows: Mapping[str, tuple[str, list[Figures]]], seeds: int) -> str:
     (intact, deviation), (lr, _) = (mean_std([f["Rank-1"] for f in rows[name][1]]) for name in ("intact", "lr"))
-    spread = "" if deviation is None else f" ± {deviation:.1f}"
-    return f"`make train`, {seeds} seeds: INTACT's Rank-1 is {intact:.1f}{spread}, that of LR queries {lr:.1f}."
+    over_seeds = "" if deviation is None else f" ± {deviation:.1f}"
+    return f"`make train`, {seeds} seeds: INTACT's Rank-1 is {intact:.1f}{over_seeds}, that of LR queries {lr:.1f}."
 
 
 def _health(runs: Sequence[Path]) -> list[str]:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks.record import machine_of, versions, write_record
-from benchmarks.table_record import BOUND
+from benchmarks.table_record import BOUND, spread
 from intact_fast.experiments.results import RowResult
 from intact_fast.experiments.summary import Summary, mean_std
 
@@ -70,7 +70,7 @@ def _row(summary: Summary, given: Mapping[str, Any], references: Mapping[str, Su
         "recipe": summary.recipe,
         **{key: given[key] for key in ("label", "command") if key in given},
         "seeds": [result.seed for result in results],
-        "figures": {name: _spread(*figure) for name, figure in figures.items()},
+        "figures": {name: spread(*figure) for name, figure in figures.items()},
         "by_seed": [
             {name: round(r.figures[name], 3) for name in _BY_SEED if name in r.figures} for r in summary.results
         ],
@@ -82,10 +82,6 @@ def _row(summary: Summary, given: Mapping[str, Any], references: Mapping[str, Su
             if other is not summary and other.results[0].manifest == results[0].manifest
         },
     }
-
-
-def _spread(mean: float, deviation: float | None) -> dict[str, float]:
-    return {"mean": round(mean, 3)} | ({} if deviation is None else {"std": round(deviation, 3)})
 
 
 def _gain(summary: Summary, other: Summary) -> dict[str, Any]:

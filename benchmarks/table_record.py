@@ -10,6 +10,11 @@ BOUND = "HR queries"
 """The row of the upper bound."""
 
 
+def spread(mean: float, deviation: float | None) -> dict[str, float]:
+    """Give a figure over seeds as a record has it, from what `intact_fast.experiments.summary.mean_std` gives."""
+    return {"mean": round(mean, 3)} | ({} if deviation is None else {"std": round(deviation, 3)})
+
+
 def rows_of_table(table: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Give the headline, the rows and how they were measured; figures have 3 decimals.
 

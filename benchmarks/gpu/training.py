@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,19 +34,6 @@ TINY = (
     "--critic.iterations 1 --critic.batch-size 4 --training.iterations 1 --training.batch-size 4 "
     "--evaluation.batch-size 8"
 ).split()
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training gave.
-
-    Attributes:
-        model: To be evaluated.
-        run: The training.
-    """
-
-    model: SRReID
-    run: Run
 
 
 def tiny_pictures(root: Path, people: int = 8) -> None:

@@ -64,8 +64,8 @@ CPU = replace(
 )
 """Small inputs and a small, averaged G with skip connections and a global residual, for a 2-core CPU.
 
-f_d is D's fifth convolution, and φ's predictions begin with the spread that they can justify: in so short a training φ
-predicts neither of the others.
+f_d is D's fifth convolution, and φ's predictions begin with the spread that they can justify: with `pool` and γ = 1 φ
+explained nothing in so short a training (docs/results/make-train.md).
 """
 
 PRESETS: dict[str, Config] = {"paper": PAPER, "fast": FAST, "best": BEST, "cpu": CPU}
