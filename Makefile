@@ -1,11 +1,11 @@
-# make install | train | test | lint | pages | docs | bench | gpu | sanitize
+# make install | train | test | lint | pages | docs | bench | chaos | gpu | sanitize
 VENV ?= .venv
 # Interpreter that makes the environment
 BASE_PYTHON ?= python3
 PY = $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: install train test lint pages docs bench gpu sanitize clean
+.PHONY: install train test lint pages docs bench chaos gpu sanitize clean
 
 $(VENV)/.installed: pyproject.toml setup.py CMakeLists.txt $(wildcard csrc/*)
 	$(BASE_PYTHON) -m venv $(VENV)
@@ -48,6 +48,11 @@ docs: $(VENV)/.docs
 
 bench: install
 	$(PY) -m pytest benchmarks/ --benchmark-only $(ARGS)
+
+# Faults put to the test: kills, full disks, hostile files (20 minutes on 2 cores; docs/reliability.md)
+chaos: export OMP_NUM_THREADS = 1
+chaos: install
+	$(PY) -m benchmarks.chaos $(ARGS)
 
 # The stages correctness, ladder and operators, or ARGS="--stage NAME"; `python -m benchmarks.gpu --help` names all.
 # In the environment of PYTHON where it is set (one that already has torch), else in $(VENV).
