@@ -131,6 +131,20 @@ def test_an_engine_is_made_once_and_again_when_the_module_changes(made: list[tup
     assert len(made) == 4
 
 
+@pytest.mark.parametrize("query", [False, True], ids=["C", "C_q"])
+def test_lr_pictures_pass_through_one_engine_of_both_networks(made: list[tuple[str, str]], query: bool) -> None:
+    model = make(engine="onnxruntime", query=query)
+    close(model([LOW]), make(query=query)([LOW]))
+    assert len(made) == 1
+    close(model(PICTURES), make(query=query)(PICTURES))
+    assert len(made) == 2
+    model.generator = other = make(light=True).generator
+    expected = make(query=query)
+    expected.generator = other
+    close(model([LOW]), expected([LOW]))
+    assert len(made) == 3
+
+
 def test_an_engine_has_pytorchs_threads(made: list[tuple[str, str]]) -> None:
     before = torch.get_num_threads()
     model = make(engine="onnxruntime")
