@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -230,7 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--record", action="store_true", help="write a record")
     parser.add_argument("--note", action="append", default=[], help="what else a reader of the record has to know")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser.parse_args(given)
     if options.child:
         name, what, folder, given = options.child
         child(name, what, Path(folder), options.rows, Path(given))
@@ -247,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "headline": headline(figures, options.rows),
             "machine": machine_of(torch.device("cpu")),
             "versions": versions("torch", "numpy", "pylance", "pyarrow", "faiss-cpu", "usearch"),
-            "commands": {"engines": f"python -m benchmarks.gallery_engines --rows {options.rows} --record"},
+            "commands": {"engines": shlex.join(["python", "-m", "benchmarks.gallery_engines", *given])},
             "notes": [
                 f"{options.rows:,} drawn features of {WIDTH} numbers, people of {PICTURES} pictures.",
                 *options.note,

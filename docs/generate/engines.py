@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from docs.generate import records
 from docs.generate.blocks import Call, table
+from docs.generate.speed import short
 
 _FORMS = {
     "C on bicubic": "C alone on bicubically enlarged crops, as torchreid's extractor",
@@ -39,4 +40,4 @@ def engines_block(call: Call) -> str:
 
 
 def _column(values: list[float], best: float) -> list[str]:
-    return [f"**{value:.3g}**" if value == best else f"{value:.3g}" for value in values]
+    return [f"**{short(value)}**" if value == best else short(value) for value in values]
