@@ -107,7 +107,7 @@ def _one_line(log: Path, *words: str) -> list[str]:
 
 def _full_below_trainings(setting: _Setting) -> Promise:
     promise = Promise(
-        "A training whose disk is full says so in one line, keeps its last good checkpoint, and goes on once it is freed"
+        "A training on a full disk says so in one line, keeps its last good checkpoint, and goes on once it is freed"
     )
     draw = random.Random(setting.trial.seed)
     for number in range(setting.trial.count(_FULL)):

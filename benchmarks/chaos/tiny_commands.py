@@ -63,7 +63,22 @@ class Command:
         said = end_of(last.log)
         if status != 0 and (self.replaces or "exists already" not in said):
             return [f"status {status}: {said}"]
-        return [*self.differences(whole, out), *leftovers(out)]
+        return [*self._differences(whole, out), *leftovers(out)]
+
+    def _differences(self, whole: Path, out: Path) -> list[str]:
+        """Compare in a child: Lance's threads do not survive the fork of a process that has read a table."""
+        answer = out.with_suffix(".json")
+
+        def write() -> int:
+            answer.write_text(json.dumps(self.differences(whole, out)), encoding="utf-8")
+            return 0
+
+        log = out.with_suffix(".log")
+        (status,) = start(write, log, out).wait()
+        if status != 0:
+            return [f"not comparable: {end_of(log)}"]
+        found: list[str] = json.loads(answer.read_text(encoding="utf-8"))
+        return found
 
 
 def commands(folder: Path, pictures: Path) -> list[Command]:
