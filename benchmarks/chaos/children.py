@@ -6,6 +6,8 @@ killed before its n-th change, and its parent can wait until the n-th and kill i
 
 from __future__ import annotations
 
+import faulthandler
+import importlib
 import mmap
 import os
 import signal
@@ -15,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +28,7 @@ _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _PAUSE = 0.0005
 _LONGEST = 120.0
+_STACKS_AFTER = 100.0
 
 
 class Board:
@@ -86,7 +90,7 @@ class Children:
                 for process in set(self.processes) - statuses.keys():
                     os.killpg(process, signal.SIGKILL)
                     os.waitpid(process, 0)
-                raise TimeoutError(f"{self.log}: goes on for more than {seconds:.0f} s")
+                raise TimeoutError(f"{self.log}: goes on for more than {seconds:.0f} s: {end_of(self.log, 3000)}")
             time.sleep(_PAUSE)
         return [statuses[process] for process in self.processes]
 
@@ -103,7 +107,7 @@ class Children:
                 return False
             if time.monotonic() > end:
                 self.kill()
-                raise TimeoutError(f"{self.log}: not reached within {seconds:.0f} s")
+                raise TimeoutError(f"{self.log}: not reached within {seconds:.0f} s: {end_of(self.log, 3000)}")
             time.sleep(_PAUSE)
         return True
 
@@ -157,6 +161,7 @@ def _be_a_child(
         for number in (1, 2):
             os.dup2(output, number)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+        faulthandler.dump_traceback_later(_STACKS_AFTER, file=sys.stderr)
         os.environ.update({name: str(value) for name, value in environment.items()})
         prepare(board)
         _count_changes(board, os.fspath(below), die_before)
@@ -180,6 +185,23 @@ def _count_changes(board: Board, below: str, die_before: int | None) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(look)
+
+
+def warm_up(work: Callable[[], int], log: Path, below: Path) -> None:
+    """Do some work in a child, and import here what it has imported, so that later children need not."""
+    names = log.with_suffix(".modules")
+
+    def tell() -> int:
+        status = work()
+        names.write_text("\n".join(sys.modules), encoding="utf-8")
+        return status
+
+    (status,) = start(tell, log, below).wait()
+    assert status == 0, end_of(log)
+    for name in names.read_text(encoding="utf-8").splitlines():
+        # what was made while the work was done is found nowhere
+        with suppress(ImportError):
+            importlib.import_module(name)
 
 
 def end_of(log: Path, length: int = 300) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.chaos.children import Board, Children, end_of, start
+from benchmarks.chaos.children import Board, Children, end_of, start, warm_up
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.tiny_commands import Command, commands
 from benchmarks.chaos.tiny_runs import differences, draw_pictures, files_of, leftovers, training
@@ -29,6 +29,7 @@ _DAY = 24 * 3600.0
 def run(trial: Trial) -> list[Promise]:
     """Spoil the disk below trainings, and below the other commands."""
     pictures = draw_pictures(trial.folder)
+    warm_up(training(pictures, trial.folder / "warm"), trial.folder / "warm.log", trial.folder)
     whole = start(training(pictures, trial.folder / "whole"), trial.folder / "whole.log", trial.folder / "whole")
     assert not any(whole.wait()), whole.log.read_text()
     setting = _Setting(trial, pictures, trial.folder / "whole" / "default", whole.board.changes)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.chaos.children import STAGES, Children, end_of, start
+from benchmarks.chaos.children import STAGES, Children, end_of, start, warm_up
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.tiny_runs import differences, draw_pictures, leftovers, tell_stages, training
 
@@ -24,6 +24,7 @@ _AFTER, _BEFORE, _AT = _WAYS = ("after a time", "before a change of a file", "at
 def run(trial: Trial) -> list[Promise]:
     """Kill trainings of one process, and of two."""
     pictures = draw_pictures(trial.folder)
+    warm_up(training(pictures, trial.folder / "warm"), trial.folder / "warm.log", trial.folder)
     in_groups = trial.count(round(KILLS * _IN_GROUPS))
     plans = ((1, max(1, trial.count(KILLS) - in_groups)), (2, in_groups))
     return [promise for count, kills in plans for promise in _kill_trainings(trial, pictures, count, kills)]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from benchmarks.chaos.children import Children, end_of, start
+from benchmarks.chaos.children import Children, end_of, start, warm_up
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.tiny_runs import OPTIONS, differences, draw_pictures, leftovers, training
 from intact_fast.training.distributed import process as processes
@@ -38,6 +38,7 @@ _PAUSE = 0.005
 def run(trial: Trial) -> list[Promise]:
     """Kill ranks, and let some hang."""
     pictures = draw_pictures(trial.folder)
+    warm_up(training(pictures, trial.folder / "warm"), trial.folder / "warm.log", trial.folder)
     begin = time.perf_counter()
     whole = start(training(pictures, trial.folder / "whole"), trial.folder / "whole.log", trial.folder, 2)
     assert not any(whole.wait()), whole.log.read_text()
@@ -176,17 +177,17 @@ def _hangs(setting: _Setting) -> Promise:
 
 
 def _let_hang(rank: int, after: bool) -> None:
-    """Let one rank stop in its fifth iteration, before or after what it computes, and the other one find it soon."""
+    """Let one rank stop in its fourth iteration, before or after what it computes, and the other one find it soon."""
     processes.HANG = timedelta(seconds=_HANG)
     if int(os.environ["RANK"]) != rank:
         return
     original = IntactTask.step
 
     def step(self: IntactTask, batch: object, iteration: int, detailed: bool) -> Record:
-        if iteration == 4 and not after:
+        if iteration == 3 and not after:
             os.kill(os.getpid(), signal.SIGSTOP)
         record = original(self, batch, iteration, detailed)  # type: ignore[arg-type]
-        if iteration == 4 and after:
+        if iteration == 3 and after:
             os.kill(os.getpid(), signal.SIGSTOP)
         return record
 
