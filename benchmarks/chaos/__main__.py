@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_campaign(name: str, trial: Trial) -> list[Promise]:
-    """Run one campaign in this process."""
+    """Run one campaign in this process, whose forks would wait for ever for OpenMP threads that it had."""
+    torch.set_num_threads(1)
     return list(importlib.import_module(f"benchmarks.chaos.{name}").run(trial))
 
 

@@ -26,7 +26,7 @@ OPTIONS = (
     "--training.checkpoint-every 2 --training.validate-every 3"
 ).split()
 _DRAWN = SyntheticSpec(
-    train_identities=6, test_identities=6, train_pictures_per_camera=2, test_pictures_per_camera=2, height=48, width=24
+    train_identities=6, test_identities=4, train_pictures_per_camera=2, test_pictures_per_camera=1, height=48, width=24
 )
 _TIMES = ("img_per_s",)
 _OF_ITS_OWN = frozenset({"config.yaml", "metrics.jsonl", "notes.json", "report.md", "report.html", "curves.png"})
