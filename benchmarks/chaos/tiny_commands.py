@@ -19,7 +19,7 @@ from intact_fast.cli import main
 from intact_fast.models import Generator, build_osnet
 from intact_fast.serving.gallery import Gallery, update
 
-_ROWS = ("mse-seed0", "mse+id-seed0")
+_ROWS = ("mse+id-seed0", "feature-seed0")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def commands(folder: Path, pictures: Path) -> list[Command]:
     search = ("search", "--query", sorted(test.iterdir())[0], *served)
     before = folder / "before.lance"
     _index_a_former_gallery(train, folder / "former", before, search)
-    table = ("--recipes", "mse", "mse+id", "--jobs", 2, "--data.root", pictures, "--runs")
+    table = ("--recipes", "mse+id", "feature", "--jobs", 2, "--data.root", pictures, "--runs")
     return [
         Command(
             "prepare",
