@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import io
 import os
 import re
@@ -18,11 +17,11 @@ from PIL import Image
 
 from intact_fast.errors import UserError, cannot_write, mistake_of
 from intact_fast.foreign_files import describe_file, load_plain
+from intact_fast.unfinished import sweep_once, temporary_beside
 
 LOCK = ".lock"
 """Name of the file by which a process keeps a folder to itself."""
 
-_LONGEST_NAME = 200
 _PROBE = 1 << 16
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -41,15 +40,16 @@ def write_atomically(path: Path) -> Iterator[Path]:
     Raises:
         UserError: It cannot be written; what was there before stays, and no half of the new one.
     """
-    temporary = _beside(path)
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
-        mode = temporary.stat().st_mode
+        status = temporary.stat()
+        sweep_once(path.parent, status.st_mtime)
         yield temporary
         # safetensors puts a file in its place that its owner alone can read; some mounts know no modes
-        if temporary.stat().st_mode != mode:
-            temporary.chmod(mode)
+        if temporary.stat().st_mode != status.st_mode:
+            temporary.chmod(status.st_mode)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -65,14 +65,6 @@ def write_atomically(path: Path) -> Iterator[Path]:
         # where it could not be made, it cannot be removed either
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def _beside(path: Path) -> Path:
-    """Name the temporary file of a path; a name as long as names may be has no room for more."""
-    name = path.name
-    if len(os.fsencode(name)) > _LONGEST_NAME:
-        name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return path.with_name(f".{name}.{os.getpid()}.tmp")
 
 
 def _system_error(error: Exception, temporary: Path) -> OSError | None:

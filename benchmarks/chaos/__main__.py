@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import multiprocessing
 import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -16,7 +18,7 @@ import torch
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.record import machine_of, name_of_machine, rounded, versions, write_record
 
-CAMPAIGNS: tuple[str, ...] = ()
+CAMPAIGNS: tuple[str, ...] = ("killed_trainings", "killed_commands", "ranks", "disk")
 """Modules of this folder, in the order in which they run."""
 SHOWN = 3
 """Broken trials of a promise that are printed."""
@@ -38,8 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.campaign or CAMPAIGNS:
         begin = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-            campaign = importlib.import_module(f"benchmarks.chaos.{name}").run
-            results[name] = campaign(Trial(Path(folder), options.share, options.seed))
+            trial = Trial(Path(folder).resolve(), options.share, options.seed)
+            # a process of its own: what one campaign has imported, started or leaked is nothing to the next
+            with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+                results[name] = pool.submit(run_campaign, name, trial).result()
         seconds[name] = time.perf_counter() - begin
         print(f"\n{name}, {seconds[name]:.0f} s", flush=True)
         for promise in results[name]:
@@ -56,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = f"{name_of_machine(torch.device('cpu'))}-chaos"
         print(f"record: {write_record(record, name)}")
     return int(any(promise.broken for promises in results.values() for promise in promises))
+
+
+def run_campaign(name: str, trial: Trial) -> list[Promise]:
+    """Run one campaign in this process, whose forks would wait for ever for OpenMP threads that it had."""
+    torch.set_num_threads(1)
+    return list(importlib.import_module(f"benchmarks.chaos.{name}").run(trial))
 
 
 def show(promise: Promise) -> None:

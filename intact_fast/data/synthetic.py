@@ -15,6 +15,7 @@ from intact_fast.data.pedestrian import Identity, draw_identity, draw_pedestrian
 from intact_fast.errors import UserError, cannot_write
 from intact_fast.files import picture_bytes
 from intact_fast.json_text import to_json
+from intact_fast.unfinished import own_suffix, sweep_once
 
 DRAWING_VERSION = 1
 CAMERAS = (0, 1)
@@ -80,7 +81,8 @@ def write_synthetic(root: Path, spec: SyntheticSpec | None = None) -> Path:
     unfinished = None
     try:
         root.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{spec.folder_name}-", dir=root))
+        unfinished = Path(tempfile.mkdtemp(own_suffix(), f".{spec.folder_name}-", root))
+        sweep_once(root, unfinished.stat().st_mtime)
         _write_pictures(unfinished, spec)
         unfinished.chmod(0o755)
         _publish(unfinished, folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from intact_fast.errors import UserError
@@ -87,7 +87,8 @@ def write_pretrained(path: Path, model: Pretrained) -> None:
     if model.thresholds is not None:
         configuration["thresholds"] = model.thresholds.to_plain()
     with write_atomically(path) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: to_json(configuration)})
+        # the file's own writer makes another temporary one, which stays where the process is killed
+        temporary.write_bytes(save(tensors, {_KEY: to_json(configuration)}))
 
 
 def _settings(critic: OSNet) -> dict[str, Any]:

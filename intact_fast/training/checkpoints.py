@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from intact_fast.errors import UserError
-from intact_fast.files import LOCK, UnreadableCheckpoint, is_leftover, read_checkpoint, write_atomically
+from intact_fast.files import UnreadableCheckpoint, read_checkpoint, write_atomically
 
 _NAME = re.compile(r"iteration_(\d+)\.pt$")
 
@@ -50,7 +50,6 @@ class CheckpointStore:
     def save(self, state: dict[str, Any], iteration: int) -> Path:
         """Write the state of ``iteration`` and drop what exceeds ``keep``."""
         path = self.folder / f"iteration_{iteration:08d}.pt"
-        self._remove_halves()
         write_checkpoint(state, path)
         for _, old in self._numbered()[: -max(self.keep, 1)]:
             old.unlink()
@@ -96,13 +95,6 @@ class CheckpointStore:
             f"{unreadable[0]}: not a readable checkpoint of {task}, and there is none before it; put a copy of it "
             f"back, or remove it to begin {task} anew"
         )
-
-    def _remove_halves(self) -> None:
-        """Remove what a killed process has left of a write: a run has its folder to itself."""
-        if self.folder.is_dir():
-            for path in self.folder.iterdir():
-                if is_leftover(path) and path.name != LOCK:
-                    path.unlink(missing_ok=True)
 
     def _numbered(self) -> list[tuple[int, Path]]:
         if not self.folder.is_dir():

@@ -76,11 +76,12 @@ def _cut(path: Path, task: str, start: int) -> None:
     """Leave out of metrics.jsonl what a task has logged after an iteration, and lines that a crash has torn."""
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    kept = [line for line in lines if _stays(line, task, start)]
-    if len(kept) < len(lines):
+    text = path.read_text(encoding="utf-8", errors="replace")
+    kept = "".join(f"{line}\n" for line in text.splitlines() if _stays(line, task, start))
+    # a whole line whose end is torn off would have the next one on it
+    if kept != text:
         with write_atomically(path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            temporary.write_text(kept, encoding="utf-8")
 
 
 def _stays(text: str, task: str, start: int) -> bool:

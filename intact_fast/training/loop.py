@@ -114,6 +114,7 @@ class TrainingLoop:
         self._iteration = 0
         self._position = Position(0, 0)
         self._best: float | None = None
+        self._averages = RecordAverage()
 
     def run(self) -> float | None:
         """Train.
@@ -134,10 +135,9 @@ class TrainingLoop:
         return self._best
 
     def _train(self) -> None:
-        averages = RecordAverage()
         with Requests(self._process) as requests, closing(self._loader.iterate(self._position)) as batches:
             for batch in _marked(batches):
-                self._train_on(batch, averages)
+                self._train_on(batch)
                 wish = requests.agreed()
                 if self._is_last or self._due(self._cadence.validate):
                     self._keep_best()
@@ -154,15 +154,15 @@ class TrainingLoop:
                 if self._is_last:
                     return
 
-    def _train_on(self, batch: Batch, averages: RecordAverage) -> None:
+    def _train_on(self, batch: Batch) -> None:
         self._iteration += 1
         detailed = self._is_last or self._due(self._cadence.log)
         record = self._task.step(batch, self._iteration - 1, detailed)
-        averages.add(record)
+        self._averages.add(record)
         self._position = batch.next_position
         self._monitor.advance(len(batch.label) * self._process.world_size)
         if detailed:
-            figures = averages.take(record)
+            figures = self._averages.take(record)
             self._monitor.record(self._iteration, figures)
             self._refuse_divergence(figures)
 
@@ -227,10 +227,11 @@ class TrainingLoop:
         }
 
     def _rank_state(self) -> dict[str, Any]:
-        """What differs between processes: random state and batch statistics."""
+        """What differs between processes: random state, batch statistics, and figures since the last record."""
         state: dict[str, Any] = {
             "rng": torch.get_rng_state(),
             "buffers": {name: buffer.cpu() for name, buffer in self._task.module.named_buffers()},
+            "averages": self._averages.state(),
         }
         if self._process.device.type == "cuda":
             state["cuda_rng"] = torch.cuda.get_rng_state(self._process.device)
@@ -301,6 +302,9 @@ class TrainingLoop:
         torch.set_rng_state(state["rng"])
         if self._process.device.type == "cuda" and "cuda_rng" in state:
             torch.cuda.set_rng_state(state["cuda_rng"], self._process.device)
+        # checkpoints of before had none
+        if "averages" in state:
+            self._averages.load_state(state["averages"], self._process.device)
         buffers: dict[str, Tensor] = dict(self._task.module.named_buffers())
         for name, value in state["buffers"].items():
             buffers[name].copy_(value)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -57,6 +58,15 @@ class RecordAverage:
         means = {name: value / self._count for name, value in self._sums.items()}
         self._sums, self._count = {}, 0
         return last | means
+
+    def state(self) -> dict[str, Any]:
+        """Sums and count since the last look, for a checkpoint that lies between two."""
+        return {"sums": {name: value.cpu() for name, value in self._sums.items()}, "count": self._count}
+
+    def load_state(self, state: dict[str, Any], device: torch.device) -> None:
+        """Carry on from :meth:`state`."""
+        self._sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self._count = state["count"]
 
 
 class Monitor:

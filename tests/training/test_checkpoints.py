@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint, write_atomically
-from intact_fast.training.checkpoints import CheckpointStore, set_aside, write_checkpoint
+from intact_fast.training.checkpoints import CheckpointStore, set_aside
 
 
 def test_keeps_the_last_ones_and_the_best(tmp_path: Path) -> None:
@@ -146,14 +146,3 @@ def test_a_full_disk_leaves_the_last_checkpoint(tiny_disk: Path) -> None:
     latest = store.read_latest("INTACT")
     assert latest is not None
     assert torch.equal(latest.checkpoint["state"], state(1)["state"])
-
-
-def test_halves_that_a_killed_process_left_go(tmp_path: Path) -> None:
-    (tmp_path / ".iteration_00000004.pt.17.tmp").touch()
-    write_checkpoint({}, tmp_path / "critic.pt")
-    store_of(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "critic.pt",
-        "iteration_00000005.pt",
-        "iteration_00000010.pt",
-    ]

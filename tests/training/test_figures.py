@@ -44,6 +44,14 @@ def test_curves_do_not_double_back_after_a_crash(tmp_path: Path) -> None:
     assert read_metrics(tmp_path)["INTACT"]["loss"] == {2: 2.0, 4: 4.0, 6: 60.0, 8: 80.0}
 
 
+def test_a_whole_line_without_its_end_stays_a_line(tmp_path: Path) -> None:
+    FigureFiles(tmp_path, "INTACT", 0).add(2, {"loss": 1.0})
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text().rstrip("\n"))
+    FigureFiles(tmp_path, "INTACT", 2).add(4, {"loss": 2.0})
+    assert logged(tmp_path) == [("INTACT", 2), ("INTACT", 4)]
+
+
 def test_a_crash_before_the_first_checkpoint(tmp_path: Path) -> None:
     FigureFiles(tmp_path, "INTACT", 0).add(2, {"loss": 1.0})
     FigureFiles(tmp_path, "INTACT", 0).add(2, {"loss": 3.0})

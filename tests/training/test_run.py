@@ -157,6 +157,34 @@ def test_interrupted_and_resumed_equals_unbroken(config: Config, monkeypatch: py
     assert_equal(expected, found)
 
 
+def test_figures_of_a_run_that_stopped_between_two_records(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The means of a record are over all iterations since the last one, those before the stop too."""
+    training = replace(config.training, iterations=4, log_every=4, checkpoint_every=0)
+    critic = replace(config.critic, iterations=4)
+    whole, broken = (replace(config, name=name, training=training, critic=critic) for name in ("whole", "broken"))
+    Run(whole, SINGLE_PROCESS).train()
+    for task in (CriticTask, IntactTask):
+        original = task.step
+
+        def step(self: Any, batch: Any, iteration: int, detailed: bool, original: Any = original) -> Record:
+            if iteration == 1:
+                signal.raise_signal(signal.SIGTERM)
+            return original(self, batch, iteration, detailed)
+
+        monkeypatch.setattr(task, "step", step)
+        with pytest.raises(Interrupted):
+            Run(broken, SINGLE_PROCESS).train()
+        monkeypatch.undo()
+    Run(broken, SINGLE_PROCESS).train()
+    lines = [
+        [json.loads(line) for line in (config.runs / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("whole", "broken")
+    ]
+    for line in (*lines[0], *lines[1]):
+        line.pop("img_per_s", None)
+    assert lines[0] == lines[1]
+
+
 def test_interrupted_critic_resumes_to_the_same_critic(config: Config) -> None:
     def critic(name: str) -> dict[str, Any]:
         return read_checkpoint(config.runs / name / "checkpoints" / "critic.pt", "--x")

@@ -23,8 +23,11 @@ from intact_fast.training.distributed.rendezvous import agree_on_name
 
 T = TypeVar("T")
 
+HANG = timedelta(minutes=10)
+"""In an iteration a process that another one waits for longer than this counts as hanging; the group ends then."""
+
 # rank 0 ranks and writes while the others wait
-_TIMEOUT = timedelta(hours=12)
+_PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,14 @@ class Process:
         device: Device of this process.
         control: gloo group for small host-side agreements that must not wait for the GPU; None in
             a group of one.
+        prompt: The same for agreements of every iteration, which wait for `HANG` alone; None takes ``control``.
     """
 
     rank: int
     world_size: int
     device: torch.device
     control: dist.ProcessGroup | None
+    prompt: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
@@ -59,11 +64,11 @@ class Process:
         return bool(self.highest(int(flag)))
 
     def highest(self, value: int) -> int:
-        """The highest value of all processes; every process gets the same answer."""
+        """The highest value of all processes, none of which is at work alone; every process gets the same answer."""
         if self.control is None:
             return value
         found = torch.tensor(value)
-        dist.all_reduce(found, dist.ReduceOp.MAX, group=self.control)
+        dist.all_reduce(found, dist.ReduceOp.MAX, group=self.prompt or self.control)
         return int(found.item())
 
     def broadcast(self, value: Any) -> Any:
@@ -200,11 +205,13 @@ def process_group(device_name: str) -> Iterator[Process]:
         store=dist.PrefixStore(agree_on_name(store, rank, world_size), store),  # type: ignore[attr-defined]
         rank=rank,
         world_size=world_size,
+        timeout=HANG,
         device_id=device if device.type == "cuda" else None,
     )
     try:
-        control = dist.new_group(backend="gloo", timeout=_TIMEOUT)
-        yield Process(dist.get_rank(), dist.get_world_size(), device, control)
+        control = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        prompt = dist.new_group(backend="gloo", timeout=HANG)
+        yield Process(dist.get_rank(), dist.get_world_size(), device, control, prompt)
     finally:
         dist.destroy_process_group()
 

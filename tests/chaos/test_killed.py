@@ -1,0 +1,20 @@
+"""A small share of what `make chaos` does: kills, deaths of ranks, spoilt disks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("campaign", "share"), [("killed_trainings", 0.05), ("killed_commands", 0.1), ("ranks", 0.05), ("disk", 0.1)]
+)
+def test_promises_hold(campaign: str, share: float) -> None:
+    command = [sys.executable, "-m", "benchmarks.chaos", "--campaign", campaign, "--share", str(share)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
