@@ -111,7 +111,7 @@ class Former(Engine):
 class Lance(Engine):
     """The package's gallery."""
 
-    efforts = (16, 32, 64, 128, 256)
+    efforts = (16, 32, 64, 128, 256, 512)
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -153,7 +153,7 @@ class Lance(Engine):
 class FaissParquet(Engine):
     """Rows in a Parquet file for each commit, and FAISS's indexes beside them."""
 
-    efforts = (8, 16, 32, 64, 128, 256)
+    efforts = (8, 16, 32, 64, 128, 256, 512)
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -110,12 +110,12 @@ def make_model(config: Config, device: torch.device, **options: Any) -> SRReID:
     torch.manual_seed(0)
     generator, critic = build_generator(config), build_osnet(config.critic.arch, CLASSES)
     size = (config.data.height, config.data.width)
-    return SRReID(critic, generator, size, mode="always", **options).to(device)
+    return SRReID(critic, generator, size, mode="always", tensors="imagenet", **options).to(device)
 
 
 def of_module(model: SRReID) -> Form:
     tolerance = TOLERANCE["bf16" if model.precision == "bf16" else "fp32"]
-    return Form(lambda x: F.normalize(model.embed(model.generate(x))), lambda path: model([path]), tolerance)
+    return Form(model, lambda path: model([path]), tolerance)
 
 
 def bicubic(model: SRReID) -> Form:

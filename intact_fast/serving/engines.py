@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
 from intact_fast.errors import UserError
+from intact_fast.models.osnet import OSNet
 from intact_fast.serving.folding import plain
 
 EngineName = Literal["auto", "torch", "onnxruntime", "openvino"]
@@ -103,7 +104,7 @@ def make_inference(
 
     Args:
         engine: ``onnxruntime`` or ``openvino``.
-        network: G or C on any device; is copied.
+        network: G, C or both, on any device; is copied.
         method: Which of its methods is computed.
         size: (height, width) of its pictures.
         precision: ``fp32`` or ``bf16``.
@@ -116,6 +117,24 @@ def make_inference(
     if engine == "onnxruntime":
         return _in_onnxruntime(graph, threads)
     return _in_openvino(graph, precision, threads)
+
+
+class InARow(nn.Module):
+    """G and the network behind it as one, whose engine wakes its threads once for a picture.
+
+    Args:
+        generator: G.
+        critic: C or C_q.
+    """
+
+    def __init__(self, generator: nn.Module, critic: OSNet) -> None:
+        super().__init__()
+        self.generator = generator
+        self.critic = critic
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Compute f_c of super-resolved pictures: N×3×H×W → N×512."""
+        return self.critic.embed(self.generator(pictures))
 
 
 class _Method(nn.Module):
@@ -136,7 +155,7 @@ def to_onnx(network: nn.Module, method: str, size: tuple[int, int]) -> bytes:
     PyTorch's former exporter takes a fifth of the time of the one that writes files, and a user waits for it.
 
     Args:
-        network: G or C on any device; is copied.
+        network: G, C or both, on any device; is copied.
         method: Which of its methods is computed.
         size: (height, width) of its pictures.
     """
@@ -165,6 +184,8 @@ def _in_onnxruntime(graph: bytes, threads: int) -> Inference:
     onnxruntime = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # threads of one engine would else wait for work on the cores that another one computes on
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     return lambda pictures: session.run([_OUTPUT], {_INPUT: pictures})[0]
 

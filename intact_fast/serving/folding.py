@@ -46,12 +46,13 @@ def plain(network: ModuleT) -> ModuleT:
     """Copy a network folded, in float32 on the CPU and of plain operators, as other engines are given it.
 
     Args:
-        network: G or C on any device and of any type, folded or not; stays as it is.
+        network: G, C, or both in a row, on any device and of any type, folded or not; stays as it is.
     """
     result = folded(network).float().cpu().requires_grad_(False)
     # embedding needs no classifier, and a graph would carry it
-    if isinstance(result, OSNet):
-        result.register_module("classifier", nn.Identity())
+    for part in list(result.modules()):
+        if isinstance(part, OSNet):
+            part.register_module("classifier", nn.Identity())
     select_kernels(result, "torch")
     # torch's types do not know this form
     return result.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

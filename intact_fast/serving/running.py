@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from intact_fast.errors import tell
+from intact_fast.models.osnet import OSNet
 from intact_fast.serving.engines import (
     REMEDY,
     EngineName,
+    InARow,
     Inference,
     Precision,
     faster_elsewhere,
@@ -75,6 +77,7 @@ class Running:
     def __init__(self) -> None:
         self._compiled: dict[str, Network] = {}
         self._made: dict[tuple[str, EngineName, Precision], _Made] = {}
+        self._in_a_row: InARow | None = None
         self._spent: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -115,6 +118,14 @@ class Running:
             tell_once(f"engine auto: {better} is not installed, and is faster with single crops; run {REMEDY}")
         return engine
 
+    def in_a_row(self, generator: nn.Module, critic: OSNet) -> InARow:
+        """Give G and C as one network, the same one as long as they are the same."""
+        with self._lock:
+            found = self._in_a_row
+            if found is None or found.generator is not generator or found.critic is not critic:
+                found = self._in_a_row = InARow(generator, critic)
+            return found
+
     def in_engine(
         self, engine: EngineName, precision: Precision, role: str, network: nn.Module, method: str, x: Tensor
     ) -> Tensor:
@@ -124,7 +135,7 @@ class Running:
             engine: ``onnxruntime`` or ``openvino``.
             precision: ``fp32`` or ``bf16``.
             role: What the network is in the module.
-            network: G or C.
+            network: G, C or both.
             method: Which of its methods is computed.
             x: N×3×H×W on the CPU.
         """

@@ -193,15 +193,26 @@ class SRReID(SuperResolver):
 
     def _features(self, prepared: Tensor, heights: list[int], mode: Mode) -> Tensor:
         low = [i for i, height in enumerate(heights) if self.is_low_resolution(height, mode)]
-        if self.query_critic is None or not low:
-            return self.embed(self._through_generator(prepared, heights, mode))
+        if not low:
+            return self.embed(prepared)
         if len(low) == len(heights):
-            return self.embed_queries(self.generate(prepared))
+            return self._of_low(prepared)
+        if self.query_critic is None and self._engine_for("generate", prepared) == "torch":
+            # PyTorch's C is the faster the more pictures it has
+            return self.embed(self._through_generator(prepared, heights, mode))
         high = sorted(set(range(len(heights))).difference(low))
         features = torch.empty(len(heights), self.feature_dim, device=prepared.device)
-        features[low] = self.embed_queries(self.generate(prepared[low]))
+        features[low] = self._of_low(prepared[low])
         features[high] = self.embed(prepared[high])
         return features
+
+    def _of_low(self, prepared: Tensor) -> Tensor:
+        """Compute features of LR pictures, through one engine of G and C where there is one."""
+        engine = self._engine_for("generate", prepared)
+        if self.generator is None or engine == "torch":
+            return self.embed_queries(self.generate(prepared))
+        both = self._running.in_a_row(self.generator, self.query_critic or self.critic)
+        return self._running.in_engine(engine, self.computes_in, "queries", both, "forward", prepared)
 
     @property
     def has_query_side(self) -> bool:

@@ -10,14 +10,26 @@ from pathlib import Path
 
 import duckdb
 import lance
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from intact_fast import UserError
-from intact_fast.serving.gallery import Exclusion, Gallery, Identity, Match, pool, search, search_gallery, search_groups
+from intact_fast.serving.gallery import (
+    Exclusion,
+    Gallery,
+    Identity,
+    Match,
+    pool,
+    scanning,
+    search,
+    search_gallery,
+    search_groups,
+)
 from intact_fast.serving.gallery.conditions import typed_condition
+from intact_fast.serving.gallery.scanning import features_at
 
 SIZE, WIDTH = 700, 16
 
@@ -61,7 +73,7 @@ def test_lists_are_those_of_sorting(
     made: tuple[Gallery, Tensor], queries: Tensor, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery, features = made
-    monkeypatch.setattr(search, "_ROWS", rows)
+    monkeypatch.setattr(scanning, "_ROWS", rows)
     monkeypatch.setattr(search, "_SIMILARITIES", 1000)
     found = search_gallery(gallery, queries, 7)
     assert names(found) == expected(queries, features, list(range(SIZE)), 7)
@@ -224,16 +236,18 @@ def test_features_are_read_the_same_in_place_and_by_the_engine(
     queries: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery, features = make_gallery(tmp_path / "g.lance")
-    monkeypatch.setattr(search, "_ROWS", 150)
-    read = torch.cat([part.clone() for part, _, _ in search.scan(gallery, [], None)])
+    monkeypatch.setattr(scanning, "_ROWS", 150)
+    read = torch.cat([part.clone() for part, _, _ in scanning.scan(gallery, [], None)])
     torch.testing.assert_close(read, features)
-    fragments = gallery.dataset.get_fragments()
-    assert all(search.features_in_place(gallery.place, one, WIDTH, 64) is not None for one in fragments)
+    assert all(part.is_in_place for part in gallery.parts())
+    some = np.array([0, 3, 199, 200, 450, 699])
+    torch.testing.assert_close(features_at(gallery, some), features[some])
     # rows that were deleted lie in the file still
     gallery.delete("path IN ('0.jpg', '3.jpg', '450.jpg')")
     kept = [i for i in range(SIZE) if i not in (0, 3, 450)]
-    assert search.features_in_place(gallery.place, gallery.dataset.get_fragments()[0], WIDTH, 64) is None
-    read = torch.cat([part.clone() for part, _, _ in search.scan(gallery, [], None)])
+    assert [part.is_in_place for part in gallery.parts()] == [False, True, False, True]
+    torch.testing.assert_close(features_at(gallery, some[1:5]), features[kept][some[1:5]])
+    read = torch.cat([part.clone() for part, _, _ in scanning.scan(gallery, [], None)])
     torch.testing.assert_close(read, features[kept])
     assert names(search_gallery(gallery, queries, 5)) == expected(queries, features, kept, 5)
     kept = [i for i in kept if i % 5 == 2]
@@ -242,5 +256,5 @@ def test_features_are_read_the_same_in_place_and_by_the_engine(
     place = str(tmp_path / "newer.lance")
     lance.write_dataset(gallery.dataset.to_table(), place, data_storage_version="2.1")
     newer = Gallery.open(place)
-    assert search.features_in_place(place, newer.dataset.get_fragments()[0], WIDTH, 64) is None
+    assert not any(part.is_in_place for part in newer.parts())
     assert names(search_gallery(newer, queries, 5, where="camera = 2")) == expected(queries, features, kept, 5)

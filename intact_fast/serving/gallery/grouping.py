@@ -12,7 +12,8 @@ from torch import Tensor
 from intact_fast.errors import UserError, warn
 from intact_fast.serving.gallery.conditions import typed_condition
 from intact_fast.serving.gallery.engine import pc
-from intact_fast.serving.gallery.search import Exclusion, Match, scan, search_gallery, unit_queries
+from intact_fast.serving.gallery.scanning import scan
+from intact_fast.serving.gallery.search import Exclusion, Match, search_gallery, unit_queries
 from intact_fast.serving.gallery.store import Gallery, sql_text
 
 GroupColumn = Literal["track", "person"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,12 +18,9 @@ from intact_fast.serving.finite import require_numbers
 from intact_fast.serving.gallery.columns import SHOWN, file_name
 from intact_fast.serving.gallery.conditions import typed_condition
 from intact_fast.serving.gallery.engine import engine_errors, pa, pc
-from intact_fast.serving.gallery.in_place import features_in_place
+from intact_fast.serving.gallery.scanning import features_at, scan
 from intact_fast.serving.gallery.store import Gallery, sql_text
 
-_ROWS = 16384
-"""Rows of the gallery in memory at a time, 32 MiB of features."""
-_BUFFER = 2**26
 _SIMILARITIES = 2**24
 _INDEX = "features"
 _INDEXED_FROM = 20_000
@@ -152,72 +149,6 @@ def search_exactly(
     return best, found
 
 
-def scan(gallery: Gallery, columns: Sequence[str], condition: str | None) -> Iterator[tuple[Tensor, Tensor, Any]]:
-    """Read the features of a gallery some thousand rows at a time, in order.
-
-    Args:
-        gallery: Where they are.
-        columns: To read beside them.
-        condition: SQL with types; None reads all rows.
-
-    Yields:
-        N×D float32, which is valid until the next one, N offsets in the table, and an Arrow table of the columns.
-    """
-    done = 0
-    with engine_errors(f"--index {gallery.place}" if condition is None else f"--where {condition}"):
-        kept = None if condition is None else _offsets(gallery, condition)
-        for fragment in gallery.dataset.get_fragments():
-            size = fragment.count_rows()
-            if kept is not None and not len(_some(kept, done, size)):
-                done += size
-                continue
-            for features, table in _parts_of(gallery, fragment, columns):
-                here = None if kept is None else _some(kept, done, len(features))
-                if here is None or len(here) == len(features):
-                    yield features, torch.arange(done, done + len(features)), table
-                elif len(here):
-                    chosen = torch.from_numpy(here - done)
-                    yield features[chosen], torch.from_numpy(here), None if table is None else table.take(here - done)
-                done += len(features)
-
-
-def _offsets(gallery: Gallery, condition: str) -> Any:
-    """Find the rows of a condition, in order."""
-    table = gallery.dataset.scanner(columns=["_rowoffset"], filter=condition).to_table()
-    return np.sort(table["_rowoffset"].to_numpy().astype(np.int64))
-
-
-def _some(kept: Any, begin: int, size: int) -> Any:
-    """Give those of some sorted offsets that lie in a range."""
-    return kept[np.searchsorted(kept, begin) : np.searchsorted(kept, begin + size)]
-
-
-def _parts_of(gallery: Gallery, fragment: Any, columns: Sequence[str]) -> Iterator[tuple[Tensor, Any]]:
-    in_place = features_in_place(gallery.place, fragment, gallery.width, _ROWS)
-    if in_place is None:
-        scanner = gallery.dataset.scanner(
-            columns=[*columns, "feature"],
-            fragments=[fragment],
-            batch_size=_ROWS,
-            batch_readahead=2,
-            io_buffer_size=_BUFFER,
-            scan_in_order=True,
-        )
-        for batch in scanner.to_batches():
-            if batch.num_rows:
-                yield _features(batch), batch
-        return
-    table = fragment.to_table(columns=list(columns)) if columns else None
-    done = 0
-    for features in in_place:
-        yield features, None if table is None else table.slice(done, len(features)).combine_chunks()
-        done += len(features)
-
-
-def _features(batch: Any) -> Tensor:
-    return torch.utils.dlpack.from_dlpack(batch["feature"].flatten()).view(batch.num_rows, -1)
-
-
 class _Masks:
     """Exclusions as masks of similarities."""
 
@@ -311,9 +242,7 @@ def _search_index(
         needed, at = np.unique(rows, return_inverse=True)
         if not len(needed):
             continue
-        with engine_errors(what):
-            taken = gallery.dataset.take(needed.tolist(), columns=["feature"])["feature"].combine_chunks()
-        features = torch.utils.dlpack.from_dlpack(taken.flatten()).view(len(needed), -1)
+        features = features_at(gallery, needed)
         for query in np.unique(asking):
             index = torch.from_numpy(np.unique(at[asking == query]))
             value, order = torch.topk(features[index] @ unit[query], min(top, len(index)))

@@ -18,6 +18,7 @@ from intact_fast.files import one_at_a_time
 from intact_fast.json_text import to_json
 from intact_fast.serving.gallery.columns import STAMP, TEXT, Values, make_rows, make_schema, stored_name
 from intact_fast.serving.gallery.engine import engine_errors, lance, pa
+from intact_fast.serving.gallery.in_place import Part, parts_of
 
 KEY = "intact_fast"
 """Name of the entry in a table's metadata that says what made it."""
@@ -97,6 +98,7 @@ class Gallery:
         self.place = place
         self.dataset = dataset
         self.identity = identity
+        self._parts: tuple[int, tuple[Part, ...]] | None = None
 
     @classmethod
     def open(
@@ -142,6 +144,13 @@ class Gallery:
     def width(self) -> int:
         """Numbers of a feature."""
         return int(self.dataset.schema.field("feature").type.list_size)
+
+    def parts(self) -> tuple[Part, ...]:
+        """Parts of the table as it is now, looked up once for each version of it."""
+        version = self.dataset.version
+        if self._parts is None or self._parts[0] != version:
+            self._parts = version, parts_of(self.place, self.dataset, self.width)
+        return self._parts[1]
 
     @contextmanager
     def writing(self) -> Iterator[None]:
