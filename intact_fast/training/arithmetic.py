@@ -17,7 +17,7 @@ def arithmetic_of(device: torch.device, autocast: torch.dtype | None) -> dict[st
     found = {
         "precision": str(autocast or torch.float32).removeprefix("torch."),
         "device": "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
-        "PyTorch": torch.__version__,
+        "PyTorch": str(torch.__version__),
     }
     if device.type == "cpu":
         tiles = " with AMX" if torch.cpu._is_amx_tile_supported() else ""
