@@ -18,6 +18,7 @@ from intact_fast.errors import UserError
 from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
 from intact_fast.serving.enhanced_pictures import Original, is_writable, read_original, save_enhanced, written_name
+from intact_fast.serving.finite import require_numbers
 from intact_fast.serving.picture_reading import Unreadable, list_pictures, read_readable
 from intact_fast.serving.sr_reid import Mode
 from intact_fast.tallies import tally
@@ -62,6 +63,7 @@ def _run(options: EnhanceOptions) -> int:
         for paths, originals in batches:
             if originals:
                 enhanced = model.super_resolve([original.image for original in originals], mode=options.mode)
+                require_numbers(enhanced, paths, "enhanced picture")
                 for path, original, image in zip(paths, originals, enhanced, strict=True):
                     _save(image, original, path, pairs[path], model.interpolation)
             advance(len(paths))

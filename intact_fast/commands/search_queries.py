@@ -12,6 +12,7 @@ from torch import Tensor
 
 from intact_fast.commands.progress_bar import progress
 from intact_fast.errors import UserError, warn
+from intact_fast.serving.finite import require_numbers
 from intact_fast.serving.gallery import Exclusion, pool
 from intact_fast.serving.gallery.columns import ColumnSource, Values
 from intact_fast.serving.gallery.computing import read_crop
@@ -85,7 +86,8 @@ def read_queries(
     with progress("queries", len(pictures), options.json) as advance:
         for good, crops in read_readable(pictures, read_crop, model.batch_size, model.threads, unreadable):
             if crops:
-                features.append(model([crop.image for crop in crops], normalize=True).cpu())
+                computed = model([crop.image for crop in crops], normalize=True)
+                features.append(require_numbers(computed, good).cpu())
                 for path, crop in zip(good, crops, strict=True):
                     given = source.values_of(path.relative_to(folder).as_posix()) if source else {}
                     paths.append(path)

@@ -15,6 +15,7 @@ from intact_fast.evaluation.picture_source import PictureSource, Variant
 from intact_fast.evaluation.query_batch import QueryBatch
 from intact_fast.evaluation.sharding import SINGLE_PROCESS, Processes, entries_of_process, interleaved
 from intact_fast.evaluation.views import HR, QueryView, View
+from intact_fast.serving.finite import require_numbers
 
 
 def extract_features(
@@ -57,9 +58,14 @@ def _of_native_size(source: PictureSource, entries: Sequence[Entry], name: str |
     with listen(name or "", len(entries)) as advance:
         for start in range(0, len(entries), source.batch_size):
             pictures = source.originals(entries[start : start + source.batch_size])
-            features.append(source.model(pictures, mode="auto", normalize=False).cpu())
+            computed = source.model(pictures, mode="auto", normalize=False)
+            features.append(_checked(source, computed, entries[start : start + source.batch_size]))
             advance(len(pictures))
     return features
+
+
+def _checked(source: PictureSource, features: Tensor, entries: Sequence[Entry]) -> Tensor:
+    return require_numbers(features, [source.root / entry.path for entry in entries]).cpu()
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ def measure_queries(
         N×512 float32 on the CPU by key of the view, and quality by key, empty where all entries are natively LR.
 
     Raises:
-        UserError: A file is missing or unreadable, or G gives NaN.
+        UserError: A file is missing or unreadable, or G or C gives NaN or infinity.
     """
     if all(entry.r is None for entry in entries):
         qualities = ()
@@ -110,9 +116,9 @@ def measure_queries(
         found, start = [], 0
         for pictures in source.batches_of_variants(here, variants, name):
             batch = QueryBatch(source.model, pictures)
-            features = {view.key: batch.features(view).cpu() for view in views}
             chunk = here[start : start + source.batch_size]
             start += len(chunk)
+            features = {view.key: _checked(source, batch.features(view), chunk) for view in views}
             found.append((features, _compared(batch, qualities, chunk)))
         return found
 

@@ -58,7 +58,7 @@ class QueryBatch:
         """Give what C, or C_q, sees before any test-time change: N×3×H×W on the model's device.
 
         Raises:
-            UserError: G gives NaN.
+            UserError: G gives NaN or infinity.
         """
         return self._shown(view.variant, view.served, UNCHANGED)
 
@@ -66,7 +66,7 @@ class QueryBatch:
         """Compute f_c of one row's queries: N×512 float32 on the model's device.
 
         Raises:
-            UserError: G gives NaN.
+            UserError: G gives NaN or infinity.
         """
         changes = changes_of(view.test_time)
         served = self._mean(view.variant, view.served, changes)
@@ -133,6 +133,8 @@ def mean_direction(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _finite(generated: Tensor) -> Tensor:
-    if torch.isnan(generated).any():
-        raise UserError("G gives NaN: its training has diverged; try a lower --optimiser.generator-learning-rate")
+    if not generated.isfinite().all():
+        raise UserError(
+            "G gives NaN or infinity: its training has diverged; try a lower --optimiser.generator-learning-rate"
+        )
     return generated

@@ -62,7 +62,7 @@ class CriticTask:
         self._optimiser = Adam(
             self.critic.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.skips_overflows = autocast == torch.float16
+        self.precision = autocast
         self._updater = Updater(self._optimiser, autocast == torch.float16, process.device)
         self._schedule = OneCycleLR(self._optimiser, max_lr=config.learning_rate, total_steps=config.iterations + 1)
 

@@ -46,7 +46,7 @@ class IntactTask:
         self.iterations = config.training.iterations
         self._config = config
         self.plan = plan
-        self.skips_overflows = plan.precision.value == torch.float16
+        self.precision = plan.precision.value
         config = replace(config, training=replace(config.training, kernels=plan.kernels.value))
         self.networks = Networks(config, critic, process.device, plan.sync_bn.value)
         self._optimisers = build_optimisers(self.networks, config.optimiser, capturable=plan.graphed.value)

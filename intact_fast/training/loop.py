@@ -16,6 +16,7 @@ from intact_fast.data.loader import TrainLoader
 from intact_fast.data.plan import Position
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
+from intact_fast.training.arithmetic import arithmetic_of, describe_changes
 from intact_fast.training.checkpoints import CheckpointStore, set_aside
 from intact_fast.training.distributed.process import Interrupted, Process
 from intact_fast.training.distributed.signals import Requests, Wish
@@ -31,8 +32,8 @@ class Task(Protocol):
     iterations: int
     remedy: str
     """What to do where it has diverged."""
-    skips_overflows: bool
-    """Whether steps whose gradients overflow are skipped."""
+    precision: torch.dtype | None
+    """Autocast type; None for float32. With float16, steps whose gradients overflow are skipped."""
 
     @property
     def module(self) -> nn.Module:
@@ -110,7 +111,8 @@ class TrainingLoop:
         self._cadence = cadence
         self._fingerprint = fingerprint
         self._validate = validate
-        self._watch = DivergenceWatch(task.module, process, task.skips_overflows)
+        self._watch = DivergenceWatch(task.module, process, skips_overflows=task.precision == torch.float16)
+        self._arithmetic = arithmetic_of(process.device, task.precision)
         self._iteration = 0
         self._position = Position(0, 0)
         self._best: float | None = None
@@ -159,6 +161,7 @@ class TrainingLoop:
         detailed = self._is_last or self._due(self._cadence.log)
         record = self._task.step(batch, self._iteration - 1, detailed)
         self._averages.add(record)
+        self._watch.note(self._iteration, record)
         self._position = batch.next_position
         self._monitor.advance(len(batch.label) * self._process.world_size)
         if detailed:
@@ -173,9 +176,10 @@ class TrainingLoop:
             return
         kept = self._process.on_main(self._store.latest)
         good = "nothing was saved before" if kept is None else f"the last good state is {kept}"
+        at = "" if found.iteration == self._iteration else f" at {self._iteration}"
         self._monitor.end_task()
         raise UserError(
-            f"{self._task.name}: {found} is not a number at iteration {self._iteration}, stopped; {good}; "
+            f"{self._task.name}: {found.name} is not a number at iteration {found.iteration}, stopped{at}; {good}; "
             f"{self._task.remedy}, under another --name"
         )
 
@@ -227,11 +231,12 @@ class TrainingLoop:
         }
 
     def _rank_state(self) -> dict[str, Any]:
-        """What differs between processes: random state, batch statistics, and figures since the last record."""
+        """What differs between processes: random state, statistics, figures since the last record, and arithmetic."""
         state: dict[str, Any] = {
             "rng": torch.get_rng_state(),
             "buffers": {name: buffer.cpu() for name, buffer in self._task.module.named_buffers()},
             "averages": self._averages.state(),
+            "arithmetic": self._arithmetic,
         }
         if self._process.device.type == "cuda":
             state["cuda_rng"] = torch.cuda.get_rng_state(self._process.device)
@@ -261,6 +266,11 @@ class TrainingLoop:
             )
         if not self._is_last:
             self._monitor.say(f"Resuming {self._task.name} at iteration {self._iteration} from {path}")
+            if changed := describe_changes(checkpoint["ranks"][0].get("arithmetic", {}), self._arithmetic):
+                self._monitor.say(
+                    f"The machine is of another kind: {changed}; the run goes on, and its last digits differ from "
+                    "those of an unbroken one."
+                )
         self._resume_place(checkpoint)
 
     def _read_latest(self) -> tuple[Path, dict[str, Any]] | None:

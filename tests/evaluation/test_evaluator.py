@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -233,11 +235,24 @@ def test_a_gain_without_spread_has_no_standard_errors(setting: Setting) -> None:
     assert figures(one)["gain"]["standard_error"] is None
 
 
-def test_a_generator_that_gives_nan_is_told(setting: Setting) -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_generator_that_gives_no_numbers_is_told(setting: Setting, value: float) -> None:
     assert setting[0].generator is not None
-    torch.nn.init.constant_(setting[0].generator.tail.weight, float("nan"))
-    with pytest.raises(UserError, match="G gives NaN: its training has diverged"):
+    assert setting[0].generator.tail.bias is not None
+    torch.nn.init.constant_(setting[0].generator.tail.bias, value)
+    with pytest.raises(UserError, match="G gives NaN or infinity: its training has diverged"):
         run(setting)
+
+
+@pytest.mark.parametrize("gallery", ["bypass", "auto"])
+def test_a_critic_that_gives_no_numbers_is_told(setting: Setting, gallery: Literal["bypass", "auto"]) -> None:
+    """By the picture, as a row of the features tells a user nothing."""
+    model, manifest, root = setting
+    with torch.no_grad():
+        next(model.critic.fc.parameters()).fill_(float("nan"))
+    first = root / manifest.split("gallery")[0].path
+    with pytest.raises(UserError, match=re.escape(f"{first}: its feature is not a number")):
+        run(setting, gallery=gallery)
 
 
 def test_quality_of_a_perfect_generator(setting: Setting) -> None:

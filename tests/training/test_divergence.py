@@ -34,6 +34,11 @@ def record(loss: float, other: float = NAN) -> Record:
     return {"loss/id": torch.tensor(loss), "association/weight": torch.tensor(other)}
 
 
+def found_by(watch: DivergenceWatch, figures: Record | None = None) -> str | None:
+    finding = watch.look(figures)
+    return None if finding is None else finding.name
+
+
 def test_a_healthy_training_goes_on() -> None:
     watch = DivergenceWatch(network(), SINGLE_PROCESS, skips_overflows=False)
     assert watch.look(record(1.0)) is None
@@ -46,19 +51,74 @@ def test_a_weight_or_a_statistic_that_is_no_number(name: str, value: float) -> N
     module = network()
     with torch.no_grad():
         module.state_dict()[name].view(-1)[1] = value
-    assert DivergenceWatch(module, SINGLE_PROCESS, skips_overflows=True).look() == name
+    assert found_by(DivergenceWatch(module, SINGLE_PROCESS, skips_overflows=True)) == name
 
 
 @pytest.mark.parametrize("value", [NAN, float("inf")])
 def test_a_loss_that_is_no_number(value: float) -> None:
-    assert DivergenceWatch(network(), SINGLE_PROCESS, skips_overflows=False).look(record(value)) == "loss/id"
+    assert found_by(DivergenceWatch(network(), SINGLE_PROCESS, skips_overflows=False), record(value)) == "loss/id"
 
 
 def test_a_skipped_step_is_no_divergence() -> None:
     """In float16 a loss may overflow, and its step is left out; for ever is too long."""
     watch = DivergenceWatch(network(), SINGLE_PROCESS, skips_overflows=True)
-    found = [watch.look(record(loss)) for loss in (NAN, NAN, 1.0, NAN, NAN, NAN)]
+    found = [found_by(watch, record(loss)) for loss in (NAN, NAN, 1.0, NAN, NAN, NAN)]
     assert found == [None] * 5 + ["loss/id"]
+
+
+class TwoNetworks(nn.Module):
+    """G and D as a training calls them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+        self.discriminator = nn.Linear(3, 1)
+
+
+LOSSES = ("loss/discriminator", "loss/mse", "loss/id", "loss/generator")
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        ({4: ["loss/id", "loss/generator", "generator.0.weight"], 5: [*LOSSES]}, (4, "loss/id")),
+        ({4: ["discriminator.bias", "loss/generator", "generator.0.weight"]}, (4, "discriminator.bias")),
+        ({6: ["generator.0.bias"]}, (6, "generator.0.bias")),
+        ({5: [*LOSSES, "generator.1.running_var", "generator.0.weight"]}, (5, "generator.1.running_var")),
+        ({4: ["loss/mse"]}, (4, "loss/mse")),
+    ],
+    ids=["a loss", "D's gradient", "G's gradient", "G's forward pass", "a loss that harms nothing"],
+)
+def test_the_first_that_is_no_number_is_named(broken: dict[int, list[str]], expected: tuple[int, str]) -> None:
+    """Records are looked at after iterations 3 and 6; what is broken stays so, but for losses."""
+    module = TwoNetworks()
+    watch = DivergenceWatch(module, SINGLE_PROCESS, skips_overflows=False)
+    sums = {name: torch.zeros(()) for name in LOSSES}
+    for iteration in range(1, 7):
+        names = broken.get(iteration, [])
+        with torch.no_grad():
+            for name in names:
+                if not name.startswith("loss/"):
+                    module.state_dict()[name].fill_(NAN)
+        figures = {name: torch.tensor(NAN if name in names else 1.0) for name in LOSSES}
+        sums = {name: sums[name] + value for name, value in figures.items()}
+        watch.note(iteration, figures)
+        found = watch.look(sums) if iteration % 3 == 0 else None
+        assert iteration == 6 or found is None
+    assert found is not None
+    assert (found.iteration, found.name) == expected
+
+
+def test_a_skipped_loss_is_not_blamed_for_a_weight() -> None:
+    """In float16 a loss that overflows harms nothing, and a statistic that overflows later does."""
+    module = TwoNetworks()
+    watch = DivergenceWatch(module, SINGLE_PROCESS, skips_overflows=True)
+    watch.note(1, {"loss/id": torch.tensor(NAN)})
+    module.generator[1].running_mean.fill_(NAN)  # type: ignore[union-attr,operator]
+    watch.note(2, {"loss/id": torch.tensor(1.0)})
+    finding = watch.look()
+    assert finding is not None
+    assert (finding.iteration, finding.name) == (2, "generator.1.running_mean")
 
 
 @pytest.fixture
@@ -90,7 +150,9 @@ def test_it_stops_at_the_last_good_state(
     with pytest.raises(UserError) as stopped:
         Run(config, SINGLE_PROCESS).execute()
     text = str(stopped.value)
-    assert f"is not a number at iteration {noticed}, stopped" in text
+    stopped_at = "" if noticed == iteration else f" at {noticed}"
+    assert f" is not a number at iteration {iteration}, stopped{stopped_at}; " in text
+    assert "INTACT: generator." in text
     assert "lower --optimiser.generator-learning-rate" in text
     assert ("nothing was saved before" if last is None else f"the last good state is {config.runs}") in text
     checkpoints = sorted((config.runs / config.name / "checkpoints").glob("*.pt"))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from intact_fast.errors import UserError, warn
 from intact_fast.file_names import native_name, portable_name
+from intact_fast.serving.finite import require_numbers
 from intact_fast.serving.gallery.engine import csv, engine_errors, pa, pq
 
 GIVEN = ("camera", "time", "track", "person")
@@ -57,9 +58,12 @@ def make_rows(paths: Sequence[str], features: Tensor, values: Sequence[Values]) 
         paths: Relative to the gallery, as the operating system names them.
         features: N×D; they are brought to length 1.
         values: Of the other columns, picture by picture; what is missing is null.
+
+    Raises:
+        UserError: A feature holds NaN or infinity.
     """
     schema = make_schema(features.shape[1])
-    unit = F.normalize(features.detach().to("cpu", torch.float32)).contiguous()
+    unit = F.normalize(require_numbers(features.detach().to("cpu", torch.float32), paths)).contiguous()
     columns = [pa.array([one.get(name) for one in values], schema.field(name).type) for name in schema.names[1:-1]]
     flat = pa.array(unit.flatten().numpy())
     stored = pa.FixedSizeListArray.from_arrays(flat, features.shape[1])

@@ -13,7 +13,7 @@ from intact_fast.errors import UserError, warn
 from intact_fast.serving.gallery.conditions import typed_condition
 from intact_fast.serving.gallery.engine import pc
 from intact_fast.serving.gallery.scanning import scan
-from intact_fast.serving.gallery.search import Exclusion, Match, search_gallery
+from intact_fast.serving.gallery.search import Exclusion, Match, search_gallery, unit_queries
 from intact_fast.serving.gallery.store import Gallery, sql_text
 
 GroupColumn = Literal["track", "person"]
@@ -62,7 +62,7 @@ def search_groups(
     if form == "best":
         narrowed = has_value if where is None else f"({where}) AND {has_value}"
         return _best(gallery, queries, top, by, narrowed, excluded, approximate)
-    unit = F.normalize(queries.detach().to("cpu", torch.float32))
+    unit = unit_queries(queries)
     condition = has_value if where is None else f"({typed_condition(where)}) AND {has_value}"
     found: list[list[Match]] = [[] for _ in queries]
     # averages are of what a query may find: queries that may find the same share a pass

@@ -10,8 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.utils.dlpack
+
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
+from intact_fast.serving.finite import require_numbers
 from intact_fast.serving.gallery.columns import GIVEN, STAMP, ColumnSource, changed_columns, make_schema
 from intact_fast.serving.gallery.engine import engine_errors, pa, pc, pq
 from intact_fast.serving.gallery.store import KEY, Gallery, Identity
@@ -188,6 +192,7 @@ def read_into(
                 rows = _completed(pa.Table.from_batches([batch]), schema)
                 fresh = rows.filter(_is_new(rows, known))
                 if len(fresh):
+                    _check_features(fresh, part)
                     gallery.merge(fresh)
                 added += len(fresh)
                 advance(len(rows))
@@ -204,6 +209,15 @@ def _completed(rows: Any, schema: Any) -> Any:
         for field in schema
     ]
     return pa.table(columns, schema=schema)
+
+
+def _check_features(rows: Any, part: Path) -> None:
+    """Refuse rows whose features are not numbers."""
+    names = [f"--gallery {part}: {name}" for name in rows["path"].to_pylist()]
+    features = rows["feature"].combine_chunks()
+    if features.null_count:
+        raise UserError(f"{names[features.is_null().index(True).as_py()]}: has no feature; leave the row out")
+    require_numbers(torch.utils.dlpack.from_dlpack(features.flatten()).view(len(rows), -1), names)
 
 
 def _is_new(rows: Any, known: Any) -> Any:

@@ -14,6 +14,7 @@ import torch.utils.dlpack
 from torch import Tensor
 
 from intact_fast.errors import UserError, tell
+from intact_fast.serving.finite import require_numbers
 from intact_fast.serving.gallery.columns import SHOWN, file_name
 from intact_fast.serving.gallery.conditions import typed_condition
 from intact_fast.serving.gallery.engine import engine_errors, pa, pc
@@ -90,19 +91,29 @@ def search_gallery(
         approximate: Look in the nearest parts of an index alone, which is made or brought up to date first.
 
     Raises:
-        UserError: The condition is none, or the features have another width.
+        UserError: The condition is none, or the features have another width, or hold NaN or infinity.
     """
     if queries.shape[1] != gallery.width:
         raise UserError(f"--index {gallery.place}: holds features of {gallery.width} numbers, not {queries.shape[1]}")
     if not len(queries) or top < 1:
         return [[] for _ in queries]
     condition = None if where is None else typed_condition(where)
-    unit = F.normalize(queries.detach().to("cpu", torch.float32))
+    unit = unit_queries(queries)
     excluded = list(without or [Exclusion()] * len(unit))
     if approximate and _with_index(gallery):
         return _search_index(gallery, unit, top, condition, excluded)
     scores, rows = search_exactly(gallery, unit, top, condition, excluded)
     return _fetch(gallery, scores, rows)
+
+
+def unit_queries(queries: Tensor) -> Tensor:
+    """Bring the features of queries (Q×D) to length 1, on the CPU.
+
+    Raises:
+        UserError: One holds NaN or infinity.
+    """
+    numbers = [f"query {number}" for number in range(len(queries))]
+    return F.normalize(require_numbers(queries.detach().to("cpu", torch.float32), numbers))
 
 
 def search_exactly(
