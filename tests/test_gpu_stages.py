@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import torch
 
 from benchmarks import record
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import correctness, critic, data, ladder, training
+from benchmarks.gpu import correctness, critic, data, distributed, ladder, training
 from benchmarks.gpu.requirements import complaint
 from benchmarks.gpu.stage import Clock, Outcome, Task, run_stage
 
@@ -205,6 +206,57 @@ def test_a_training_that_takes_too_long_saves_its_state(
     assert not outcome.passed
     assert "the same command goes on" in outcome.headline
     assert "state saved; run the same command to go on" in capsys.readouterr().out
+
+
+def test_processes_that_take_too_long_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torchrun and its workers, which would otherwise keep the GPU."""
+    ranks: list[int] = []
+    wait = subprocess.Popen.communicate
+
+    def as_soon_as_it_trains(run: Any, *arguments: Any, timeout: float | None = None) -> Any:
+        """The time is over once a process of the group is there, however fast the machine is."""
+        if timeout is None:
+            return wait(run, *arguments)
+        while not ranks:
+            ranks.extend(processes_with("benchmarks.gpu.ranks", parent=run.pid))
+            time.sleep(0.05)
+        raise subprocess.TimeoutExpired(run.args, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", as_soon_as_it_trains)
+    outcome = distributed.measure(smoke())
+    assert not outcome.passed
+    assert list(outcome.left_out) == ["one process", "2 processes that share one device"]
+    assert outcome.headline == "Not finished in time: one process, 2 processes that share one device."
+    assert outcome.figures == {"gpus": 0, "alone": None, "together": None}
+    assert ranks
+    assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
+
+
+def processes_with(text: str, parent: int) -> list[int]:
+    """Children of a process whose command line has a text."""
+    found = []
+    for task in Path(f"/proc/{parent}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if text in Path(f"/proc/{child}/cmdline").read_text():
+                found.append(int(child))
+    return found
+
+
+def test_processes_are_not_started_without_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", None)
+    outcome = distributed.measure(smoke(0.0))
+    assert not outcome.passed
+    assert len(outcome.left_out) == 2
+
+
+def test_what_has_finished_in_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = {"backend": "none", "img_per_s": 12.0, "median_ms": 3.0}
+    monkeypatch.setattr(distributed, "run_ranks", lambda task, ranks, file: alone if ranks == 1 else None)
+    outcome = distributed.measure(smoke())
+    assert not outcome.passed
+    assert list(outcome.left_out) == ["2 processes that share one device"]
+    assert outcome.figures["alone"] == alone
+    assert [line.split()[:2] for line in outcome.table[1:]] == [["one", "process"]]
 
 
 def test_a_stage_that_fails_says_so_and_writes_its_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,8 +127,6 @@ def check_config(config: Config) -> None:
             "--training.f-c-table: with --data.augment strong f_c depends on the draw; use --training.no-f-c-table, or "
             "leave the augmentation out"
         )
-    if not 0 <= config.critic.degraded <= 1:
-        raise UserError(f"--critic.degraded {config.critic.degraded}: must be 0 to 1")
     if config.critic.keep_classifier and config.critic.init is None:
         raise UserError("--critic.keep-classifier: whose? give --critic.init as well")
     association = config.association
@@ -136,9 +134,9 @@ def check_config(config: Config) -> None:
         raise UserError(
             f"--association.predictor mean: only with --association.direction r-to-d, not {association.direction}"
         )
-    decay = config.generator.ema_decay
-    if decay is not None and not 0 <= decay < 1:
-        raise UserError(f"--generator.ema-decay {decay}: must be at least 0 and below 1")
+    for section, decay in (("generator", config.generator.ema_decay), ("critic", config.critic.ema_decay)):
+        if decay is not None and not 0 <= decay < 1:
+            raise UserError(f"--{section}.ema-decay {decay}: must be at least 0 and below 1")
     if config.critic.checkpoint is not None and config.critic.init is not None:
         raise UserError("--critic.checkpoint and --critic.init exclude each other; give the one you mean")
 
@@ -171,15 +169,18 @@ def _check_critic_size(config: Config) -> None:
     """See that something is left of a picture in C's last layers, and that instance normalisation has two values."""
     needed = 2 if config.critic.arch.startswith("osnet_ain") else 1
     positions = 1
+    halved = config.critic.half_size > 0
     for side in (config.data.height, config.data.width):
-        pixels = side * config.critic.enlarge
+        pixels = (side // 2 if halved else side) * config.critic.enlarge
         for _ in range(2):
             pixels = (pixels + 1) // 2
         positions *= pixels // 4
     if positions < needed:
+        remedy = ", or leave --critic.half-size out" if halved else ""
         raise UserError(
             f"--data.height {config.data.height}, --data.width {config.data.width}: too small for "
-            f"{config.critic.arch}, which divides both by 16; use 32 and 16 or more, or --critic.enlarge"
+            f"{config.critic.arch}, which divides both by 16; use {'64 and 32' if halved else '32 and 16'} or more, "
+            f"or --critic.enlarge{remedy}"
         )
 
 

@@ -208,6 +208,12 @@ class CriticConfig:
     """Label smoothing of the critic's own cross-entropy."""
     pad: int = 10
     """Pad-and-crop augmentation of the critic's training, in pixels."""
+    erased: float = 0.0
+    """Share of the critic's training pictures that lose a rectangle of 2 to 40 % of their area (random erasing)."""
+    half_size: float = 0.0
+    """Share of the iterations, the first ones, in which the critic sees pictures of half the height and width."""
+    ema_decay: float | None = None
+    """Decay per iteration of an averaged C, which is what the training gives then; none leaves it out."""
     enlarge: int = 1
     """C sees pictures enlarged this many times (bilinearly), so that G may work at a smaller size than C."""
 

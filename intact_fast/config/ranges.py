@@ -16,7 +16,10 @@ _NOT_NEGATIVE = (
     *("learning_rate", "generator_learning_rate", "discriminator_learning_rate", "association_learning_rate"),
     *("query_critic_learning_rate", "weight_decay", "lambda_g", "lambda_c", "lambda_dis", "pad"),
 )
-_SHARES = {"label_smoothing": "critic", "ema_decay": "association", "gate_decay": "association"}
+_SHARES = {
+    **dict.fromkeys(("label_smoothing", "degraded", "erased", "half_size"), "critic"),
+    **dict.fromkeys(("ema_decay", "gate_decay"), "association"),
+}
 """Options from 0 to 1, with their sections."""
 
 

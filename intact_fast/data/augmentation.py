@@ -6,7 +6,7 @@ that a resumed training draws what an unbroken one does.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple, cast
@@ -68,6 +68,21 @@ def draw(rng: np.random.Generator, count: int, size: tuple[int, int]) -> Draw:
     return Draw(colour, contrast, donor, box)
 
 
+def inside_boxes(box: Tensor, size: tuple[int, int]) -> Tensor:
+    """Tell the pixels inside of rectangles.
+
+    Args:
+        box: B×4 int64, as `Draw.box`.
+        size: (height, width) of the pictures.
+
+    Returns:
+        B×height×width bool.
+    """
+    top, bottom, left, right = box[:, :, None].unbind(1)
+    rows, columns = (torch.arange(length, device=box.device) for length in size)
+    return ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None, :]
+
+
 class StrongAugmentation:
     """Changes batches as they come.
 
@@ -99,10 +114,8 @@ class StrongAugmentation:
         shades = torch.from_numpy(numbers.astype(np.float32)).to(device, non_blocking=True)
         places = torch.from_numpy(np.column_stack([drawn.donor, drawn.box])).to(device, non_blocking=True)
         colour, contrast = shades[:, :9].view(count, 3, 3), shades[:, 9:]
-        donor, top, bottom, left, right = places.unbind(1)
-        rows, columns = (torch.arange(length, device=device) for length in (height, width))
-        inside = (rows >= top[:, None]) & (rows < bottom[:, None])
-        inside = inside[:, :, None] & ((columns >= left[:, None]) & (columns < right[:, None]))[:, None, :]
+        donor, top, bottom, _, _ = places.unbind(1)
+        inside = inside_boxes(places[:, 1:], (height, width))
         # one grey for both: the LR picture's own is another one by rounding
         grey = torch.einsum("bij,bj->bi", colour, batch.x_h.mean(dim=(2, 3)) * self._std + self._mean)
         grey = (1 - contrast) * (grey * self._luma).sum(dim=1, keepdim=True)
@@ -122,11 +135,15 @@ class StrongAugmentation:
 
 def with_strong_augmentation(loader: TrainLoader, device: torch.device) -> TrainLoader:
     """A loader of the same order whose batches are augmented on ``device``, where they are."""
-    augment = StrongAugmentation(loader.schedule.seed, loader.schedule.rank, device)
+    return with_change(loader, StrongAugmentation(loader.schedule.seed, loader.schedule.rank, device))
+
+
+def with_change(loader: TrainLoader, change: Callable[[Batch], Batch]) -> TrainLoader:
+    """A loader of the same order whose batches are changed as they come."""
 
     def read(plans: Iterator[BatchPlan]) -> Iterator[Batch]:
         # closing this one ends the workers of that one
         with closing(cast(Generator[Batch, None, None], loader.read(plans))) as batches:
-            yield from map(augment, batches)
+            yield from map(change, batches)
 
     return replace(loader, read=read)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
@@ -31,6 +32,7 @@ from intact_fast.training.known_people import (
     refuse_known_people,
     stored,
 )
+from intact_fast.training.step.averages import Average, averaged_copy
 from intact_fast.training.step.iteration import Record
 from intact_fast.training.step.measures import gradient_norm
 from intact_fast.training.step.optimisers import Updater
@@ -54,9 +56,14 @@ class CriticTask:
         self, critic: OSNet, config: CriticConfig, process: Process, autocast: torch.dtype | None = None
     ) -> None:
         self.critic = channels_last(critic, process.device).train()
+        self._average: OSNet | None = None
+        self._moving: Average | None = None
+        if config.ema_decay is not None:
+            self._average, self._moving = averaged_copy(self.critic, config.ema_decay)
         self.iterations = config.iterations
         self._smoothing = config.label_smoothing
         self._degraded = config.degraded
+        self._half_size_until = config.half_size * config.iterations
         self._autocast = torch.autocast(process.device.type, dtype=autocast, enabled=autocast is not None)
         self._model = process.parallel(self.critic)
         self._optimiser = Adam(
@@ -69,7 +76,15 @@ class CriticTask:
     @property
     def module(self) -> nn.Module:
         """What the checkpoint's per-process buffers belong to."""
-        return self.critic
+        # without an average, buffers keep the names that earlier checkpoints have
+        if self._average is None:
+            return self.critic
+        return nn.ModuleDict({"critic": self.critic, "average": self._average})
+
+    @property
+    def trained(self) -> OSNet:
+        """The C that the training is for: its average, where there is one."""
+        return self.critic if self._average is None else self._average
 
     def step(self, batch: Batch, iteration: int, detailed: bool) -> Record:
         """Update C on one batch of HR pictures, or of a mixture with degraded ones."""
@@ -78,6 +93,8 @@ class CriticTask:
             assert batch.x_l is not None
             is_degraded = torch.rand(len(x), device=x.device) < self._degraded
             x = torch.where(is_degraded[:, None, None, None], batch.x_l, x)
+        if iteration < self._half_size_until:
+            x = F.avg_pool2d(x, 2)
         with self._autocast:
             logits = self._model(x)
         logits = logits.float()
@@ -89,6 +106,8 @@ class CriticTask:
             record["gradient/critic"] = gradient_norm(self.critic)
         self._updater.step()
         self._schedule.step()
+        if self._moving is not None:
+            self._moving.move()
         return record
 
     def state(self) -> dict[str, Any]:
@@ -98,6 +117,7 @@ class CriticTask:
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
             "scaler": self._updater.scaler.state_dict(),
+            **({} if self._average is None else {"average": self._average.state_dict()}),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -106,6 +126,8 @@ class CriticTask:
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
         self._updater.scaler.load_state_dict(state["scaler"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
 
 
 def load_critic(
@@ -258,9 +280,10 @@ class CriticSource:
         if settings.init is not None:
             initialise_critic(critic, settings.init, settings.arch, settings.keep_classifier)
         autocast = autocast_type(self._config.training, self._process.device)
-        train(CriticTask(critic, settings, self._process, autocast))
+        task = CriticTask(critic, settings, self._process, autocast)
+        train(task)
         # every process goes on with rank 0's critic, batch statistics included
-        critic.load_state_dict(self._process.broadcast(critic_checkpoint(critic, settings.arch)["state_dict"]))
+        critic.load_state_dict(self._process.broadcast(critic_checkpoint(task.trained, settings.arch)["state_dict"]))
 
         def write() -> None:
             known = [] if settings.init is None else read_known_people(settings.init, "--critic.init")

@@ -14,6 +14,7 @@ from intact_fast.config.command_line import differences, from_yaml, save_config,
 from intact_fast.config.options import Config
 from intact_fast.data.augmentation import with_strong_augmentation
 from intact_fast.data.batches import NO_IDENTITY
+from intact_fast.data.erasing import with_random_erasing
 from intact_fast.data.loader import TrainLoader, build_loader
 from intact_fast.data.manifest import Entry, Manifest
 from intact_fast.data.matches import count_matches, require_matches
@@ -228,6 +229,8 @@ class Run:
         loader = self._loader(
             "critic", settings.batch_size, self.config.seed, with_lr=settings.degraded > 0, pad=settings.pad
         )
+        if settings.erased > 0:
+            loader = with_random_erasing(loader, settings.erased)
         store = CheckpointStore(self.folder / "checkpoints" / "critic", keep=2)
         cadence = Cadence(training.log_every, training.checkpoint_every, 0)
         TrainingLoop(task, loader, store, self.process, self.monitor, cadence, fingerprint).run()

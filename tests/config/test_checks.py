@@ -65,7 +65,10 @@ def test_presets_pass(preset: Config) -> None:
             {"height": 8, "width": 16},
             r"--data\.height 8, --data\.width 16: too small for osnet_x0_25, which divi",
         ),
-        ("critic", {"degraded": 1.5}, r"--critic\.degraded 1\.5"),
+        ("critic", {"degraded": 1.5}, r"--critic\.degraded 1\.5: must be 0 to 1"),
+        ("critic", {"erased": -0.1}, r"--critic\.erased -0\.1: must be 0 to 1"),
+        ("critic", {"half_size": 60.0}, r"--critic\.half-size 60\.0: must be 0 to 1"),
+        ("critic", {"ema_decay": 1.0}, r"--critic\.ema-decay 1\.0: must be at least 0 and below 1"),
         ("critic", {"keep_classifier": True}, r"--critic\.keep-classifier: whose"),
     ],
 )
@@ -84,6 +87,16 @@ def test_instance_normalisation_needs_two_positions() -> None:
     check_config(replace(small, data=replace(small.data, height=32)))
     check_config(replace(small, critic=replace(small.critic, enlarge=2)))
     check_config(replace(small, critic=replace(small.critic, arch="osnet_x0_25")))
+
+
+def test_something_is_left_of_a_picture_at_half_size() -> None:
+    config = replace(PRESETS["cpu"], critic=replace(PRESETS["cpu"].critic, half_size=0.6))
+    small = replace(config, data=replace(config.data, height=32, width=16))
+    with pytest.raises(UserError, match=r"use 64 and 32 or more, .*or leave --critic\.half-size out"):
+        check_config(small)
+    check_config(replace(small, data=replace(small.data, height=64, width=32)))
+    check_config(replace(small, critic=replace(small.critic, enlarge=2)))
+    check_config(replace(small, critic=replace(small.critic, half_size=0.0)))
 
 
 def test_what_trains_queries_needs_a_term() -> None:

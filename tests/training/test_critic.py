@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from intact_fast.config.options import CriticConfig
+from intact_fast.data.batches import Batch
 from intact_fast.errors import UserError
 from intact_fast.models import build_osnet
 from intact_fast.training.critic import CriticTask, critic_checkpoint, initialise_critic, load_critic
@@ -159,3 +165,77 @@ def test_a_file_of_torchreids_enlarges_as_asked(tmp_path: Path) -> None:
     torch.save(build_osnet("osnet_x0_25", 7).state_dict(), path)
     assert load_critic(path, "osnet_x0_25", 7).enlarge == 1
     assert load_critic(path, "osnet_x0_25", 7, enlarge=2).enlarge == 2
+
+
+def large_batch(seed: int) -> Batch:
+    """A batch that OSNet can also see at half size."""
+    batch = batch_of(seed)
+    return replace(batch, x_h=F.interpolate(batch.x_h, scale_factor=2, mode="bicubic"), x_l=None)
+
+
+def trained_by(config: CriticConfig, iterations: range, state: dict[str, Any] | None = None) -> CriticTask:
+    """A small C after some iterations, from a saved state where there is one."""
+    torch.manual_seed(0)
+    task = CriticTask(build_osnet("osnet_x0_25", 5), config, SINGLE_PROCESS)
+    if state is not None:
+        task.load_state(copy.deepcopy(state))
+    for iteration in iterations:
+        task.step(large_batch(iteration), iteration, detailed=False)
+    return task
+
+
+def test_an_average_follows_weights_and_statistics() -> None:
+    config = CriticConfig(iterations=4, ema_decay=0.75)
+    task = trained_by(config, range(0))
+    expected = {name: value.clone() for name, value in task.critic.state_dict().items()}
+    for iteration in range(3):
+        task.step(large_batch(iteration), iteration, detailed=False)
+        for name, value in task.critic.state_dict().items():
+            if value.is_floating_point():
+                expected[name] = 0.75 * expected[name] + 0.25 * value
+    assert task.trained is not task.critic
+    assert not task.trained.training
+    found = task.trained.state_dict()
+    for name in ("conv1.conv.weight", "conv1.bn.running_var", "fc.1.running_mean", "classifier.bias"):
+        torch.testing.assert_close(found[name], expected[name])
+        assert not torch.equal(found[name], task.critic.state_dict()[name])
+
+
+def test_an_average_leaves_the_training_as_it_is() -> None:
+    plain, averaged = (trained_by(CriticConfig(iterations=4, ema_decay=decay), range(3)) for decay in (None, 0.9))
+    assert plain.trained is plain.critic is plain.module
+    assert plain.state().keys() == averaged.state().keys() - {"average"}
+    theirs = averaged.critic.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in plain.critic.state_dict().items())
+
+
+def test_a_decay_of_0_is_c_itself() -> None:
+    task = trained_by(CriticConfig(iterations=4, ema_decay=0.0), range(2))
+    found = task.trained.state_dict()
+    assert all(
+        torch.equal(value, found[name]) for name, value in task.critic.state_dict().items() if value.is_floating_point()
+    )
+
+
+@pytest.mark.parametrize(("share", "halved"), [(0.0, 0), (0.5, 2), (0.6, 3), (1.0, 4)])
+def test_the_first_pictures_are_half_as_large(share: float, halved: int) -> None:
+    task = trained_by(CriticConfig(iterations=4, half_size=share), range(0))
+    seen: list[Tensor] = []
+    task.critic.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+    for iteration in range(4):
+        task.step(large_batch(iteration), iteration, detailed=False)
+    assert [tuple(x.shape[2:]) for x in seen] == [(32, 16)] * halved + [(64, 32)] * (4 - halved)
+    if halved:
+        pixels = large_batch(0).x_h.reshape(6, 3, 32, 2, 16, 2)
+        torch.testing.assert_close(seen[0], pixels.mean(dim=(3, 5)))
+
+
+def test_a_saved_state_goes_on_as_the_unbroken_training() -> None:
+    config = CriticConfig(iterations=4, ema_decay=0.5, half_size=0.6)
+    whole = trained_by(config, range(4))
+    resumed = trained_by(config, range(2, 4), trained_by(config, range(2)).state())
+    for name in ("critic", "average"):
+        expected, found = whole.state()[name], resumed.state()[name]
+        assert all(torch.equal(value, found[key]) for key, value in expected.items())
+    buffers = dict(resumed.module.named_buffers())
+    assert {"critic.conv1.bn.running_mean", "average.conv1.bn.running_mean"} <= buffers.keys()

@@ -18,6 +18,7 @@ from PIL import Image
 from conftest import another_process_in
 from intact_fast import SRReID
 from intact_fast.config.options import Config
+from intact_fast.data.batches import Batch
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
@@ -185,23 +186,46 @@ def test_figures_of_a_run_that_stopped_between_two_records(config: Config, monke
     assert lines[0] == lines[1]
 
 
-def test_interrupted_critic_resumes_to_the_same_critic(config: Config) -> None:
+@pytest.mark.parametrize(
+    "recipe", [{}, {"erased": 0.5, "half_size": 0.75, "ema_decay": 0.5}], ids=["plain", "whole-recipe"]
+)
+def test_interrupted_critic_resumes_to_the_same_critic(config: Config, recipe: dict[str, float]) -> None:
     def critic(name: str) -> dict[str, Any]:
         return read_checkpoint(config.runs / name / "checkpoints" / "critic.pt", "--x")
 
     config = replace(
         config,
-        critic=replace(config.critic, iterations=4),
+        critic=replace(config.critic, iterations=4, **recipe),
         training=replace(config.training, iterations=1, log_every=1, checkpoint_every=2),
     )
     for name in ("whole", "resumed"):
         Run(replace(config, name=name), SINGLE_PROCESS).execute()
     checkpoints = config.runs / "resumed" / "checkpoints"
     before = critic("resumed")
+    last = read_checkpoint(checkpoints / "critic" / "iteration_00000004.pt", "--x")["state"]
+    assert_equal(before["state_dict"], dict(last["average" if recipe else "critic"]))
     (checkpoints / "critic.pt").unlink()
+    (checkpoints / "critic" / "iteration_00000004.pt").unlink()
     Run(replace(config, name="resumed"), SINGLE_PROCESS).execute()
     assert_equal(before, critic("resumed"))
     assert_equal(critic("whole"), critic("resumed"))
+
+
+def test_the_critics_pictures_lose_rectangles(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    step = CriticTask.step
+
+    def noting(task: CriticTask, batch: Batch, iteration: int, detailed: bool) -> Record:
+        seen.append((batch.x_h == 0).all(dim=1).flatten(1).any(dim=1))
+        return step(task, batch, iteration, detailed)
+
+    monkeypatch.setattr(CriticTask, "step", noting)
+    for share in (0.0, 1.0):
+        Run(
+            replace(config, name=f"{share}", critic=replace(config.critic, erased=share)), SINGLE_PROCESS
+        ).train_critic()
+    assert [bool(x.any()) for x in seen] == [False, False, True, True]
+    assert all(x.all() for x in seen[2:])
 
 
 def test_other_settings_under_the_same_name_are_refused(config: Config) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
@@ -24,27 +23,10 @@ from intact_fast.models import (
 from intact_fast.models.layout import channels_last
 from intact_fast.models.unregistered import Unregistered
 from intact_fast.training.step.association import Association, build_association
+from intact_fast.training.step.averages import Average, averaged_copy
 from intact_fast.training.step.measures import gradient_norm
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-
-
-class _Average:
-    """A moving average of some tensors.
-
-    Args:
-        average: What is moved, in place.
-        source: Towards these.
-        decay: Share of the average that an iteration keeps.
-    """
-
-    def __init__(self, average: Sequence[Tensor], source: Sequence[Tensor], decay: float) -> None:
-        self._average, self._source, self._step = list(average), list(source), 1.0 - decay
-
-    @torch.no_grad()
-    def move(self) -> None:
-        """Move by one iteration."""
-        torch._foreach_lerp_(self._average, self._source, self._step)
 
 
 class Networks(nn.Module):
@@ -82,8 +64,8 @@ class Networks(nn.Module):
         self.query_critic_ema: OSNet | None = None
         self.association: Association | None = None
         self.discriminator_ema: Discriminator | None = None
-        self._serving_averages: list[_Average] = []
-        self._discriminator_average: _Average | None = None
+        self._serving_averages: list[Average] = []
+        self._discriminator_average: Average | None = None
         if (decay := config.generator.ema_decay) is not None:
             self.generator_ema = self._averaged(self.generator, decay)
             if self.query_critic is not None:
@@ -94,7 +76,7 @@ class Networks(nn.Module):
             self.association = _with_statistics(association, sync_bn).to(device)
             if config.association.target == "ema":
                 self.discriminator_ema = copy.deepcopy(self.discriminator).requires_grad_(False)
-                self._discriminator_average = _Average(
+                self._discriminator_average = Average(
                     list(self.discriminator_ema.parameters()),
                     list(self.discriminator.parameters()),
                     config.association.ema_decay,
@@ -113,10 +95,8 @@ class Networks(nn.Module):
 
     def _averaged(self, network: ModuleT, decay: float) -> ModuleT:
         """Copy a network, and let the copy follow it as a moving average."""
-        average = copy.deepcopy(network).requires_grad_(False).eval()
-        moved, source = _averaged_state(average), _averaged_state(network)
-        if moved:
-            self._serving_averages.append(_Average(moved, source, decay))
+        average, moving = averaged_copy(network, decay)
+        self._serving_averages.append(moving)
         return average
 
     @property
@@ -195,11 +175,6 @@ def _with_statistics(network: ModuleT, synchronised: bool) -> ModuleT:
     if not synchronised:
         return network
     return nn.SyncBatchNorm.convert_sync_batchnorm(network)
-
-
-def _averaged_state(network: nn.Module) -> list[Tensor]:
-    """Parameters and running statistics; counters of batches are not averaged."""
-    return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
 
 
 def _query_critic(critic: OSNet) -> OSNet:

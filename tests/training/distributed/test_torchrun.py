@@ -52,6 +52,7 @@ def options(tmp_path: Path, picture_folder: Callable[..., Path]) -> list[object]
 
 def test_two_processes_train_stop_and_resume(tmp_path: Path, options: list[object]) -> None:
     """SIGTERM to one rank stops both at the same iteration; the resumed run equals an unbroken one."""
+    options += ["--critic.erased", 0.5, "--critic.ema-decay", 0.5]
     whole = finish(start(torchrun(2, *options, "--name", "whole", "--training.iterations", 14)))
     assert whole.count("INTACT 14/14") == 1, "only rank 0 speaks"
 
@@ -87,6 +88,13 @@ def test_two_processes_train_stop_and_resume(tmp_path: Path, options: list[objec
     for rank in (0, 1):
         for key, value in states[0]["ranks"][rank]["buffers"].items():
             assert torch.equal(value, states[1]["ranks"][rank]["buffers"][key]), key
+    critics = [tmp_path / "runs" / name / "checkpoints" for name in ("whole", "broken")]
+    whole_c, broken_c = (read_checkpoint(folder / "critic.pt", "--x")["state_dict"] for folder in critics)
+    (checkpoint,) = (critics[0] / "critic").glob("*.pt")
+    average = read_checkpoint(checkpoint, "--x")["state"]["average"]
+    for key, value in average.items():
+        assert torch.equal(value, whole_c[key]), key
+        assert torch.equal(value, broken_c[key]), key
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
