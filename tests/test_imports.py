@@ -25,7 +25,7 @@ LAYERS = (
     {"files"},
     {"foreign_files", "tallies"},
     {"errors"},
-    {"file_names", "json_text", "terminal"},
+    {"file_names", "json_text", "plain_values", "terminal", "yaml_text"},
 )
 """From top to bottom. Rooms of one layer do not know each other."""
 
