@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "commands": {"chaos": shlex.join(["python", "-m", "benchmarks.chaos", *words])},
             "figures": rounded({name: figures(results[name], seconds[name]) for name in results}),
         }
-        print(f"record: {write_record(record, f'{name_of_machine(torch.device("cpu"))}-chaos')}")
+        name = f"{name_of_machine(torch.device('cpu'))}-chaos"
+        print(f"record: {write_record(record, name)}")
     return int(any(promise.broken for promises in results.values() for promise in promises))
 
 

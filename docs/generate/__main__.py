@@ -12,6 +12,7 @@ from pathlib import Path
 from docs.generate import (
     costs,
     derived,
+    engines,
     galleries,
     index,
     measured,
@@ -34,6 +35,7 @@ MAKERS: Mapping[str, Maker] = {
     "commands": records.commands_block,
     "costs": costs.costs_block,
     "derived": derived.derived_block,
+    "engines": engines.engines_block,
     "effects": verdict.effects_block,
     "galleries": galleries.galleries_block,
     "gains": derived.gains_block,

@@ -165,6 +165,8 @@ def _in_onnxruntime(graph: bytes, threads: int) -> Inference:
     onnxruntime = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # threads of G's engine would else wait for work on the cores that C's engine computes on
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     return lambda pictures: session.run([_OUTPUT], {_INPUT: pictures})[0]
 
