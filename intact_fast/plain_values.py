@@ -60,7 +60,7 @@ def _dataclass(kind: Any, value: object, what: str) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
     for name in value:
         if not isinstance(name, str) or name not in fields:
-            raise ValueError(f"{_key(what, shown(name))}: no such key")
+            raise ValueError(f"{_key(what, _shown_key(name))}: no such key")
     for name, field in fields.items():
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         if name not in value and not has_default:
@@ -150,6 +150,10 @@ def shown(value: object) -> str:
     if isinstance(value, str):
         return repr(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…")
     return f"a {type(value).__name__}"
+
+
+def _shown_key(name: object) -> str:
+    return name if isinstance(name, str) and name.isidentifier() and len(name) <= _LONGEST else shown(name)
 
 
 def _key(what: str, name: str) -> str:

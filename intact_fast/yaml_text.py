@@ -40,10 +40,11 @@ def from_yaml_text(text: str) -> Any:
     """
     if len(text) > _LONGEST:
         raise ValueError(f"{len(text):,} characters; {_LONGEST:,} are read at most")
-    loader = _PlainLoader(text)
     try:
-        return loader.get_single_data()
-    except (yaml.YAMLError, RecursionError, OverflowError) as error:
+        loader = _PlainLoader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, OverflowError) as error:
         raise ValueError(" ".join(str(error).split())) from error
-    finally:
-        loader.dispose()
