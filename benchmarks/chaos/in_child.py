@@ -36,11 +36,13 @@ class Case:
         name: For the report.
         run: Gives an exit status; called in a child.
         needs: Says what is wrong besides, by the outcome; None where nothing is.
+        closed: A folder of which no file may be opened.
     """
 
     name: str
     run: Callable[[], int]
     needs: Callable[[Outcome], str | None] = lambda outcome: None
+    closed: Path | None = None
 
 
 @dataclass
@@ -55,7 +57,7 @@ class Outcome:
     seconds: float = 0.0
     grown: int = 0
     started: list[str] = field(default_factory=list)
-    """Programs, and addresses beyond the loopback that something listened on."""
+    """Programs, addresses beyond the loopback that something listened on, and files that were not to be opened."""
     died: str = ""
 
     def fault(self) -> str | None:
@@ -120,7 +122,8 @@ def _in_one_child(cases: Sequence[Case]) -> list[Outcome]:
 
 def _serve(cases: Sequence[Case], pipe: int) -> None:
     started: list[str] = []
-    sys.addaudithook(lambda event, arguments: _watch(event, arguments, started))
+    closed: list[str] = []
+    sys.addaudithook(lambda event, arguments: _watch(event, arguments, started, closed))
     # a fault of the machine is told by the status, and not on the screen
     faulthandler.disable()
     limit = _status("VmSize") + _ADDRESSES
@@ -132,6 +135,7 @@ def _serve(cases: Sequence[Case], pipe: int) -> None:
         sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", encoding="utf-8") for number in (1, 2))
         for case in cases:
             started.clear()
+            closed[:] = [] if case.closed is None else [str(case.closed.resolve())]
             outcome = _tried(case)
             sys.stdout.flush()
             sys.stderr.flush()
@@ -160,8 +164,12 @@ def _tried(case: Case) -> Outcome:
     return outcome
 
 
-def _watch(event: str, arguments: tuple[Any, ...], started: list[str]) -> None:
-    if event in _STARTED:
+def _watch(event: str, arguments: tuple[Any, ...], started: list[str], closed: list[str]) -> None:
+    if event == "open" and closed and isinstance(arguments[0], str | bytes):
+        path = os.path.realpath(os.fsdecode(arguments[0]))
+        if path.startswith(closed[0]):
+            started.append(f"a look into {path}")
+    elif event in _STARTED:
         started.append(f"{event} {arguments[0]!r:.80}")
     elif event == "socket.bind" and isinstance(arguments[1], tuple):
         address = str(arguments[1][0])

@@ -99,8 +99,8 @@ def write_report(
         f"# {folder.resolve().name}: {plain['dataset']}",
         f"{plain['queries']} queries, {plain['gallery']} gallery pictures, split `{plain['manifest'][:12]}`.",
         markdown_table(evaluation),
-        "\n".join(sentences),
-        "\n".join(f"- {note}" for note in notes),
+        _escaped("\n".join(sentences)),
+        _escaped("\n".join(f"- {note}" for note in notes)),
     ]
     for section in sections:
         picture = f"![{section.title}]({_relative(section.picture, folder)})"
@@ -111,6 +111,11 @@ def write_report(
     _write(report, "\n\n".join(part for part in body if part))
     _write(folder / "evaluation.json", to_json({**plain, **(thresholds or {})}, indent=1))
     return report
+
+
+def _escaped(text: str) -> str:
+    """Keep a file's name from becoming markup where Markdown is shown as a page."""
+    return text.replace("<", "&lt;")
 
 
 def _relative(path: Path, folder: Path) -> str:
