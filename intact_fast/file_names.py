@@ -35,6 +35,19 @@ def on_one_line(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
 
 
+def leads_out(path: str, follow: bool = False) -> bool:
+    """Say whether a relative path may lead out of its folder: by its first characters, or by ``..``.
+
+    Args:
+        path: With forward slashes.
+        follow: Count ``a/../b``, too: where ``a`` is a link, it leads elsewhere.
+    """
+    if os.path.isabs(path) or "\0" in path:
+        return True
+    parts = path.split("/") if follow else os.path.normpath(path).split(os.sep)
+    return os.pardir in parts
+
+
 @contextmanager
 def plain_path(path: Path) -> Iterator[Path]:
     """Give a path that a library outside Python can open: safetensors and ONNX Runtime take names in UTF-8 alone.

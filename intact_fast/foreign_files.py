@@ -31,6 +31,8 @@ METADATA = "__metadata__"
 
 _HEAD = 1024
 _PICKLES_BEFORE_CONTENT = 2
+_SMALL, _TIMES = 2**26, 20
+"""Bytes that any file may unpack to, and how many times its own size a larger one may: weights hardly compress."""
 _Allowed = Callable[..., Any] | tuple[Callable[..., Any], str]
 
 
@@ -43,6 +45,7 @@ def load_plain(path: Path) -> Any:
     Raises:
         Exception: Of any kind, where the file is broken or something else; `describe_file` says what it is.
     """
+    _check_unpacked(path)
     if is_safetensors(path):
         with plain_path(path) as plain, safe_open(plain, "pt") as file:
             metadata = file.metadata()
@@ -56,7 +59,48 @@ def load_plain(path: Path) -> Any:
         # PyTorch takes this name for the format; an open file has none
         is_misnamed = path.suffix == ".safetensors"
         source = stack.enter_context(path.open("rb")) if is_misnamed else path
-        return torch.load(source, map_location="cpu", weights_only=True)
+        content = torch.load(source, map_location="cpu", weights_only=True)
+    _check_sizes(content, _most_bytes(path))
+    return content
+
+
+class Oversized(ValueError):
+    """A file unpacks to many times its size, or claims tensors that it has no values for."""
+
+
+def _most_bytes(path: Path) -> int:
+    return max(_SMALL, _TIMES * path.stat().st_size)
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse a tar archive, and a ZIP archive that is small until it is unpacked; PyTorch would unpack either."""
+    head = _head(path)
+    if _is_tar(head):
+        raise ValueError("a tar archive")
+    if head.startswith(b"PK\x03\x04"):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+        if unpacked > _most_bytes(path):
+            raise Oversized(f"{unpacked:,} bytes in {path.stat().st_size:,}")
+
+
+def _check_sizes(content: Any, most: int) -> None:
+    """Refuse tensors that claim more than the file can hold: one number, expanded, fills any memory once it is copied.
+
+    Each value is looked at once, as a pickle can hold the same list in many places.
+    """
+    waiting, known = [content], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            if value.layout == torch.strided and value.numel() * value.element_size() > most:
+                raise Oversized(f"a tensor of shape {tuple(value.shape)}")
+        elif isinstance(value, np.ndarray):
+            if value.nbytes > most:
+                raise Oversized(f"an array of shape {value.shape}")
+        elif isinstance(value, dict | list | tuple | set | frozenset) and id(value) not in known:
+            known.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value
 
 
 def is_safetensors(path: Path) -> bool:
@@ -74,7 +118,10 @@ def describe_file(path: Path) -> str:
     """
     # what cannot be loaded is looked at below
     with suppress(Exception):
-        return f"a {type(load_plain(path)).__name__}, and no dictionary of weights; save model.state_dict()"
+        try:
+            return f"a {type(load_plain(path)).__name__}, and no dictionary of weights; save model.state_dict()"
+        except Oversized as error:
+            return f"a file that unpacks to many times its size ({error}); get it from elsewhere"
     try:
         return _describe(path, _head(path))
     # what is broken can fail anywhere, with any exception
@@ -93,7 +140,7 @@ def _describe(path: Path, head: bytes) -> str:
     if is_safetensors(path):
         return "a broken safetensors file; copy or download it again"
     # before ZIP, as it may hold a ZIP at its end
-    if head[257:262] == b"ustar":
+    if _is_tar(head):
         return "a tar archive; unpack it, and give the file in it"
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -105,6 +152,10 @@ def _describe(path: Path, head: bytes) -> str:
     if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
         return "a text file; give the file of the weights"
     return "a file of no known format; give a .pth, .pt or .safetensors file"
+
+
+def _is_tar(head: bytes) -> bool:
+    return head[257:262] == b"ustar"
 
 
 def _head(path: Path) -> bytes:
@@ -215,6 +266,31 @@ def _dictionary(*_: object) -> collections.OrderedDict[Any, Any]:
     return collections.OrderedDict()
 
 
+def _items(kind: type) -> _Allowed:
+    """A container of values that are there; of a number, Python would make as many zeros as it says."""
+
+    def make(values: Any = ()) -> Any:
+        if not isinstance(values, list | tuple | dict | set | frozenset):
+            raise ValueError(f"a {kind.__name__} of a {type(values).__name__}")
+        return kind(values)
+
+    return make, f"builtins.{kind.__name__}"
+
+
+def _text(value: Any = "") -> str:
+    # of a list of lists of lists the text is a thousand times as long
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"a str of a {type(value).__name__}")
+    return str(value)
+
+
+def _fraction(numerator: Any = 0, denominator: Any = None) -> fractions.Fraction:
+    # 1e999999999 takes hours and gigabytes
+    if isinstance(numerator, str) and not re.fullmatch(r"-?[0-9]{1,1000}(/[0-9]{1,1000})?", numerator):
+        raise ValueError("a Fraction of another text")
+    return fractions.Fraction(numerator, denominator)
+
+
 def _configurations() -> Iterable[_Allowed]:
     """Configuration objects of widespread libraries, as what they hold; their own code is not imported."""
     yield _dictionary, "collections.defaultdict"
@@ -250,9 +326,11 @@ _ALLOWED: list[_Allowed] = [
     *_numpy(),
     *_paths(),
     *_configurations(),
-    *(argparse.Namespace, types.SimpleNamespace, uuid.UUID, decimal.Decimal, fractions.Fraction),
+    *(argparse.Namespace, types.SimpleNamespace, uuid.UUID, decimal.Decimal, (_fraction, "fractions.Fraction")),
     *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
-    *((kind, f"builtins.{kind.__name__}") for kind in (list, dict, tuple, int, float, str, bool, frozenset, slice)),
+    *((kind, f"builtins.{kind.__name__}") for kind in (int, float, bool, slice)),
+    *(_items(kind) for kind in (list, dict, tuple, frozenset)),
+    (_text, "builtins.str"),
 ]
 """What a file may hold besides tensors. None of it does anything but hold values."""
 

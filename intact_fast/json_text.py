@@ -1,10 +1,13 @@
-"""JSON as every reader takes it: the one place that writes it."""
+"""JSON as every reader takes it: the one place that writes it, and the one that reads it."""
 
 from __future__ import annotations
 
 import json
 import math
 from typing import Any
+
+_DEEPEST = 100
+"""Levels of lists and dictionaries; nothing that is ours has more than ten."""
 
 
 def to_json(
@@ -31,3 +34,45 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def from_json(text: str | bytes) -> Any:
+    """Read plain values; what JSON does not have, and what no writer means, is refused.
+
+    Args:
+        text: JSON, as bytes in UTF-8.
+
+    Raises:
+        ValueError: It is no JSON, holds ``NaN``, ``Infinity`` or a number beyond them, or is nested deeply. The message
+            is one line.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8")
+    try:
+        value = json.loads(text, parse_constant=_refuse, parse_float=_number)
+    except RecursionError as error:
+        raise ValueError(f"nested in more than {_DEEPEST} levels") from error
+    if text.count("[") + text.count("{") > _DEEPEST:
+        _check_depth(value)
+    return value
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text:.20} is too large a number")
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [item for items in inner for item in items]
+        if not level:
+            return
+    raise ValueError(f"nested in more than {_DEEPEST} levels")

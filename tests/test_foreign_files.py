@@ -216,3 +216,51 @@ def test_damaged_files_give_one_line_or_a_dictionary(tmp_path: Path, former_form
         (tmp_path / "damaged.pth").write_bytes(damaged)
         with suppress(UserError):
             assert isinstance(read_checkpoint(tmp_path / "damaged.pth", "--x"), dict)
+
+
+def zip_bomb(path: Path) -> None:
+    """A checkpoint of a few kilobytes whose storage unpacks to 200 MB."""
+    torch.save({"x": torch.zeros(5)}, path.with_suffix(".whole"))
+    with zipfile.ZipFile(path.with_suffix(".whole")) as whole, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in whole.namelist():
+            bomb.writestr(name, bytes(200_000_000) if name.endswith("/data/0") else whole.read(name))
+
+
+def expanded(path: Path) -> None:
+    torch.save({"x": torch.zeros(1).expand(10**6, 10**6)}, path)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (zip_bomb, r"a file that unpacks to many times its size \(200,\d{3},\d{3} bytes in"),
+        (expanded, r"a file that unpacks to many times its size \(a tensor of shape \(1000000, 1000000\)\)"),
+    ],
+)
+def test_what_is_small_until_it_is_read_is_refused(tmp_path: Path, make: Callable[[Path], None], words: str) -> None:
+    make(tmp_path / "x.pth")
+    assert (tmp_path / "x.pth").stat().st_size < 1_000_000
+    with pytest.raises(UserError, match=rf"^--x .*x\.pth: .*{words}") as caught:
+        read_checkpoint(tmp_path / "x.pth", "--x")
+    assert "\n" not in str(caught.value)
+
+
+class Call:
+    """Is written as a call of something that a checkpoint may hold."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return self.call
+
+
+@pytest.mark.parametrize(
+    "call",
+    [Call(fractions.Fraction, "1e999999999"), Call(list, bytearray(10)), Call(str, [1]), Call(tuple, "ab")],
+    ids=["a power", "a number of zeros", "the text of a list", "letters"],
+)
+def test_plain_kinds_make_no_more_than_they_hold(tmp_path: Path, call: Call) -> None:
+    torch.save({"x": call}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        read_checkpoint(tmp_path / "x.pth", "--x")

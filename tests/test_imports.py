@@ -25,7 +25,7 @@ LAYERS = (
     {"files"},
     {"foreign_files", "tallies"},
     {"errors"},
-    {"file_names", "json_text", "terminal", "unfinished"},
+    {"file_names", "json_text", "plain_values", "terminal", "unfinished", "yaml_text"},
 )
 """From top to bottom. Rooms of one layer do not know each other."""
 

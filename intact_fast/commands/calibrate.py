@@ -16,6 +16,7 @@ from intact_fast.config.checks import check_data
 from intact_fast.config.options import DataConfig, EvaluationConfig, SameCamera
 from intact_fast.data.manifest import Manifest
 from intact_fast.data.matches import require_matches
+from intact_fast.data.places import require_inside
 from intact_fast.data.splits import obtain_manifest
 from intact_fast.errors import UserError, tell, warn
 from intact_fast.evaluation.calibration import measure_thresholds
@@ -129,7 +130,9 @@ def _manifest(options: CalibrateOptions) -> Manifest:
     """Load the split, or build one; further training people have no part in it."""
     same_camera = options.evaluation.same_camera
     if options.data.manifest is not None:
+        check_data(replace(options.data, sources=()))
         manifest = Manifest.load(options.data.manifest)
+        require_inside(manifest.split("query", "gallery"), options.data.root)
         require_matches(manifest, same_camera, warn)
         return manifest
     data = replace(options.data, sources=())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ from intact_fast.commands.gallery_options import ColumnOptions
 from intact_fast.commands.model_options import run_command, warn_unreadable
 from intact_fast.commands.progress_bar import progress
 from intact_fast.errors import UserError
-from intact_fast.files import check_writable
+from intact_fast.files import check_writable, is_leftover
 from intact_fast.json_text import to_json
 from intact_fast.serving.gallery.columns import ColumnSource, file_name, warn_unknown
 from intact_fast.serving.gallery.computing import compute_rows
@@ -149,7 +149,12 @@ def _join(target: Path, parts: Path, identity: Identity) -> None:
     if new:
         join_parts([*parts_of(target), *new], target, identity)
     if parts.exists():
-        shutil.rmtree(parts)
+        for file in parts.iterdir():
+            if file in new or is_leftover(file):
+                file.unlink()
+        # what is none of ours stays, and its folder with it
+        with suppress(OSError):
+            parts.rmdir()
 
 
 def _print(options: EmbedOptions, work: _Work, computed: int, unreadable: Unreadable) -> None:

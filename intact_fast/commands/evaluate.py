@@ -137,7 +137,8 @@ def _manifest(options: EvaluateOptions) -> Manifest:
     quiet_progress = partial(progress, quiet=options.json)
     # further training people have no part in a test
     data = replace(options.data, sources=())
-    return obtain_manifest(data, quiet_progress, warn, tell, same_camera=options.evaluation.same_camera)
+    same_camera = options.evaluation.same_camera
+    return obtain_manifest(data, quiet_progress, warn, tell, same_camera=same_camera, reads=("query", "gallery"))
 
 
 def _evaluate(

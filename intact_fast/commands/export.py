@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from intact_fast.commands.model_options import run_command
 from intact_fast.commands.progress_bar import progress
 from intact_fast.data.manifest import Manifest
+from intact_fast.data.places import require_inside
 from intact_fast.errors import UserError
 from intact_fast.evaluation.parity import Parity, drawn_sets, manifest_sets, measure_parity
 from intact_fast.files import check_writable
@@ -71,6 +72,8 @@ def _run(options: ExportOptions) -> int:
         raise UserError(f"--out {options.out}: exists already; remove it or name another file")
     check_writable(options.out, "--out")
     manifest = None if options.manifest is None else Manifest.load(options.manifest)
+    if manifest is not None:
+        require_inside(manifest.split("query", "gallery"), options.root, option="--root")
     if export_format == "onnx":
         require("onnxruntime")
     if options.generator_only and export_format != "safetensors":

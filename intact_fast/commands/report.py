@@ -12,10 +12,12 @@ import tyro
 
 from intact_fast.commands.model_options import run_command
 from intact_fast.commands.progress_bar import progress
-from intact_fast.config.command_line import from_yaml
+from intact_fast.config.checks import check_data, check_evaluation
+from intact_fast.config.command_line import read_config
 from intact_fast.config.options import TestTime
 from intact_fast.data.manifest import Manifest
 from intact_fast.data.matches import count_matches
+from intact_fast.data.places import require_inside
 from intact_fast.errors import UserError, warn
 from intact_fast.evaluation.calibration import measure_thresholds
 from intact_fast.evaluation.evaluator import evaluate
@@ -29,6 +31,7 @@ from intact_fast.reporting.report import read_notes
 from intact_fast.reporting.tables import figures
 from intact_fast.serving.thresholds import RATES
 from intact_fast.training.checkpoint_models import (
+    checked_checkpoint,
     describe_checkpoint,
     lr_height,
     model_of_checkpoint,
@@ -85,14 +88,16 @@ def _run(options: ReportOptions) -> int:
         if not (folder / name).is_file():
             raise UserError(f"{folder}: not the folder of a run, it holds no {name}; give runs/NAME")
     check_writable(folder, "report", folder=True)
-    settings = folder / "config.yaml"
-    config = from_yaml(settings.read_text(encoding="utf-8"), str(settings))
+    config = read_config(folder / "config.yaml")
+    check_data(config.data)
+    check_evaluation(config.evaluation)
     device = choose_device(options.device)
     root = options.data_root or config.data.root
     if not root.is_dir():
         raise UserError(f"--data.root {root}: no such folder; give the one that holds the run's pictures")
     path, checkpoint = _checkpoint_of(folder, options.checkpoint)
     manifest = Manifest.load(folder / "manifest.jsonl")
+    require_inside(manifest.split("query", "gallery", "val_query", "val_gallery"), root)
     if checkpoint["manifest_hash"] != manifest.hash:
         raise UserError(
             f"{path}: trained on split {checkpoint['manifest_hash'][:12]}, {folder / 'manifest.jsonl'} is "
@@ -136,7 +141,7 @@ def _checkpoint_of(folder: Path, choice: Literal["last", "best"]) -> tuple[Path,
             )
         for broken in latest.unreadable:
             warn(f"{broken}: not a readable checkpoint; the one before it is taken")
-        return latest.path, latest.checkpoint
+        return latest.path, checked_checkpoint(latest.checkpoint, latest.path)
     best = checkpoints / "best.pt"
     if not best.is_file():
         raise UserError(f"--checkpoint best: {best} is missing (no validation yet); use --checkpoint last")

@@ -18,6 +18,7 @@ from intact_fast.commands.search_queries import Queries, read_queries
 from intact_fast.data.picture_files import LeftOut
 from intact_fast.data.sampling import evenly_spaced
 from intact_fast.errors import UserError, tell, warn
+from intact_fast.file_names import leads_out
 from intact_fast.files import check_writable
 from intact_fast.json_text import to_json
 from intact_fast.reporting.html_page import check_html_name
@@ -105,6 +106,7 @@ def _run(options: SearchOptions) -> int:
         acceptance = Acceptance.of(queries, thresholds, options.accept, model)
         searched = _up_to_date(options, gallery, model, unreadable, source)
         matches = dict(zip(queries.names, _search(options, gallery, queries), strict=True))
+        _check_matches(options, matches)
         size = len(gallery)
     limits = None if acceptance is None else queries.shown_as(acceptance.limits)
     if options.picture is not None:
@@ -186,6 +188,15 @@ def _search(options: SearchOptions, gallery: Gallery, queries: Queries) -> list[
     if options.group_by is None:
         return search_gallery(gallery, queries.features, options.top, **common)
     return search_groups(gallery, queries.features, options.top, options.group_by, options.group, **common)
+
+
+def _check_matches(options: SearchOptions, matches: dict[str, list[Match]]) -> None:
+    """Refuse an index that names files outside of its gallery; Parquet files may be of another system's pictures."""
+    outside = next((m.path for found in matches.values() for m in found if leads_out(m.path)), None)
+    if outside is not None and not is_parquet(options.gallery):
+        raise UserError(
+            f"--index {options.index}: holds {outside}, which is not below --gallery {options.gallery}; --rebuild it"
+        )
 
 
 def _draw(

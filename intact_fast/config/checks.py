@@ -9,7 +9,7 @@ from typing import get_args
 
 from intact_fast.config.devices import parse_device
 from intact_fast.config.options import Config, DataConfig, DatasetName, EvaluationConfig
-from intact_fast.config.ranges import check_ranges
+from intact_fast.config.ranges import check_ranges, check_section
 from intact_fast.errors import UserError
 
 _DISCRIMINATOR_PAIRS = 4
@@ -18,6 +18,7 @@ _SAME_PEOPLE = {"cuhk03", "cuhk03-np"}
 
 def check_data(data: DataConfig) -> None:
     """Raise UserError for a value that no data set could make sense of."""
+    check_section("data", data)
     _at_least("data", data, 1, ("height", "width"))
     _at_least("data", data, 0, ("split_seed", "pad", "threads", "prefetch", "cache_mib"))
     if not data.factors or min(data.factors) < 1:
@@ -82,6 +83,7 @@ def compile_name_pattern(text: str) -> re.Pattern[str]:
 
 def check_evaluation(evaluation: EvaluationConfig) -> None:
     """Raise UserError for sizes that leave nothing to do."""
+    check_section("evaluation", evaluation)
     _at_least("evaluation", evaluation, 1, ("batch_size", "repeats"))
 
 

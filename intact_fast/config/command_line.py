@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import torch
 import tyro
@@ -17,8 +17,11 @@ from intact_fast.config.old_names import current_arguments, current_values
 from intact_fast.config.option_words import check_names, end_lists, value_of
 from intact_fast.config.options import Config
 from intact_fast.config.presets import PRESETS, resolve_preset
+from intact_fast.config.ranges import check_ranges
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
+from intact_fast.plain_values import read_plain
+from intact_fast.yaml_text import from_yaml_text
 
 T = TypeVar("T")
 
@@ -109,38 +112,32 @@ def from_yaml(text: str, source: str) -> Config:
         source: Where it came from, for the error.
 
     Raises:
-        UserError: The text is not a configuration of this version.
+        UserError: The text is not a configuration of this version, or has sizes that no machine has.
     """
     try:
-        return _build(Config, current_values(yaml.safe_load(text)))
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+        values = from_yaml_text(text)
+        config = read_plain(Config, current_values(values) if isinstance(values, dict) else values)
+    except ValueError as error:
         raise UserError(f"{source}: not a configuration of this version ({error})") from error
+    try:
+        check_ranges(config)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    return config
 
 
-def _build(options_class: type[T], values: dict[str, Any]) -> T:
-    hints = get_type_hints(options_class)
-    arguments = {}
-    for name, value in values.items():
-        hint = hints[name]
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            value = _build(hint, value)
-        elif get_origin(hint) is tuple and value is not None:
-            value = tuple(value)
-        elif value is not None and (hint is Path or Path in get_args(hint)):
-            value = Path(value)
-        elif get_origin(hint) is Literal:
-            value = _choice(name, value, get_args(hint))
-        arguments[name] = value
-    return options_class(**arguments)
+def read_config(path: Path) -> Config:
+    """Read a file that `save_config` wrote.
 
-
-def _choice(name: str, value: object, choices: tuple[object, ...]) -> object:
-    """Check a value against its choices. YAML reads ``on`` and ``off`` as booleans, which are turned back."""
-    if isinstance(value, bool) and "on" in choices:
-        value = "on" if value else "off"
-    if value not in choices:
-        raise TypeError(f"{name} is {value!r}, not one of {', '.join(map(str, choices))}")
-    return value
+    Raises:
+        UserError: As `from_yaml`.
+        OSError: It cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a configuration of this version ({error})") from error
+    return from_yaml(text, str(path))
 
 
 # options that change neither what is computed nor what a checkpoint means

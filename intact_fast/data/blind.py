@@ -16,6 +16,7 @@ from PIL import Image, ImageFilter
 
 from intact_fast.config.options import Interpolation
 from intact_fast.data.degradation import compress, resize, small_size
+from intact_fast.plain_values import shown
 
 Noise = Literal["none", "gaussian", "poisson"]
 Range = tuple[float, float]
@@ -64,6 +65,34 @@ class Corruption:
     noise_seed: int = 0
     gamma: float = 1.0
     jpeg: int | None = None
+
+
+_LARGEST = {"factor": 10_000.0, "blur_x": 100.0, "blur_y": 100.0, "motion": 100.0, "angle": 360.0, "gamma": 100.0}
+"""Beyond what anybody draws; the work and the memory of a corruption grow with its lengths."""
+_LEAST_NOISE, _LARGEST_NOISE = 0.01, 255.0
+_LARGEST_LENGTH = 500.0
+"""Of a blur or movement, in pixels of the native crop."""
+
+
+def check_corruption(corruption: Corruption) -> None:
+    """See that a corruption that others wrote can be made.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+    for name, most in (*_LARGEST.items(), ("noise_level", _LARGEST_NOISE)):
+        least = {"factor": 1.0, "gamma": 1 / most}.get(name, 0.0)
+        if not least <= getattr(corruption, name) <= most:
+            raise ValueError(f"{name} is {shown(getattr(corruption, name))}; it should be {least:g} to {most:g}")
+    longest = corruption.factor * max(corruption.blur_x, corruption.blur_y, corruption.motion)
+    if longest > _LARGEST_LENGTH:
+        raise ValueError(f"factor times blur or motion is {longest:g}; it should be {_LARGEST_LENGTH:g} at most")
+    if corruption.noise != "none" and corruption.noise_level < _LEAST_NOISE:
+        raise ValueError(f"noise_level is {corruption.noise_level:g}; it should be {_LEAST_NOISE:g} or more")
+    if not 0 <= corruption.noise_seed < 2**64:
+        raise ValueError(f"noise_seed is {shown(corruption.noise_seed)}; it should be 0 or more, below 2^64")
+    if corruption.jpeg is not None and not 1 <= corruption.jpeg <= 100:
+        raise ValueError(f"jpeg is {shown(corruption.jpeg)}; it should be 1 to 100")
 
 
 def draw_corruption(rng: np.random.Generator, factor: float) -> Corruption:

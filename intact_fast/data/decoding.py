@@ -7,9 +7,9 @@ import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from intact_fast.data.picture_files import picture_suffixes
+from intact_fast.data.picture_files import picture_suffixes, still_formats
 from intact_fast.errors import UserError
 from intact_fast.tallies import tally
 
@@ -19,12 +19,15 @@ AS_THEY_LIE = "with EXIF that cannot be read, taken as the pixels lie"
 _FRAMES = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")
 """Formats of animations and documents; an MPO's second picture belongs to its camera."""
 _SIXTEEN_BITS = "intact_fast: 16 bits"
+MOST_PIXELS = 7680 * 4320
+"""Of a picture: those of a frame of 8K video, of which a crop is a part. A file of 10 kB can claim a thousand times as
+many, and would fill the memory with them."""
 _OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 # Pillow says by Python's warnings, for each file again, that some tag of EXIF is damaged; the tally says it once
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
-# a large picture is read all the same; from twice as many pixels on Pillow raises its error, which names the file
+# a picture of so many pixels is refused below, by name
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
@@ -45,7 +48,7 @@ def read_upright(path: Path) -> Image.Image:
     with ExitStack() as stack:
         # damaged files make Pillow's many readers raise anything at all, and nothing else happens here
         try:
-            image = stack.enter_context(Image.open(path))
+            image = stack.enter_context(_opened(path))
             image.info[_SIXTEEN_BITS] = image.mode.startswith("I") or ";16" in str(image.tile)
             image.load()
         except Exception as error:
@@ -53,6 +56,33 @@ def read_upright(path: Path) -> Image.Image:
                 raise
             raise unreadable(path, error) from error
         return upright(image, path)
+
+
+def _opened(path: Path) -> ImageFile.ImageFile:
+    """Open a file without decoding it; other formats, for some of which Pillow starts a program, are not tried."""
+    image = Image.open(path, formats=still_formats())
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise Image.DecompressionBombError
+    return image
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Read the width and height of a picture, as its pixels lie, off its header.
+
+    Raises:
+        UserError: The file is missing or no picture.
+        OSError: The machine lacks something, such as open files.
+    """
+    picture_suffixes()
+    try:
+        with _opened(path) as image:
+            return image.size
+    # as in `read_upright`
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            raise
+        raise unreadable(path, error) from error
 
 
 def upright(image: Image.Image, name: Path | str) -> Image.Image:
@@ -81,7 +111,7 @@ def has_several_frames(path: Path) -> bool:
     """Say whether a picture file is an animation or has several pages; not where what follows the first is damaged."""
     # as in `read_upright`
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             return image.format in _FRAMES and bool(getattr(image, "is_animated", False))
     except Exception:
         return False
@@ -102,7 +132,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
     elif isinstance(error, OSError) and error.errno is not None:
         reason = error.strerror or str(error)
     elif isinstance(error, Image.DecompressionBombError):
-        reason = "more pixels than any crop has"
+        reason = f"more pixels than any crop has, {MOST_PIXELS:,}"
     else:
         reason = " ".join(str(error).split()) or "damaged"
     return UserError(f"{path}: unreadable picture ({reason}); {remedy}")

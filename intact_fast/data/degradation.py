@@ -52,10 +52,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
         raise ValueError("floating-point pixels")
     if image.mode.startswith("I"):
         # 16 bits of grey, which Pillow itself would clip
-        grey = np.asarray(image, dtype=np.int64)
+        grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > _SIXTEEN_BITS:
             raise ValueError("32-bit or negative pixels")
-        image = Image.fromarray(np.rint(grey / 257).astype(np.uint8))
+        # no level lies so near the middle of two that single precision would round it otherwise
+        image = Image.fromarray(np.rint(np.divide(grey, 257, dtype=np.float32)).astype(np.uint8))
     if image.mode in ("P", "PA") and "transparency" in image.info:
         # Pillow advises this way itself, by a warning
         image = image.convert("RGBA")

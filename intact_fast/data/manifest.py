@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from intact_fast.config.options import DatasetName, Interpolation
-from intact_fast.data.blind import Corruption
+from intact_fast.data.blind import Corruption, check_corruption
 from intact_fast.errors import UserError
 from intact_fast.file_names import native_name, portable_name
 from intact_fast.files import write_atomically
-from intact_fast.json_text import to_json
+from intact_fast.json_text import from_json, to_json
+from intact_fast.plain_values import read_plain, shown
 
 Split = Literal["train", "val_query", "val_gallery", "query", "gallery"]
 LRCamera = int | Literal["random"] | None
 """Camera of the LR queries, or one drawn for each identity; None for all queries."""
 SPLITS: tuple[Split, ...] = ("train", "val_query", "val_gallery", "query", "gallery")
 FORMAT = 1
+_LARGEST_NUMBER = 2**62
+"""Of people and cameras: what an array holds."""
+_LARGEST_R = 10_000
 _IN_FILE = {"interpolation": "kernel"}
 """Fields whose name in the file is another one: a split's hash covers it, so it stays what it was."""
 
@@ -89,6 +92,14 @@ class Header:
 
 
 @dataclass(frozen=True)
+class _Stamp:
+    """What the first line of a file has besides the header."""
+
+    hash: str
+    format: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A header and its entries; saved as JSON lines, the header (with format and hash) first."""
 
@@ -143,14 +154,14 @@ class Manifest:
         if not path.is_file():
             raise UserError(f"manifest {path}: no such file; check --data.manifest")
         try:
-            first, *rest = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-            written_hash, written_format = first.pop("hash"), first.pop("format")
-            manifest = Manifest(_header(first), tuple(map(_entry, rest)))
-        except (ValueError, TypeError, KeyError) as error:
+            first, *rest = map(from_json, path.read_text(encoding="utf-8").splitlines())
+            stamp = read_plain(_Stamp, {name: first.pop(name) for name in ("hash", "format")}, "line 1")
+            manifest = Manifest(_header(first), tuple(_entry(line, f"line {i}") for i, line in enumerate(rest, 2)))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"manifest {path}: not a split manifest ({error}); build it again") from error
-        if written_format != FORMAT:
-            raise UserError(f"manifest {path}: format {written_format}, this version reads {FORMAT}; build it again")
-        if written_hash != manifest.hash:
+        if stamp.format != FORMAT:
+            raise UserError(f"manifest {path}: format {stamp.format}, this version reads {FORMAT}; build it again")
+        if stamp.hash != manifest.hash:
             raise UserError(
                 f"manifest {path}: its hash does not match its entries, so it was changed after it was written; "
                 "build it again"
@@ -171,17 +182,29 @@ def _entry_in_file(entry: Entry) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name != "corruption" or value is not None}
 
 
-def _entry(line: dict[str, Any]) -> Entry:
-    drawn = line.get("corruption")
-    corruption = None if drawn is None else Corruption(**drawn)
-    return Entry(**{**line, "path": native_name(line["path"]), "corruption": corruption})
+def _entry(line: Any, place: str) -> Entry:
+    entry = read_plain(Entry, line, place)
+    if "\0" in entry.path or not entry.path:
+        raise ValueError(f"{place}: path {entry.path!r:.80} is no name of a file")
+    for name in ("pid", "camera"):
+        if abs(getattr(entry, name)) > _LARGEST_NUMBER:
+            raise ValueError(f"{place}: {name} is {shown(getattr(entry, name))}, which is too large")
+    if entry.r is not None and not 1 <= entry.r <= _LARGEST_R:
+        raise ValueError(f"{place}: r is {shown(entry.r)}; it should be 1 to {_LARGEST_R:,}")
+    if entry.corruption is not None:
+        try:
+            check_corruption(entry.corruption)
+        except ValueError as error:
+            raise ValueError(f"{place}.corruption: {error}") from error
+    return replace(entry, path=native_name(entry.path))
 
 
 def _header(line: dict[str, Any]) -> Header:
     names = {written: name for name, written in _IN_FILE.items()}
-    fields = {names.get(written, written): value for written, value in line.items()}
-    sources = (Source(**{**source, "pids": tuple(source["pids"])}) for source in fields.pop("sources", ()))
-    return Header(**fields, sources=tuple(sources))
+    header = read_plain(Header, {names.get(written, written): value for written, value in line.items()}, "line 1")
+    if header.jpeg_quality is not None and not 1 <= header.jpeg_quality <= 100:
+        raise ValueError(f"line 1.jpeg_quality: is {shown(header.jpeg_quality)}; it should be 1 to 100")
+    return header
 
 
 def digest_of_people(dataset: DatasetName, pictures: Iterable[tuple[int, str]]) -> str:

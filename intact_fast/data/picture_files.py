@@ -48,6 +48,13 @@ def picture_suffixes() -> frozenset[str]:
     return frozenset(named - _NOT_STILL)
 
 
+@cache
+def still_formats() -> tuple[str, ...]:
+    """Name those of `STILL_FORMATS` that open here, in Pillow's own order, which tries the most definite ones first."""
+    picture_suffixes()
+    return tuple(name for name in Image.ID if name in STILL_FORMATS)
+
+
 def is_hidden(part: str) -> bool:
     """Say whether a file or folder name belongs to a system or a program: ``.…``, ``@eaDir``, ``__MACOSX``."""
     return part.startswith(".") or part.lower() in _SYSTEM_NAMES

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from intact_fast.data.decoding import MOST_PIXELS
+
 _START_OF_FRAME = (0xC0, 0xC1, 0xC2)
 """Baseline, extended and progressive, with Huffman codes; others are lossless, hierarchical or arithmetic."""
 _TABLES_AND_COMMENTS = (0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0))
@@ -57,9 +59,9 @@ def _is_plain_header(body: bytes) -> bool:
 
 
 def _is_of_a_size(height: bytes, width: bytes) -> bool:
-    """Whether Pillow takes so many pixels without a word."""
-    pixels, most = int.from_bytes(height) * int.from_bytes(width), Image.MAX_IMAGE_PIXELS
-    return pixels > 0 and (most is None or pixels <= most)
+    """Whether a picture may have so many pixels, for us and for Pillow."""
+    pixels = int.from_bytes(height) * int.from_bytes(width)
+    return 0 < pixels <= min(MOST_PIXELS, Image.MAX_IMAGE_PIXELS or MOST_PIXELS)
 
 
 def _is_plain_jpeg(content: bytes) -> bool:

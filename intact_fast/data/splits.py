@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,10 +13,11 @@ from intact_fast.data.catalogue import Catalogue, Picture, Subset
 from intact_fast.data.copies import find_copies
 from intact_fast.data.datasets import READERS
 from intact_fast.data.halves import halve_people
-from intact_fast.data.manifest import Entry, Header, LRCamera, Manifest, Split, require_identities
+from intact_fast.data.manifest import SPLITS, Entry, Header, LRCamera, Manifest, Split, require_identities
 from intact_fast.data.matches import count_matches, require_matches
 from intact_fast.data.one_camera import draw_queries
 from intact_fast.data.overview import describe_split
+from intact_fast.data.places import require_inside
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.data.sources import add_sources, names_of
 from intact_fast.errors import UserError
@@ -73,6 +74,7 @@ def obtain_manifest(
     explain: Callable[[str], None] = ignore_warning,
     name_copies: bool = False,
     same_camera: SameCamera = "drop",
+    reads: Sequence[Split] = SPLITS,
 ) -> Manifest:
     """Load ``config.manifest``, or build a manifest from ``config.root``.
 
@@ -83,12 +85,14 @@ def obtain_manifest(
         explain: Told how the data was understood: by which rule, what was left out, and who is in which role.
         name_copies: Name all byte-identical pictures that ``warn`` is told of, instead of the first two.
         same_camera: Whether matches of the query's own camera count.
+        reads: Roles whose pictures the caller reads, and which must lie below ``config.root``.
 
     Raises:
         UserError: The data or the manifest is missing or wrong.
     """
     if config.manifest is not None:
         manifest = Manifest.load(config.manifest)
+        require_inside(manifest.split(*reads), config.root, config.sources)
         dataset = manifest.header.dataset
         if dataset != config.dataset:
             raise UserError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,8 @@ from intact_fast.config.command_line import differences, from_yaml
 from intact_fast.config.options import Config
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
-from intact_fast.json_text import to_json
+from intact_fast.json_text import from_json, to_json
+from intact_fast.plain_values import read_plain
 from intact_fast.reporting.curves import read_metrics
 from intact_fast.training.intact import IntactTask
 
@@ -67,15 +67,15 @@ def read_result(path: Path, config: Config, unseen: set[str], manifest: str) -> 
     if not path.is_file():
         return None
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = from_json(path.read_text(encoding="utf-8"))
         # null stands for what was not a number
         for name in values.keys() & {"figures", "upper", "unseen", "health"}:
             values[name] = _numbers(values[name])
         values["further"] = {key: _numbers(found) for key, found in values.get("further", {}).items()}
-        values["curve"] = [tuple(point) for point in values["curve"]]
-        result = RowResult(**values)
+        values["curve"] = [(iteration, _number(rank1)) for iteration, rank1 in values["curve"]]
+        result = read_plain(RowResult, values)
         old = from_yaml(result.config, str(path))
-    except (ValueError, KeyError, TypeError, UserError):
+    except (ValueError, KeyError, TypeError, AttributeError, UserError):
         return None
     same = (
         not differences(old, config)
@@ -87,8 +87,12 @@ def read_result(path: Path, config: Config, unseen: set[str], manifest: str) -> 
     return result if same else None
 
 
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
 def _numbers(values: dict[str, float | None]) -> dict[str, float]:
-    return {key: math.nan if value is None else value for key, value in values.items()}
+    return {key: _number(value) for key, value in values.items()}
 
 
 class History:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
-from intact_fast.json_text import to_json
+from intact_fast.json_text import from_json, to_json
+from intact_fast.plain_values import read_plain
 
 
 class TableFacts:
@@ -59,7 +59,7 @@ class TableFacts:
         known: dict[str, str | int] = {}
         if self._path.is_file():
             try:
-                known = json.loads(self._path.read_text(encoding="utf-8"))
+                known = read_plain(dict[str, str | int], from_json(self._path.read_text(encoding="utf-8")))
             except ValueError as error:
                 raise UserError(f"{self._path}: broken ({error}); remove it, or use another --name") from error
         if name not in known:

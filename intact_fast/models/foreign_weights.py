@@ -12,6 +12,7 @@ from torch import Tensor
 
 from intact_fast.foreign_files import METADATA
 from intact_fast.models.osnet import CLASSIFIER
+from intact_fast.plain_values import shown
 
 _FIRST, _LAST = "conv1.conv.weight", "conv5.conv.weight"
 _DEEPEST = 3
@@ -56,18 +57,31 @@ def tensors_of(values: Mapping[Any, Any]) -> dict[str, Tensor]:
         if isinstance(value, np.ndarray) and value.dtype.kind in "fiu" and value.dtype.isnative
     }
     tensors = {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
-    return {str(name): value for name, value in {**tensors, **arrays}.items() if not _PROFILED.search(str(name))}
+    named = {_name(name): value for name, value in {**tensors, **arrays}.items()}
+    return {name: value for name, value in named.items() if not _PROFILED.search(name)}
+
+
+def rows_of(weight: Tensor) -> int:
+    """Length of the first dimension; 0 of a single number."""
+    return weight.shape[0] if weight.ndim else 0
 
 
 def _dictionaries(
-    content: Mapping[Any, Any], keys: tuple[str, ...] = ()
+    content: Mapping[Any, Any], keys: tuple[str, ...] = (), known: set[int] | None = None
 ) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
-    """A dictionary and those in it."""
+    """A dictionary and those in it, each once: one that stands in many places would be a thousand of them."""
+    known = set() if known is None else known
+    known.add(id(content))
     yield keys, content
     if len(keys) < _DEEPEST:
         for name, value in content.items():
-            if isinstance(value, Mapping):
-                yield from _dictionaries(value, (*keys, str(name)))
+            if isinstance(value, Mapping) and id(value) not in known:
+                yield from _dictionaries(value, (*keys, _name(name)), known)
+
+
+def _name(key: Any) -> str:
+    """Give a key as text; of what holds others, its kind."""
+    return key if isinstance(key, str) else shown(key)
 
 
 def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
@@ -86,7 +100,7 @@ def _take(place: str, tensors: Mapping[str, Tensor], prefix: str) -> FoundOSNet:
             above = ".".join((*outer[:end], CLASSIFIER))
             weight = tensors.get(above + "weight")
             fc = state.get("fc.0.weight")
-            if weight is not None and fc is not None and weight.ndim == 2 and weight.shape[1] == fc.shape[0]:
+            if weight is not None and fc is not None and weight.ndim == 2 and weight.shape[1] == rows_of(fc):
                 own = {name: value for name, value in tensors.items() if name in (above + "weight", above + "bias")}
                 state |= {CLASSIFIER + name.removeprefix(above): value for name, value in own.items()}
                 taken |= own.keys()
@@ -101,7 +115,7 @@ def _take(place: str, tensors: Mapping[str, Tensor], prefix: str) -> FoundOSNet:
 
 def describe_content(content: Mapping[str, Any]) -> str:
     """Say what a file holds, as "a ResNet-50 checkpoint"."""
-    keys = set(map(str, content))
+    keys = set(map(_name, content))
     if own := own_file(content):
         return own
     for needed, words in _STATES:
@@ -121,13 +135,14 @@ def describe_content(content: Mapping[str, Any]) -> str:
 
 def own_file(content: Mapping[str, Any]) -> str | None:
     """Name a file of this project's that holds more than C; None for any other."""
-    keys = set(map(str, content))
+    keys = set(map(_name, content))
     state = content.get("state")
     if {"state", "config", "iteration"} <= keys and isinstance(state, Mapping):
         if "networks" in state:
             return "our own training checkpoint"
         return "our own checkpoint of a C in training"
-    if "intact_fast" in content.get(METADATA, {}):
+    metadata = content.get(METADATA)
+    if isinstance(metadata, dict) and "intact_fast" in metadata:
         return "our own model file (for --model and SRReID.from_pretrained)"
     return None
 

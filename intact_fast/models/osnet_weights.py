@@ -9,10 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from intact_fast.config.ranges import MOST
 from intact_fast.errors import UserError, warn
 from intact_fast.files import read_checkpoint
-from intact_fast.models.foreign_weights import FoundOSNet, describe_content, find_osnets, own_file
+from intact_fast.models.foreign_weights import FoundOSNet, describe_content, find_osnets, own_file, rows_of
 from intact_fast.models.osnet import CLASSIFIER, FEATURE_DIM, OSNet, arch_of, build_osnet, first_widths
+from intact_fast.plain_values import shown
 
 
 class StoredOSNet(NamedTuple):
@@ -29,7 +31,7 @@ class StoredOSNet(NamedTuple):
     def classes(self) -> int:
         """Identities that its classifier tells apart; 0 where it has none."""
         weight = self.state.get(CLASSIFIER + "weight")
-        return 0 if weight is None else weight.shape[0]
+        return 0 if weight is None else rows_of(weight)
 
 
 def read_osnet(path: Path, option: str, enlarge: int = 1) -> OSNet:
@@ -75,7 +77,11 @@ def osnet_state(path: Path, option: str) -> StoredOSNet:
             f"{osnet.left_out[0]}; f_c is OSNet's own"
         )
     enlarge = checkpoint.get("enlarge")
-    return StoredOSNet(arch, osnet.state, enlarge if isinstance(enlarge, int) else None)
+    if not isinstance(enlarge, int) or isinstance(enlarge, bool):
+        enlarge = None
+    elif not 1 <= enlarge <= MOST["critic.enlarge"]:
+        raise UserError(f"{option} {path}: enlarge is {shown(enlarge)}; it should be 1 to {MOST['critic.enlarge']}")
+    return StoredOSNet(arch, osnet.state, enlarge)
 
 
 def _arch(osnet: FoundOSNet, path: Path, option: str) -> str:
@@ -96,9 +102,9 @@ def _arch(osnet: FoundOSNet, path: Path, option: str) -> str:
             f"{option} {path}: an OSNet without its fully connected layer (fc.0.weight), as fast-reid's; f_c is that "
             "layer's output, so give torchreid's form"
         )
-    if fc.shape[0] != FEATURE_DIM:
+    if rows_of(fc) != FEATURE_DIM:
         raise UserError(
-            f"{option} {path}: an OSNet of {fc.shape[0]} features (fc.0.weight); C's are {FEATURE_DIM}, as torchreid's "
+            f"{option} {path}: an OSNet of {rows_of(fc)} features (fc.0.weight); C's are {FEATURE_DIM}, as torchreid's "
             "by default"
         )
     return arch
@@ -123,22 +129,21 @@ def load_osnet(
                 f"{option} {path}: {name} has the shape {tuple(state[name].shape)}, {critic.name}'s is "
                 f"{tuple(own[name].shape)}; give the file of another network"
             )
-        if own[name].is_floating_point():
-            _check_values(state[name], name, path, option)
+        _check_values(state[name], name, path, option, own[name].is_floating_point())
     result = critic.load_state_dict(state, strict=False)
     wrong = [*(set(result.missing_keys) - missing_allowed), *result.unexpected_keys]
     if wrong:
         raise UserError(f"{option} {path}: {len(wrong)} parameters do not fit OSNet, for one {sorted(wrong)[0]}")
 
 
-def _check_values(value: Tensor, name: str, path: Path, option: str) -> None:
+def _check_values(value: Tensor, name: str, path: Path, option: str, is_weight: bool) -> None:
     """Refuse what PyTorch would copy into a weight without a word, or with an exception of its own."""
-    if value.is_meta or value.layout != torch.strided or not value.is_floating_point():
+    if value.is_meta or value.layout != torch.strided or (is_weight and not value.is_floating_point()):
         kind = "without values" if value.is_meta else f"of type {value.dtype}, {value.layout}"
         raise UserError(
             f"{option} {path}: {name} is {kind.replace('torch.', '')}; save the weights as dense floating-point tensors"
         )
-    if not value.float().isfinite().all():
+    if is_weight and not value.float().isfinite().all():
         raise UserError(
             f"{option} {path}: {name} has values that are no numbers, as of a training that diverged; give an earlier "
             "checkpoint"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from intact_fast.json_text import from_json
+from intact_fast.plain_values import read_plain
 from intact_fast.reporting.plots import BLUE, GREEN, GREY, ORANGE, save_figure, small_multiples
 
 if TYPE_CHECKING:
@@ -90,10 +91,13 @@ def read_metrics(folder: Path) -> Metrics:
         line = _parse(text)
         if line is None:
             continue
-        iteration, series = line.pop("iteration"), metrics.setdefault(line.pop("task"), {})
+        task, iteration = line.pop("task", None), line.pop("iteration", None)
+        if not isinstance(task, str) or not isinstance(iteration, int):
+            continue
+        series = metrics.setdefault(task, {})
         for name, value in line.items():
             # null stands for what was not a number
-            if value is not None:
+            if isinstance(value, int | float):
                 series.setdefault(name, {})[iteration] = value
     return {
         task: {name: dict(sorted(points.items())) for name, points in series.items()}
@@ -101,13 +105,12 @@ def read_metrics(folder: Path) -> Metrics:
     }
 
 
-def _parse(text: str) -> dict[str, Any] | None:
+def _parse(text: str) -> dict[str, str | float | None] | None:
     """Read one line's figures. None for a torn one, the last of a run that was killed or is writing just now."""
     try:
-        line = json.loads(text)
+        return read_plain(dict[str, str | float | None], from_json(text))
     except ValueError:
         return None
-    return line if isinstance(line, dict) and {"task", "iteration"} <= line.keys() else None
 
 
 def curve_panels(metrics: Metrics) -> list[dict[str, Any]]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from intact_fast.errors import UserError
 from intact_fast.evaluation.evaluator import Evaluation
 from intact_fast.files import write_atomically
-from intact_fast.json_text import to_json
+from intact_fast.json_text import from_json, to_json
+from intact_fast.plain_values import read_plain
 from intact_fast.reporting.tables import describe_protocol, figures, gain_sentence, markdown_table, unreadable_sentence
 
 CAVEAT = (
@@ -41,9 +42,18 @@ def save_notes(notes: Sequence[str], folder: Path) -> None:
 
 
 def read_notes(folder: Path) -> list[str]:
-    """Read what `save_notes` kept; nothing of a run that has none."""
+    """Read what `save_notes` kept; nothing of a run that has none.
+
+    Raises:
+        UserError: The file holds something else.
+    """
     path = folder / _NOTES
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    if not path.is_file():
+        return []
+    try:
+        return read_plain(list[str], from_json(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(f"{path}: no notes of a run ({error}); remove it") from error
 
 
 def gain_sentences(evaluation: Evaluation) -> list[str]:
@@ -89,8 +99,8 @@ def write_report(
         f"# {folder.resolve().name}: {plain['dataset']}",
         f"{plain['queries']} queries, {plain['gallery']} gallery pictures, split `{plain['manifest'][:12]}`.",
         markdown_table(evaluation),
-        "\n".join(sentences),
-        "\n".join(f"- {note}" for note in notes),
+        _escaped("\n".join(sentences)),
+        _escaped("\n".join(f"- {note}" for note in notes)),
     ]
     for section in sections:
         picture = f"![{section.title}]({_relative(section.picture, folder)})"
@@ -101,6 +111,11 @@ def write_report(
     _write(report, "\n\n".join(part for part in body if part))
     _write(folder / "evaluation.json", to_json({**plain, **(thresholds or {})}, indent=1))
     return report
+
+
+def _escaped(text: str) -> str:
+    """Keep a file's name from becoming markup where Markdown is shown as a page."""
+    return text.replace("<", "&lt;")
 
 
 def _relative(path: Path, folder: Path) -> str:

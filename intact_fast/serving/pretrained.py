@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
+from intact_fast.config.options import Interpolation, OSNetName
+from intact_fast.config.ranges import MOST
 from intact_fast.errors import UserError
 from intact_fast.file_names import plain_path
 from intact_fast.files import UnreadableCheckpoint, read_checkpoint, write_atomically
 from intact_fast.foreign_files import describe_file, is_safetensors
-from intact_fast.json_text import to_json
+from intact_fast.json_text import from_json, to_json
 from intact_fast.models.foreign_weights import describe_content, find_osnets, own_file
 from intact_fast.models.generators import AnyGenerator, generator_of
+from intact_fast.models.loading import weights_of, with_weights
 from intact_fast.models.osnet import OSNet, build_osnet
 from intact_fast.models.osnet_weights import feature_digest
+from intact_fast.plain_values import read_plain, shown
 from intact_fast.serving.thresholds import Thresholds
 
 _KEY = "intact_fast"
@@ -27,6 +31,40 @@ _VERSION = 1
 _SHIPPED = Path(__file__).resolve().parent.parent / "pretrained"
 _NEW_NAMES = {"kernel": "interpolation"}
 """Today's names of options that earlier files have under another one."""
+
+
+@dataclass(frozen=True)
+class _Critic:
+    """Settings of C or C_q in a file."""
+
+    name: OSNetName
+    num_classes: int
+    enlarge: int = 1
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Options of the module in a file."""
+
+    size: tuple[int, int]
+    interpolation: Interpolation
+    mode: Literal["auto", "always", "never"]
+    lr_height: int
+    normalize: bool
+
+
+@dataclass(frozen=True)
+class _Configuration:
+    """What a file says of its tensors, in the order in which it is written."""
+
+    version: int
+    critic: _Critic | None
+    generator: dict[str, Any] | None
+    options: _Options
+    query_critic: _Critic | None = None
+    enlarge: int = 1
+    trained_for: str | None = None
+    thresholds: Thresholds | None = None
 
 
 @dataclass(frozen=True)
@@ -126,39 +164,65 @@ def read_pretrained(path: str | Path) -> Pretrained:
         with plain_path(path) as plain, safe_open(plain, "pt") as file:
             text = (file.metadata() or {}).get(_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()} if text else {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    # a broken or foreign file can fail anywhere, with any exception
+    except Exception as error:
         raise UserError(f"{path}: {_what_else(path)}") from error
     if text is None:
         raise UserError(f"{path}: a safetensors file, but none of intact_fast's: it holds no configuration")
-    configuration = json.loads(text)
-    if configuration["version"] != _VERSION:
-        raise UserError(
-            f"{path}: written in version {configuration['version']}, this version reads {_VERSION}; write it again "
-            "with save_pretrained"
-        )
-    of_gallery, settings = configuration["critic"], configuration["generator"]
-    of_queries, measured = configuration.get("query_critic"), configuration.get("thresholds")
-    options = {_NEW_NAMES.get(name, name): value for name, value in configuration["options"].items()}
-    model = Pretrained(
-        None if of_gallery is None else build_osnet(**of_gallery),
-        None if settings is None else generator_of(settings),
-        None if of_queries is None else build_osnet(**of_queries),
-        {**options, "size": tuple(options["size"])},
-        configuration["enlarge"] if of_gallery is None else of_gallery.get("enlarge", 1),
-        configuration.get("trained_for"),
-        None if measured is None else Thresholds.from_plain(measured),
-    )
     try:
-        for role, network in model.networks().items():
-            prefix = role + "."
-            network.load_state_dict(
-                {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            )
-    except RuntimeError as error:
+        configuration = _configuration(text, path)
+        return _with_weights(configuration, tensors)
+    except ValueError as error:
         raise UserError(
-            f"{path}: its tensors do not fit its own configuration; write it again with save_pretrained"
+            f"{path}: its tensors do not fit its own configuration ({error}); write it again with save_pretrained"
         ) from error
-    return model
+
+
+def _configuration(text: str, path: Path) -> _Configuration:
+    """Understand the configuration of a model file."""
+    plain = from_json(text)
+    version = plain.get("version") if isinstance(plain, dict) else None
+    if version != _VERSION:
+        raise UserError(
+            f"{path}: written in version {shown(version)}, this version reads {_VERSION}; write it again with "
+            "save_pretrained"
+        )
+    options = plain.get("options")
+    if isinstance(options, dict):
+        plain["options"] = {_NEW_NAMES.get(name, name): value for name, value in options.items()}
+    found = read_plain(_Configuration, plain)
+    if not all(1 <= side <= MOST["data.height"] for side in found.options.size):
+        raise ValueError(f"options.size is {' × '.join(map(shown, found.options.size))}")
+    if found.options.lr_height < 0:
+        raise ValueError(f"options.lr_height is {shown(found.options.lr_height)}")
+    critics = [critic for critic in (found.critic, found.query_critic) if critic is not None]
+    if not all(1 <= enlarge <= MOST["critic.enlarge"] for enlarge in (found.enlarge, *(c.enlarge for c in critics))):
+        raise ValueError("enlarge is out of its range")
+    return found
+
+
+def _with_weights(found: _Configuration, tensors: Mapping[str, Tensor]) -> Pretrained:
+    """Build the networks of a model file."""
+
+    def critic_of(settings: _Critic | None, role: str) -> OSNet | None:
+        if settings is None:
+            return None
+        return with_weights(lambda: build_osnet(**vars(settings)), weights_of(role, tensors))
+
+    generator, settings = None, found.generator
+    if settings is not None:
+        generator = with_weights(lambda: generator_of(settings), weights_of("generator", tensors))
+        if any(side % generator.stride for side in found.options.size):
+            raise ValueError(f"options.size is no multiple of {generator.stride}")
+    return Pretrained(
+        critic_of(found.critic, "critic"),
+        generator,
+        critic_of(found.query_critic, "query_critic"),
+        dict(vars(found.options)),
+        found.enlarge if found.critic is None else found.critic.enlarge,
+        found.trained_for,
+        found.thresholds,
+    )
 
 
 def _what_else(path: Path) -> str:

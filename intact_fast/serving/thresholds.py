@@ -5,7 +5,6 @@ The similarity of two pictures is the cosine of their features everywhere: in th
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +13,8 @@ from typing import Any, Self
 
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
-from intact_fast.json_text import to_json
+from intact_fast.json_text import from_json, to_json
+from intact_fast.plain_values import read_plain
 
 RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 """False-match rates that thresholds are given for."""
@@ -111,13 +111,28 @@ class Thresholds:
         return {"data": self.data, "views": views}
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Rebuild what `to_plain` gave."""
-        views = {
-            view: ViewThresholds(**{**found, "steps": tuple(Threshold(**step) for step in found["steps"])})
-            for view, found in plain["views"].items()
-        }
-        return cls(str(plain["data"]), views)
+    def from_plain(cls, plain: object, what: str = "") -> Self:
+        """Rebuild what `to_plain` gave.
+
+        Args:
+            plain: Of it.
+            what: Key under which it stands in a file, for errors.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        return read_plain(cls, plain, what)
+
+
+@dataclass(frozen=True)
+class _File:
+    """What `write_thresholds` writes."""
+
+    intact_fast: str
+    version: int
+    model: str
+    digest: str
+    thresholds: Thresholds
 
 
 def rounded_up(similarity: float) -> str:
@@ -139,13 +154,7 @@ def write_thresholds(path: Path, thresholds: Thresholds, model: str, digest: str
         model: File of the model that they were measured with, for messages alone.
         digest: Of the model's content.
     """
-    found = {
-        "intact_fast": _KIND,
-        "version": _VERSION,
-        "model": model,
-        "digest": digest,
-        "thresholds": thresholds.to_plain(),
-    }
+    found = {**vars(_File(_KIND, _VERSION, model, digest, thresholds)), "thresholds": thresholds.to_plain()}
     with write_atomically(path) as temporary:
         temporary.write_text(to_json(found, indent=1) + "\n", encoding="utf-8")
 
@@ -164,18 +173,16 @@ def read_thresholds(path: Path, digest: str, option: str) -> Thresholds:
     if not path.is_file():
         raise UserError(f"{option} {path}: no such file; intact-fast calibrate --out {path} writes one")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["intact_fast"] != _KIND or found["version"] != _VERSION:
-            raise ValueError(f"version {found['version']}")
-        model, made_with = str(found["model"]), found["digest"]
-        thresholds = Thresholds.from_plain(found["thresholds"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        found = read_plain(_File, from_json(path.read_text(encoding="utf-8")))
+        if found.intact_fast != _KIND or found.version != _VERSION:
+            raise ValueError(f"version {found.version}")
+    except ValueError as error:
         raise UserError(
             f"{option} {path}: no file of thresholds of this version; let intact-fast calibrate write one"
         ) from error
-    if made_with != digest:
+    if found.digest != digest:
         raise UserError(
-            f"{option} {path}: measured with {model} ({made_with[:12]}), another model than this one ({digest[:12]}); "
-            "use that model, or calibrate this one"
+            f"{option} {path}: measured with {found.model} ({found.digest[:12]}), another model than this one "
+            f"({digest[:12]}); use that model, or calibrate this one"
         )
-    return thresholds
+    return found.thresholds

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any
 
-from PIL import Image
-from torch import nn
+from torch import Tensor
 
 from intact_fast.config.command_line import from_yaml
 from intact_fast.config.options import Config, Interpolation
+from intact_fast.data.decoding import picture_size
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
-from intact_fast.models import NoGenerator, build_osnet
+from intact_fast.models import NoGenerator, OSNet, build_osnet
 from intact_fast.models.foreign_weights import describe_content, find_osnets, own_file
+from intact_fast.models.loading import weights_of, with_weights
+from intact_fast.plain_values import read_plain
 from intact_fast.serving.pretrained import read_pretrained
 from intact_fast.serving.sr_reid import LR_HEIGHT, SRReID
 from intact_fast.training.intact import describe_training
@@ -24,7 +27,6 @@ from intact_fast.training.step.association import build_health
 from intact_fast.training.step.networks import build_generator
 
 _LOOKED_AT = 200
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def read_training_checkpoint(path: Path) -> dict[str, Any]:
@@ -34,12 +36,46 @@ def read_training_checkpoint(path: Path) -> dict[str, Any]:
         UserError: The file is missing, broken, or of something else.
     """
     checkpoint = read_checkpoint(path, "--checkpoint")
-    if "networks" not in checkpoint.get("state", {}) or "config" not in checkpoint:
+    state = checkpoint.get("state")
+    if not isinstance(state, dict) or "networks" not in state or "config" not in checkpoint:
         what = "an OSNet" if find_osnets(checkpoint) and not own_file(checkpoint) else describe_content(checkpoint)
         raise UserError(
             f"--checkpoint {path}: not a checkpoint of the alternating training but {what}; a critic goes to "
             "--critic, a model file to --model"
         )
+    return checked_checkpoint(checkpoint, path)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What of a checkpoint is used besides its networks."""
+
+    config: str
+    manifest_hash: str
+    iteration: int
+
+
+def checked_checkpoint(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Give a checkpoint whose parts are of their types.
+
+    Args:
+        checkpoint: What the file holds.
+        path: It, for the error.
+
+    Raises:
+        UserError: One is not.
+    """
+    try:
+        names = (field.name for field in fields(_Parts))
+        read_plain(_Parts, {name: checkpoint[name] for name in names if name in checkpoint})
+        networks = checkpoint["state"]["networks"]
+        if not isinstance(networks, dict) or not all(isinstance(name, str) for name in networks):
+            raise ValueError("state.networks are no weights by name")
+        wrong = next((name for name, value in networks.items() if not isinstance(value, Tensor)), None)
+        if wrong is not None:
+            raise ValueError(f"state.networks.{wrong} is no tensor")
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"--checkpoint {path}: not as a training writes it ({error}); give another") from error
     return checkpoint
 
 
@@ -76,20 +112,22 @@ def model_of_checkpoint(
     size = size or (data.height, data.width)
     networks = checkpoint["state"]["networks"]
     averaged = "" if config.generator.ema_decay is None else "_ema"
+    classifier = networks.get("critic.classifier.bias")
+    classes = 0 if classifier is None else classifier.numel()
 
-    def load(network: ModuleT, role: str) -> ModuleT:
-        prefix = role + "."
-        network.load_state_dict({k.removeprefix(prefix): v for k, v in networks.items() if k.startswith(prefix)})
-        return network
+    def build_critic() -> OSNet:
+        return build_osnet(config.critic.arch, classes, config.critic.enlarge)
 
-    classes = len(networks["critic.classifier.bias"])
-    critic, query_critic = (build_osnet(config.critic.arch, classes, config.critic.enlarge) for _ in range(2))
+    trained = None
     try:
-        critic = load(critic, "critic")
-        generator = load(build_generator(config, size), f"generator{averaged}")
-        trained = None if config.critic.query == "off" else load(query_critic, f"query_critic{averaged}")
-    except RuntimeError as error:
-        raise UserError(f"--checkpoint {path}: its networks do not fit its own configuration; give another") from error
+        critic = with_weights(build_critic, weights_of("critic", networks))
+        generator = with_weights(lambda: build_generator(config, size), weights_of(f"generator{averaged}", networks))
+        if config.critic.query != "off":
+            trained = with_weights(build_critic, weights_of(f"query_critic{averaged}", networks))
+    except ValueError as error:
+        raise UserError(
+            f"--checkpoint {path}: its networks do not fit its own configuration ({error}); give another"
+        ) from error
     served = None if isinstance(generator, NoGenerator) else generator
     filter_ = interpolation or data.interpolation
     return SRReID(critic, served, size, filter_, lr_height=lr_height, query_critic=trained)
@@ -137,7 +175,10 @@ def describe_checkpoint(checkpoint: dict[str, Any], path: Path) -> str:
     health = None
     if r2 is not None:
         health = build_health(config.association)
-        health.load_state_dict({"r2": r2}, strict=False)
+        try:
+            health.load_state_dict({"r2": r2}, strict=False)
+        except RuntimeError as error:
+            raise UserError(f"--checkpoint {path}: association.health.r2 is no number; give another") from error
     return describe_training(health, config.loss.lambda_dis, checkpoint["iteration"])
 
 
@@ -153,9 +194,8 @@ def lr_height(root: Path, manifest: Manifest, factors: tuple[int, ...]) -> int:
     heights = []
     for entry in entries[:: max(1, len(entries) // _LOOKED_AT)]:
         try:
-            with Image.open(root / entry.path) as image:
-                heights.append(image.height)
-        except OSError:
+            heights.append(picture_size(root / entry.path)[1])
+        except UserError:
             # a training may leave unreadable pictures out; the others say enough
             continue
     if not heights:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,23 @@ import torch
 
 from intact_fast.errors import UserError
 from intact_fast.files import UnreadableCheckpoint, read_checkpoint, write_atomically
+from intact_fast.plain_values import read_plain
 
 _NAME = re.compile(r"iteration_(\d+)\.pt$")
 
 
-_PARTS = frozenset({"iteration", "position", "best", "world_size", "ranks", "state", "manifest_hash", "config"})
-"""What a checkpoint of a training holds at least."""
+@dataclass(frozen=True)
+class _Parts:
+    """What a checkpoint of a training holds at least."""
+
+    iteration: int
+    position: tuple[int, int]
+    best: float | None
+    world_size: int
+    ranks: list[dict[str, Any]]
+    state: dict[str, Any]
+    manifest_hash: str
+    config: str
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,7 @@ class CheckpointStore:
                 checkpoint = read_checkpoint(path, "--name: checkpoint") if _is_whole(path) else {}
             except UnreadableCheckpoint:
                 checkpoint = {}
-            if checkpoint.keys() >= _PARTS and checkpoint.get("task", task) == task:
+            if _is_of_training(checkpoint) and checkpoint.get("task", task) == task:
                 return Latest(path, checkpoint, tuple(unreadable))
             unreadable.append(path)
         if not unreadable:
@@ -110,6 +121,15 @@ def _is_whole(path: Path) -> bool:
             return archive.testzip() is None
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError):
         return False
+
+
+def _is_of_training(checkpoint: dict[str, Any]) -> bool:
+    names = [field.name for field in fields(_Parts)]
+    try:
+        parts = read_plain(_Parts, {name: checkpoint[name] for name in names})
+    except (KeyError, ValueError):
+        return False
+    return parts.iteration >= 0 and min(parts.position) >= 0 and 0 < parts.world_size == len(parts.ranks)
 
 
 def set_aside(path: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import socket
 import time
@@ -15,7 +14,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from intact_fast.files import append_whole, write_atomically
-from intact_fast.json_text import to_json
+from intact_fast.json_text import from_json, to_json
 
 _FORMAT = "brain.Event:2"
 
@@ -86,7 +85,10 @@ def _cut(path: Path, task: str, start: int) -> None:
 
 def _stays(text: str, task: str, start: int) -> bool:
     try:
-        line = json.loads(text)
+        line = from_json(text)
     except ValueError:
         return False
-    return isinstance(line, dict) and (line.get("task") != task or line.get("iteration", 0) <= start)
+    if not isinstance(line, dict):
+        return False
+    iteration = line.get("iteration", 0)
+    return line.get("task") != task or (isinstance(iteration, int) and iteration <= start)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from intact_fast.data.manifest import Manifest
 from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
+from intact_fast.plain_values import read_plain
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,10 @@ def read_known_people(path: Path, option: str) -> list[KnownPeople]:
     Raises:
         UserError: The file cannot be read.
     """
-    known = read_checkpoint(path, option).get("trained_on")
-    names = {field.name for field in fields(KnownPeople)}
-    if not isinstance(known, list) or not all(isinstance(p, dict) and p.keys() == names for p in known):
+    try:
+        return read_plain(list[KnownPeople], read_checkpoint(path, option).get("trained_on"))
+    except ValueError:
         return []
-    return [KnownPeople(**people) for people in known]
 
 
 def refuse_known_people(path: Path, option: str, manifest: Manifest, keeps_classes: bool = False) -> None:

@@ -255,7 +255,8 @@ class TrainingLoop:
             )
         try:
             self._task.load_state(checkpoint["state"])
-        except (RuntimeError, ValueError, KeyError) as error:
+        # what others wrote can be of any type
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise UserError(f"{path}: holds networks of another architecture; use another --name") from error
         self._iteration, self._best = checkpoint["iteration"], checkpoint["best"]
         self._position = Position(*checkpoint["position"])
@@ -271,7 +272,7 @@ class TrainingLoop:
                     f"The machine is of another kind: {changed}; the run goes on, and its last digits differ from "
                     "those of an unbroken one."
                 )
-        self._resume_place(checkpoint)
+        self._resume_place(checkpoint, path)
 
     def _read_latest(self) -> tuple[Path, dict[str, Any]] | None:
         """Read the latest checkpoint that can be read, the same on every process; those after it are set aside."""
@@ -294,11 +295,11 @@ class TrainingLoop:
             return None
         return path, kept[0] if kept else read_checkpoint(path, "--name: checkpoint")
 
-    def _resume_place(self, checkpoint: dict[str, Any]) -> None:
+    def _resume_place(self, checkpoint: dict[str, Any], path: Path) -> None:
         """Go on where each process was, or with another number of them at the epoch's first batch."""
         before, now = checkpoint["world_size"], self._process.world_size
         if before == now:
-            self._load_rank_state(checkpoint["ranks"][self._process.rank])
+            self._load_rank_state(checkpoint["ranks"][self._process.rank], path)
         elif not self._is_last:
             self._monitor.say(
                 f"The checkpoint is of {before} processes, now there are {now}: "
@@ -308,7 +309,13 @@ class TrainingLoop:
         if self._position.step > self._loader.steps_per_epoch:
             self._position = Position(self._position.epoch, 0)
 
-    def _load_rank_state(self, state: dict[str, Any]) -> None:
+    def _load_rank_state(self, state: dict[str, Any], path: Path) -> None:
+        try:
+            self._take_rank_state(state)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: holds no state of this process; use another --name") from error
+
+    def _take_rank_state(self, state: dict[str, Any]) -> None:
         torch.set_rng_state(state["rng"])
         if self._process.device.type == "cuda" and "cuda_rng" in state:
             torch.cuda.set_rng_state(state["cuda_rng"], self._process.device)

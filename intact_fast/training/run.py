@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from intact_fast.config.command_line import differences, from_yaml, save_config, to_yaml
+from intact_fast.config.command_line import differences, read_config, save_config, to_yaml
 from intact_fast.config.options import Config
 from intact_fast.data.augmentation import with_strong_augmentation
 from intact_fast.data.batches import NO_IDENTITY
@@ -19,6 +19,7 @@ from intact_fast.data.loader import TrainLoader, build_loader
 from intact_fast.data.manifest import Entry, Manifest
 from intact_fast.data.matches import count_matches, require_matches
 from intact_fast.data.overview import describe_split
+from intact_fast.data.places import require_inside
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.data.sampling import evenly_spaced
 from intact_fast.data.splits import obtain_manifest
@@ -155,6 +156,7 @@ class Run:
                         f"--data.manifest {given}: another split than {path}, which this run was trained on; use "
                         "another --name, or leave the option out to go on"
                     )
+                require_inside(own.entries, self.config.data.root, self.config.data.sources)
                 self.monitor.say(f"{own.header.dataset}: {describe_split(own)}")
                 require_matches(own, self.config.evaluation.same_camera)
                 return own
@@ -392,7 +394,7 @@ def _check_claim(folder: Path, config: Config) -> None:
         return
     if not _has_trained(folder):
         return
-    changed = differences(from_yaml(path.read_text(encoding="utf-8"), str(path)), config)
+    changed = differences(read_config(path), config)
     if changed:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
         raise UserError(

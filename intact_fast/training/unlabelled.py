@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +13,10 @@ from intact_fast.data.picture_files import list_pictures
 from intact_fast.errors import UserError
 from intact_fast.evaluation.readable import are_readable
 from intact_fast.evaluation.sharding import Processes
+from intact_fast.file_names import leads_out
 from intact_fast.files import write_atomically
-from intact_fast.json_text import to_json
+from intact_fast.json_text import from_json, to_json
+from intact_fast.plain_values import read_plain
 from intact_fast.training.first_look import TRAINING_OPTION, require_readable_pictures
 
 LISTED = "unlabelled.json"
@@ -62,7 +63,7 @@ def find_unlabelled(
         return Unlabelled()
     base = config.data.root if place == _GALLERY else place
     if kept is not None:
-        names = processes.on_main(lambda: [str(name) for name in json.loads(kept.read_text(encoding="utf-8"))])
+        names = processes.on_main(lambda: _kept_names(kept))
         return _described([base / name for name in names], place)
     paths = processes.on_main(lambda: _listed(place, config.data.root, manifest, say))
     if config.data.skip_corrupt:
@@ -76,6 +77,18 @@ def find_unlabelled(
     else:
         require_readable_pictures(paths, "unlabelled", TRAINING_OPTION, config.data.threads, processes)
     return _described(paths, place)
+
+
+def _kept_names(kept: Path) -> list[str]:
+    """Read the names that `keep_list` wrote, which lie below their folder."""
+    try:
+        names = read_plain(list[str], from_json(kept.read_text(encoding="utf-8")))
+        outside = next((name for name in names if leads_out(name)), None)
+        if outside is not None:
+            raise ValueError(f"{outside} leads out of the folder")
+    except ValueError as error:
+        raise UserError(f"{kept}: no list of pictures of a run ({error}); use another --name") from error
+    return names
 
 
 def keep_list(found: Unlabelled, config: Config, path: Path) -> None:

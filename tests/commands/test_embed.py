@@ -196,3 +196,14 @@ def test_mistakes_are_one_line(
     assert "made with" in error_of(capsys, "embed", pictures, out, *model, "--mode", "always")
     assert "made with" in error_of(capsys, "search", "--query", pictures, "--gallery", out, *model, "--mode", "always")
     assert "no such" in error_of(capsys, "search", "--query", pictures, "--gallery", tmp_path / "no.parquet", *model)
+
+
+def test_what_is_not_ours_in_the_folder_of_parts_stays(
+    pictures: Path, tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside = tmp_path / ".out.parquet.parts" / "notes.txt"
+    beside.parent.mkdir()
+    beside.write_text("mine")
+    assert embed(capsys, pictures, tmp_path / "out.parquet", "--model", model_file)["computed"] == 12
+    assert beside.read_text() == "mine"
+    assert list(beside.parent.iterdir()) == [beside]

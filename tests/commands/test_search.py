@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from commands.command_cases import run
 from conftest import write_picture
 from intact_fast.commands import search
-from intact_fast.serving.gallery import Gallery
+from intact_fast.serving.gallery import Gallery, Identity
 
 _FOLDERS = ("--query", "{folder}", "--gallery", "{folder}", "--model", "{model}")
 
@@ -207,6 +208,35 @@ def test_damaged_pictures_are_named_and_left_out(
     status, printed, error = run(capsys, *arguments)
     assert (status, json.loads(printed)["gallery"]) == (1, 4)
     assert "a.jpg: unreadable picture" in error
+
+
+def test_a_query_that_cannot_be_read_is_named_beside_a_gallery_elsewhere(
+    folder: Path, tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "a.jpg").write_bytes(b"no picture")
+    write_picture(tmp_path / "gallery" / "x.png", 9)
+    arguments = ("search", "--query", folder, "--gallery", tmp_path / "gallery", "--model", model_file, "--json")
+    status, printed, error = run(capsys, *arguments)
+    assert (status, len(json.loads(printed)["matches"])) == (1, 4)
+    assert "a.jpg: unreadable picture" in error
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "a/../../secret.png"])
+def test_an_index_that_names_a_file_elsewhere_is_refused(
+    folder: Path, tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """As from an empty gallery, whose index is taken as it is."""
+    write_picture(tmp_path / "secret.png", 9)
+    (tmp_path / "gallery").mkdir()
+    settings = "mode=auto lr_height=40 precision=fp32"
+    gallery = Gallery.open(tmp_path / "x.lance", Identity.of_files([model_file], settings))
+    gallery.add([name], torch.ones(1, 512))
+    arguments = ("search", "--query", folder / "a.jpg", "--gallery", tmp_path / "gallery", "--model", model_file)
+    options = ("--index", tmp_path / "x.lance", "--html", tmp_path / "x.html")
+    status, _, error = run(capsys, *arguments, *options)
+    assert status == 2
+    assert f"error: --index {tmp_path / 'x.lance'}: holds {name}, which is not below --gallery" in error
+    assert not (tmp_path / "x.html").exists()
 
 
 @pytest.mark.parametrize(

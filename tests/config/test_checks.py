@@ -57,6 +57,9 @@ def test_presets_pass(preset: Config) -> None:
         ("association", {"hidden": (0,)}, r"--association\.hidden 0: must be 1 or more"),
         ("training", {"iterations": 2**31}, r"--training\.iterations 2147483648: must be below 2147483648"),
         ("data", {"split_seed": 2**62}, r"--data\.split-seed 4611686018427387904: must be below"),
+        ("data", {"height": 10**6}, r"--data\.height 1000000: must be at most 2,048"),
+        ("data", {"factors": (2,) * 1000}, r"--data\.factors: 1,000 values; give 64 at most"),
+        ("generator", {"blocks_per_group": 10**6}, r"--generator\.blocks-per-group 1000000: must be at most 256"),
         ("association", {"updates_per_iteration": 0}, r"--association\.updates-per-iteration 0"),
         ("association", {"predictor": "mean", "direction": "d-to-r"}, r"--association\.predictor mean: only with"),
         ("critic", {"enlarge": 0}, r"--critic\.enlarge 0"),
@@ -76,6 +79,11 @@ def test_senseless_values_are_named(section: str, changes: dict[str, Any], messa
     config = replace(PRESETS["cpu"], training=replace(PRESETS["cpu"].training, f_c_table=True))
     with pytest.raises(UserError, match=message):
         check_config(replace(config, **{section: replace(getattr(config, section), **changes)}))
+
+
+def test_a_number_of_any_length_is_named() -> None:
+    with pytest.raises(UserError, match=r"^--seed a huge number: must be below"):
+        check_config(replace(PRESETS["cpu"], seed=10**5000))
 
 
 def test_instance_normalisation_needs_two_positions() -> None:

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from data.damaged_files import BROKEN_EXIF, SIZE, damaged_files, encoded, whole_files
 from intact_fast.data import decoding, picture_files
-from intact_fast.data.decoding import AS_THEY_LIE, read_upright, upright
+from intact_fast.data.decoding import AS_THEY_LIE, picture_size, read_upright, upright
 from intact_fast.data.degradation import read_image
 from intact_fast.errors import UserError
 from intact_fast.tallies import take_tallies
@@ -65,7 +65,7 @@ def test_whatever_the_readers_of_exif_raise(
 def test_whatever_the_readers_of_pixels_raise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    def fail(path: Path) -> None:
+    def fail(path: Path, formats: tuple[str, ...]) -> None:
         raise error("two\nlines")
 
     monkeypatch.setattr(Image, "open", fail)
@@ -76,7 +76,7 @@ def test_whatever_the_readers_of_pixels_raise(
 def test_files_that_the_machine_cannot_open_are_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else --data.skip-corrupt would leave good pictures out."""
 
-    def fail(path: Path) -> None:
+    def fail(path: Path, formats: tuple[str, ...]) -> None:
         raise OSError(errno.EMFILE, "Too many open files", "a.jpg")
 
     monkeypatch.setattr(Image, "open", fail)
@@ -104,15 +104,35 @@ def test_what_is_no_picture_is_named_with_the_reason(tmp_path: Path, make: objec
 def test_a_bomb_is_named(tmp_path: Path, picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     picture.save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(UserError, match=r"a\.png: unreadable picture \(more pixels than any crop has\)"):
+    with pytest.raises(UserError, match=r"a\.png: unreadable picture \(more pixels than any crop has, 33,177,600\)"):
         read_image(tmp_path / "a.png")
 
 
-def test_a_large_picture_is_read_without_pillow_s_warning(tmp_path: Path) -> None:
-    Image.new("1", (12000, 9000)).save(tmp_path / "a.png")
+# as of the module's import, which pytest undoes
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_frame_of_8k_is_read_and_a_row_more_is_refused_in_one_line(tmp_path: Path) -> None:
+    """Without Pillow's own warning, which comes with three times as many pixels."""
+    for name, rows in (("a", 4320), ("b", 4321), ("c", 13_000)):
+        Image.new("1", (7680, rows)).save(tmp_path / f"{name}.png")
     code = "import sys; from intact_fast.data.decoding import *; print(read_upright(Path(sys.argv[1])).size)"
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("(12000, 9000)\n", "")
+    assert (done.stdout, done.stderr) == ("(7680, 4320)\n", "")
+    for name in ("b", "c"):
+        with pytest.raises(UserError, match=f"{name}.png: unreadable picture"):
+            read_upright(tmp_path / f"{name}.png")
+        with pytest.raises(UserError, match=f"{name}.png: unreadable picture"):
+            picture_size(tmp_path / f"{name}.png")
+
+
+def test_no_program_is_started_for_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow lets Ghostscript draw what begins as PostScript does, whatever the file is called."""
+    (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    started: list[object] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *words, **_: started.append(words))
+    monkeypatch.setattr(subprocess, "check_call", lambda *words, **_: started.append(words))
+    with pytest.raises(UserError, match="no picture format that is known"):
+        read_image(tmp_path / "a.jpg")
+    assert not started
 
 
 @pytest.mark.parametrize("pixels", [[[70_000]], [[-1]]])

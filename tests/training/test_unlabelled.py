@@ -195,3 +195,10 @@ def test_the_table_of_f_c_holds_them(config: Config, monkeypatch: pytest.MonkeyP
     assert len(tables) == 8
     assert tables[0]._known[::2][24:].any()
     assert len(tables[0]._known) == 2 * (24 + 5)
+
+
+@pytest.mark.parametrize("text", ['["../elsewhere/a.png"]', '["/etc/passwd"]', "[1]", '{"a": 1}', "[" * 5000])
+def test_a_kept_list_that_leads_out_or_is_none_is_refused(config: Config, tmp_path: Path, text: str) -> None:
+    (tmp_path / "unlabelled.json").write_text(text)
+    with pytest.raises(UserError, match=r"unlabelled\.json: no list of pictures of a run \(.*use another --name"):
+        find_unlabelled(config, manifest_of(config), SINGLE_PROCESS, tmp_path / "unlabelled.json", print)

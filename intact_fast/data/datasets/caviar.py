@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 from statistics import fmean
 
-from PIL import Image
-
 from intact_fast.data.catalogue import Catalogue, Counts, Picture
+from intact_fast.data.decoding import picture_size
 from intact_fast.data.picture_files import list_pictures
 from intact_fast.errors import UserError
 
@@ -79,8 +78,5 @@ def _picture(root: Path, path: Path) -> Picture:
 
 
 def _area(path: Path) -> int:
-    try:
-        with Image.open(path) as image:
-            return image.width * image.height
-    except OSError as error:
-        raise UserError(f"{path}: unreadable picture ({error}); replace the file") from error
+    width, height = picture_size(path)
+    return width * height

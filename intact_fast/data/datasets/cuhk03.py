@@ -18,6 +18,7 @@ from intact_fast.data.datasets.cuhk03_release import (
     read_testsets,
     record_path,
 )
+from intact_fast.data.datasets.mat_files import check_level5
 from intact_fast.data.picture_files import list_pictures
 from intact_fast.data.progress import Progress, no_progress
 from intact_fast.errors import UserError
@@ -144,6 +145,7 @@ def _new_split(root: Path, folder: Path, boxes: CUHK03Boxes) -> dict[str, Subset
         )
     scipy_io = import_extra("scipy.io", path)
     try:
+        check_level5(path)
         content = scipy_io.loadmat(path)
         names = [str(cell.item()) for cell in content["filelist"].ravel()]
         rows: dict[Subset, np.ndarray] = {

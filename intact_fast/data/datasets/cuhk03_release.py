@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,27 @@ import numpy as np
 from PIL import Image
 
 from intact_fast.config.options import CUHK03Boxes
+from intact_fast.data.datasets.mat_files import read_dataset
 from intact_fast.data.progress import Progress
 from intact_fast.errors import UserError
 from intact_fast.files import write_atomically
-from intact_fast.json_text import to_json
+from intact_fast.json_text import from_json, to_json
+from intact_fast.plain_values import read_plain
 
 MAT_NAME = "cuhk-03.mat"
 TestSet = list[tuple[int, int]]
 """Camera pair and number within the pair, both from 1, of every test identity."""
 _PICTURES_PER_VIEW = 5
+_WRONG = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, OSError)
+"""What h5py raises where a file is damaged or another one."""
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is written beside extracted pictures."""
+
+    testsets: list[TestSet]
+    pictures: int = 0
 
 
 def import_extra(module: str, path: Path) -> Any:
@@ -72,12 +84,15 @@ def extract_release(mat: Path, pictures: Path, boxes: CUHK03Boxes, progress: Pro
     with _opened(mat) as release:
         try:
             # MATLAB stores columns first, so that every array is transposed here
-            pairs = [release[cell][()] for cell in release[boxes][0]]
-            testsets = [release[cell][()].T.astype(int).tolist() for cell in release["testsets"][0]]
-        except (KeyError, TypeError, ValueError) as error:
+            pairs = [read_dataset(release, release[cell]) for cell in read_dataset(release, release[boxes])[0]]
+            if any(cells.ndim != 2 or cells.dtype != object for cells in pairs):
+                raise ValueError("its pairs of cameras are no cells")
+            listed = (read_dataset(release, release[cell]) for cell in read_dataset(release, release["testsets"])[0])
+            testsets = read_plain(list[TestSet], [cells.T.astype(int).tolist() for cells in listed])
+        except _WRONG as error:
             raise UserError(f"{mat}: not the release's {MAT_NAME} ({error}); download it again") from error
         try:
-            count = _write_pictures(release, pairs, pictures, f"CUHK03, {boxes}", progress)
+            count = _write_pictures(release, pairs, pictures, f"CUHK03, {boxes}", progress, mat)
             with write_atomically(record_path(pictures)) as temporary:
                 temporary.write_text(to_json({"pictures": count, "testsets": testsets}), encoding="utf-8")
         except OSError as error:
@@ -87,22 +102,39 @@ def extract_release(mat: Path, pictures: Path, boxes: CUHK03Boxes, progress: Pro
             ) from error
 
 
-def _write_pictures(release: Any, pairs: list[np.ndarray], pictures: Path, name: str, progress: Progress) -> int:
+def _write_pictures(
+    release: Any, pairs: list[np.ndarray], pictures: Path, name: str, progress: Progress, mat: Path
+) -> int:
     count = 0
     with progress(name, sum(cells.size for cells in pairs)) as advance:
         for pair, cells in enumerate(pairs, start=1):
             for person, row in enumerate(cells.T, start=1):
                 for number, cell in enumerate(row, start=1):
-                    picture = release[cell]
                     advance(1)
-                    if picture.ndim < 3:
-                        continue
-                    count += 1
                     path = pictures / picture_name(pair, person, number)
-                    if not path.exists():
+                    if path.exists():
+                        count += 1
+                        continue
+                    picture = _picture(release, cell, mat)
+                    if picture is not None:
+                        count += 1
                         with write_atomically(path) as temporary:
-                            Image.fromarray(np.ascontiguousarray(picture[()].T)).save(temporary, "PNG")
+                            picture.save(temporary, "PNG")
     return count
+
+
+def _picture(release: Any, cell: Any, mat: Path) -> Image.Image | None:
+    """Read one cell; None where it is empty."""
+    try:
+        found = release[cell]
+        if found.ndim < 3:
+            return None
+        pixels = read_dataset(release, found)
+        if pixels.ndim != 3 or pixels.shape[0] != 3 or pixels.dtype != np.uint8:
+            raise ValueError(f"a picture is {pixels.dtype} of the shape {pixels.shape}")
+        return Image.fromarray(np.ascontiguousarray(pixels.T))
+    except _WRONG as error:
+        raise UserError(f"{mat}: not the release's {MAT_NAME} ({error}); download it again") from error
 
 
 @contextmanager
@@ -126,7 +158,6 @@ def read_testsets(pictures: Path) -> list[TestSet] | None:
     if not path.is_file():
         return None
     try:
-        testsets = json.loads(path.read_text(encoding="utf-8"))["testsets"]
-        return [[(int(pair), int(person)) for pair, person in testset] for testset in testsets]
-    except (ValueError, TypeError, KeyError) as error:
+        return read_plain(_Record, from_json(path.read_text(encoding="utf-8"))).testsets
+    except ValueError as error:
         raise UserError(f"{path}: not the record of an extraction; remove it to extract again") from error

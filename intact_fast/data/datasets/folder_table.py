@@ -19,6 +19,7 @@ from intact_fast.data.datasets.folder_roles import ROLES, role_of_word, roles_of
 from intact_fast.data.datasets.folder_rows import NO_CAMERA, NO_CAMERA_NOTE, Reading, Row, camera_number
 from intact_fast.data.picture_files import LeftOut
 from intact_fast.errors import UserError
+from intact_fast.file_names import leads_out
 
 TABLE_NAME = "pictures.csv"
 _NEEDED = ("path", "pid")
@@ -268,7 +269,7 @@ class _Lines:
         for form in dict.fromkeys((text, text.replace("\\", "/"), os.path.expanduser(text))):
             for path in dict.fromkeys((form, unicodedata.normalize("NFC", form), unicodedata.normalize("NFD", form))):
                 if self._is_file(path):
-                    return self._below_root(path, place) if os.path.isabs(path) else path
+                    return self._below_root(path, place) if leads_out(path, follow=True) else path
         if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
             raise UserError(f"{place}: {text} is an address; give paths of files relative to {self._root}")
         if os.path.isdir(self._root / text):
@@ -285,7 +286,10 @@ class _Lines:
         return "\0" not in path and os.path.isfile(self._root / path)
 
     def _below_root(self, path: str, place: str) -> str:
-        for root, full in ((os.path.abspath(self._root), path), (os.path.realpath(self._root), os.path.realpath(path))):
+        real = os.path.realpath(self._root / path)
+        # a link that the root's owner made is followed; one that `..` leaves again leads elsewhere
+        lexical = [] if os.pardir in path.split("/") else [(os.path.abspath(self._root), path)]
+        for root, full in (*lexical, (os.path.realpath(self._root), real)):
             relative = os.path.relpath(full, root)
             if relative.split(os.sep)[0] != os.pardir:
                 return PurePosixPath(relative).as_posix()

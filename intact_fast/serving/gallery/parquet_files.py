@@ -57,7 +57,7 @@ def check_made_by(part: Path, identity: Identity, option: str, ours: bool = Fals
     if text is None and ours:
         raise UserError(f"{option} {part}: a Parquet file, but none of ours, which stays as it is; give another name")
     if text is not None:
-        made = Identity.from_text(text.decode(), f"{option} {part}")
+        made = Identity.from_text(text, f"{option} {part}")
         if not made.made_the_same(identity):
             raise UserError(f"{option} {part}: made with {made}, and this is {identity}; use that model and --mode")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,7 +14,8 @@ from torch import Tensor
 
 from intact_fast.errors import UserError, tell
 from intact_fast.files import one_at_a_time
-from intact_fast.json_text import to_json
+from intact_fast.json_text import from_json, to_json
+from intact_fast.plain_values import read_plain
 from intact_fast.serving.gallery.columns import STAMP, TEXT, Values, make_rows, make_schema, stored_name
 from intact_fast.serving.gallery.engine import engine_errors, lance, pa
 from intact_fast.serving.gallery.in_place import Part, parts_of
@@ -34,6 +34,8 @@ _MANY_PARTS = 32
 _KEPT_VERSIONS = timedelta(hours=1)
 """A search that began on an older state of the table has ended by then."""
 _NAMES_A_TIME = 2000
+_WIDEST = 2**16
+"""Numbers of a feature."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,21 @@ class Identity:
         return to_json({"version": _VERSION, **asdict(self)})
 
     @classmethod
-    def from_text(cls, text: str, what: str) -> Self:
+    def from_text(cls, text: bytes, what: str) -> Self:
         """Read what `to_text` wrote.
 
         Raises:
-            UserError: Another version wrote it.
+            UserError: Another version wrote it, or something else.
         """
-        found = json.loads(text)
-        if found.pop("version", None) != _VERSION:
-            raise UserError(f"{what}: of another version of intact_fast; give another name, or --rebuild")
-        return cls(**found)
+        try:
+            found = from_json(text)
+            if isinstance(found, dict) and found.pop("version", None) != _VERSION:
+                raise UserError(f"{what}: of another version of intact_fast; give another name, or --rebuild")
+            return read_plain(cls, found)
+        except ValueError as error:
+            raise UserError(
+                f"{what}: what it says of its model is broken ({error}); give another name, or --rebuild"
+            ) from error
 
     def __str__(self) -> str:
         return f"{self.model} ({self.digest[:12]}), {self.settings}"
@@ -129,7 +136,8 @@ class Gallery:
         if rebuild and identity is not None:
             _forget_unreadable(place)
             return cls(place, _write(make_schema(width, {KEY: identity.to_text()}), place, what, "overwrite"), identity)
-        made = Identity.from_text(text.decode(), what)
+        _check_columns(dataset.schema, what)
+        made = Identity.from_text(text, what)
         if identity is not None and not made.made_the_same(identity):
             raise UserError(
                 f"{what}: made with {made}, and this is {identity}; use that model and --mode, give another name, or "
@@ -274,6 +282,14 @@ def _find(place: str, what: str) -> Any | None:
         if "was not found" in str(error):
             return None
         raise UserError(f"{error}; it is broken or cannot be read, give another name") from error
+
+
+def _check_columns(schema: Any, what: str) -> None:
+    """Raise UserError unless a table has the columns that this version writes, in their types."""
+    kind = schema.field("feature").type if "feature" in schema.names else None
+    width = getattr(kind, "list_size", 0)
+    if not 0 < width <= _WIDEST or {f.name: f.type for f in schema} != {f.name: f.type for f in make_schema(width)}:
+        raise UserError(f"{what}: its columns are not those of a gallery; give another name, or --rebuild")
 
 
 def _write(schema: Any, place: str, what: str, mode: str) -> Any:

@@ -105,7 +105,9 @@ def _update(
     for rows in compute_rows(model, folder, fresh, source, unreadable, advance, COMMIT):
         gallery.append(rows)
         computed += len(rows)
-    failed = [(str(path.relative_to(folder)), path, reason) for path, reason in unreadable.reasons.items()]
+    # queries that could not be read are among the reasons, too
+    bad_files = ((path, unreadable.reasons[path]) for path in fresh if path in unreadable.reasons)
+    failed = [(str(path.relative_to(folder)), path, reason) for path, reason in bad_files]
     rows = [gallery.unreadable_row(name, stamp(path), reason) for name, path, reason in failed if path.exists()]
     if rows or len(bad) != len(gallery.unreadable()):
         gallery.remember_unreadable([*bad.to_pylist(), *rows])

@@ -173,6 +173,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def _talk_over_loopback() -> None:
+    """Let gloo's processes of one host listen where no other host reaches them; the user's own choice goes first."""
+    one_host = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
+    if one_host and os.path.isdir("/sys/class/net/lo"):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+
+
 def _of_this_process(text: str) -> UserError:
     error = UserError(text)
     error.one_process = True
@@ -200,6 +207,7 @@ def process_group(device_name: str) -> Iterator[Process]:
             f"no group at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({reason}); see that every host "
             "reaches that address, and that all processes were started"
         ) from error
+    _talk_over_loopback()
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=dist.PrefixStore(agree_on_name(store, rank, world_size), store),  # type: ignore[attr-defined]

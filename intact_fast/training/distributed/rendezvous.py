@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 
 from torch.distributed import Store  # type: ignore[attr-defined]
 
-from intact_fast.json_text import to_json
+from intact_fast.json_text import from_json, to_json
 
 _PATIENCE = 600.0
 _PAUSE = 0.05
@@ -42,7 +41,7 @@ def agree_on_name(store: Store, rank: int, world_size: int) -> str:
         name = store.get("rendezvous/name").decode()
         store.set(f"rendezvous/{name}/{rank}", token)
         met = f"rendezvous/{name}/met"
-        if store.check([met]) and token in json.loads(store.get(met)):
+        if store.check([met]) and token in from_json(store.get(met)):
             return name
         time.sleep(_PAUSE)
     raise TimeoutError(f"rank {rank}: rank 0 did not come within {_PATIENCE:.0f} s")

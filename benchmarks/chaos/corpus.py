@@ -1,0 +1,77 @@
+"""The small whole files that campaigns damage: pictures of people, a model file, C, and a tiny run."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.chaos.in_child import Case, outcomes_of
+from intact_fast import SRReID
+from intact_fast.cli import COMMANDS, main
+from intact_fast.models import Generator, build_osnet
+from intact_fast.training.checkpoints import write_checkpoint
+from intact_fast.training.critic import critic_checkpoint
+
+PEOPLE, CAMERAS = 8, 2
+SIZE = (48, 32)
+TINY = (
+    "--preset cpu --device cpu --data.dataset folder --data.backend pillow --data.threads 0 --data.height 48 "
+    "--data.width 32 --generator.widths 4 4 6 6 --discriminator.widths 4 4 6 8 --discriminator.hidden 10 "
+    "--association.hidden 12 10 --association.latent 8 --critic.arch osnet_x0_25 --critic.iterations 1 "
+    "--critic.batch-size 4 --training.iterations 1 --training.batch-size 4 --training.log-every 1"
+).split()
+"""Options of the smallest training."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Where the files are.
+
+    Attributes:
+        pictures: A folder of 16 pictures, two of each person.
+        model: A model file of G and C.
+        critic: C alone.
+        run: Folder of a finished run.
+    """
+
+    pictures: Path
+    model: Path
+    critic: Path
+    run: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The run's last checkpoint."""
+        return next((self.run / "checkpoints").glob("iteration_*.pt"))
+
+
+def make_corpus(folder: Path) -> Corpus:
+    """Write everything; the training runs in a process of its own, so that this one stays fit to fork."""
+    for name in COMMANDS:
+        importlib.import_module("intact_fast.train" if name == "train" else f"intact_fast.commands.{name}")
+    torch.manual_seed(0)
+    corpus = Corpus(folder / "pictures", folder / "model.safetensors", folder / "critic.pt", folder / "runs" / "tiny")
+    write_pictures(corpus.pictures)
+    critic, generator = build_osnet("osnet_x0_25", 5), Generator((4, 4, 4, 4))
+    SRReID(critic, generator, SIZE, lr_height=40).save_pretrained(corpus.model)
+    write_checkpoint(critic_checkpoint(critic, "osnet_x0_25"), corpus.critic)
+    arguments = ["train", *TINY, "--data.root", corpus.pictures, "--runs", corpus.run.parent, "--name", "tiny"]
+    (outcome,) = outcomes_of([Case("a training", lambda: main(list(map(str, arguments))))])
+    if outcome.status != 0:
+        raise RuntimeError(f"the tiny training failed: {outcome.fault() or outcome.said}")
+    return corpus
+
+
+def write_pictures(folder: Path, seed: int = 0) -> None:
+    """Draw noise of as many colours as there are people."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for pid in range(1, PEOPLE + 1):
+        for camera in range(1, CAMERAS + 1):
+            pixels = rng.integers(0, 256, (48, 24, 3), dtype=np.uint8) // 2 + np.uint8(12 * pid)
+            Image.fromarray(pixels).save(folder / f"{pid:04d}_cam{camera}_0.png")

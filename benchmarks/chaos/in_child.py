@@ -1,0 +1,183 @@
+"""Cases in forked processes: what each returns, says and takes, and whether it starts anything."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+SECONDS = 5.0
+"""Of the processor, that a case may take."""
+BYTES = 2**30
+"""By which a case may enlarge its process."""
+_ADDRESSES = 3 * 2**30
+"""Address space beyond what the process has: threads reserve much of it, and use little."""
+_PATIENCE = 60.0
+_STARTED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to try.
+
+    Attributes:
+        name: For the report.
+        run: Gives an exit status; called in a child.
+        needs: Says what is wrong besides, by the outcome; None where nothing is.
+        closed: A folder of which no file may be opened.
+    """
+
+    name: str
+    run: Callable[[], int]
+    needs: Callable[[Outcome], str | None] = lambda outcome: None
+    closed: Path | None = None
+
+
+@dataclass
+class Outcome:
+    """What became of a case."""
+
+    status: int | None = None
+    said: str = ""
+    """What it printed, on both outputs."""
+    raised: str = ""
+    """The last line of a traceback."""
+    seconds: float = 0.0
+    grown: int = 0
+    started: list[str] = field(default_factory=list)
+    """Programs, addresses beyond the loopback that something listened on, and files that were not to be opened."""
+    died: str = ""
+
+    def fault(self) -> str | None:
+        """Say what no bad file may bring about; None where it did not."""
+        errors = [line for line in self.said.splitlines() if line.startswith("error: ")]
+        if self.died or self.raised or "Traceback (most recent" in self.said:
+            return self.died or self.raised or "a traceback"
+        if self.started:
+            return f"started {', '.join(self.started)}"
+        if self.seconds > SECONDS:
+            return f"took {self.seconds:.1f} s"
+        if self.grown > BYTES:
+            return f"took {self.grown / 2**20:.0f} MiB"
+        if self.status not in (0, 1, 2) or (self.status == 2 and len(errors) != 1):
+            return f"status {self.status} with {len(errors)} errors: {self.said[-300:]!r}"
+        return None
+
+
+def outcomes_of(cases: Sequence[Case]) -> list[Outcome]:
+    """Run cases one after another in a forked process; after one that ends it, in another."""
+    found: list[Outcome] = []
+    while len(found) < len(cases):
+        found += _in_one_child(cases[len(found) :])
+    return found
+
+
+def _in_one_child(cases: Sequence[Case]) -> list[Outcome]:
+    """Run cases until all are done or the process is; that one has an outcome, too."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        # Lance warns of forks whoever uses it; here the children alone do
+        warnings.simplefilter("ignore", UserWarning)
+        child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            _serve(cases, writing)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    found: list[Outcome] = []
+    text = b""
+    died = ""
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        while True:
+            if not select.select([pipe], [], [], _PATIENCE)[0]:
+                os.kill(child, signal.SIGKILL)
+                died = f"hung for {_PATIENCE:.0f} s"
+                break
+            piece = pipe.read(2**16)
+            if not piece:
+                break
+            *lines, text = (text + piece).split(b"\n")
+            found += [Outcome(**json.loads(line)) for line in lines]
+    _, status = os.waitpid(child, 0)
+    if len(found) < len(cases):
+        found.append(Outcome(died=died or f"the process ended with status {os.waitstatus_to_exitcode(status)}"))
+    return found
+
+
+def _serve(cases: Sequence[Case], pipe: int) -> None:
+    started: list[str] = []
+    closed: list[str] = []
+    sys.addaudithook(lambda event, arguments: _watch(event, arguments, started, closed))
+    # a fault of the machine is told by the status, and not on the screen
+    faulthandler.disable()
+    limit = _status("VmSize") + _ADDRESSES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    with tempfile.TemporaryFile() as screen:
+        os.dup2(screen.fileno(), 1)
+        os.dup2(screen.fileno(), 2)
+        # a test runner has put its own in their place
+        sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", encoding="utf-8") for number in (1, 2))
+        for case in cases:
+            started.clear()
+            closed[:] = [] if case.closed is None else [str(case.closed.resolve())]
+            outcome = _tried(case)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            screen.seek(0)
+            outcome.said = screen.read(2**20).decode(errors="replace")
+            screen.seek(0)
+            screen.truncate()
+            outcome.started = list(started)
+            os.write(pipe, json.dumps(asdict(outcome)).encode() + b"\n")
+
+
+def _tried(case: Case) -> Outcome:
+    outcome = Outcome()
+    # what was the most until now is forgotten
+    Path("/proc/self/clear_refs").write_text("5")
+    before, begin = _status("VmRSS"), time.process_time()
+    try:
+        outcome.status = case.run()
+    except SystemExit as end:
+        outcome.status = end.code if isinstance(end.code, int) else 1
+    # whatever escapes is the fault that is looked for, panics of Rust among it
+    except BaseException:
+        outcome.raised = " ".join(traceback.format_exc().strip().splitlines()[-3:])
+    outcome.seconds = time.process_time() - begin
+    outcome.grown = _status("VmHWM") - before
+    return outcome
+
+
+def _watch(event: str, arguments: tuple[Any, ...], started: list[str], closed: list[str]) -> None:
+    if event == "open" and closed and isinstance(arguments[0], str | bytes):
+        path = os.path.realpath(os.fsdecode(arguments[0]))
+        if path.startswith(closed[0]):
+            started.append(f"a look into {path}")
+    elif event in _STARTED:
+        started.append(f"{event} {arguments[0]!r:.80}")
+    elif event == "socket.bind" and isinstance(arguments[1], tuple):
+        address = str(arguments[1][0])
+        if not address.startswith(("127.", "::1", "localhost")):
+            started.append(f"a listener on {address}")
+
+
+def _status(name: str) -> int:
+    """Read bytes of memory of this process by the system's name for them."""
+    text = Path("/proc/self/status").read_text(encoding="utf-8")
+    return 1024 * int(text.split(f"{name}:")[1].split()[0])
