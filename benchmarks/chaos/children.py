@@ -27,8 +27,8 @@ CRASHED = 70
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _PAUSE = 0.0005
-_LONGEST = 120.0
-_STACKS_AFTER = 100.0
+_LONGEST = 300.0
+_STACKS_AFTER = 280.0
 
 
 class Board:
