@@ -18,7 +18,10 @@ import torch
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.record import machine_of, name_of_machine, rounded, versions, write_record
 
-CAMPAIGNS: tuple[str, ...] = ("killed_trainings", "killed_commands", "ranks", "disk", "bad_files", "paths")
+CAMPAIGNS: tuple[str, ...] = (
+    *("killed_trainings", "killed_commands", "killed_tables", "ranks", "disk"),
+    *("bad_files", "paths"),
+)
 """Modules of this folder, in the order in which they run."""
 SHOWN = 3
 """Broken trials of a promise that are printed."""

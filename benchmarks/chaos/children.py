@@ -6,6 +6,7 @@ killed before its n-th change, and its parent can wait until the n-th and kill i
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import importlib
 import mmap
@@ -27,8 +28,9 @@ CRASHED = 70
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _PAUSE = 0.0005
-_LONGEST = 120.0
-_STACKS_AFTER = 100.0
+_PR_SET_PDEATHSIG = 1
+_LONGEST = 300.0
+_STACKS_AFTER = 280.0
 
 
 class Board:
@@ -157,6 +159,8 @@ def _be_a_child(
     status = CRASHED
     try:
         os.setpgid(0, 0)
+        # a campaign that is itself killed leaves nobody behind
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         for number in (1, 2):
             os.dup2(output, number)

@@ -34,7 +34,7 @@ def run(trial: Trial) -> list[Promise]:
     assert not any(whole.wait()), whole.log.read_text()
     setting = _Setting(trial, pictures, trial.folder / "whole" / "default", whole.board.changes)
     promises = [_clock(setting), _no_locks(setting), _two_at_once(setting), _vanished(setting)]
-    if not _may_mount():
+    if not _may_mount(trial.folder / "probe"):
         untested = Promise("A disk that is full or read-only: not tested, as this user may not mount a tmpfs")
         return [*promises, untested]
     return [_full_below_trainings(setting), *_full_below_commands(setting), _read_only(setting), *promises]
@@ -80,9 +80,12 @@ def _disk(place: Path, options: str = f"size={_SIZE}") -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def _may_mount() -> bool:
-    with subprocess.Popen(["unshare", "-m", "true"], stderr=subprocess.DEVNULL) as probe:
-        return os.geteuid() == 0 and probe.wait() == 0
+def _may_mount(probe: Path) -> bool:
+    try:
+        with _disk(probe):
+            return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
 
 
 def _fill(disk: Path) -> None:
@@ -148,7 +151,7 @@ def _unreadable_checkpoints(folder: Path) -> list[str]:
 def _full_below_commands(setting: _Setting) -> list[Promise]:
     """Fill the disk at changes of the other commands; what was there before them stays."""
     made = commands(setting.trial.folder, setting.pictures)
-    return [_full_below(setting, command) for command in made if not command.name.startswith("experiments")]
+    return [_full_below(setting, command) for command in made]
 
 
 def _full_below(setting: _Setting, command: Command) -> Promise:

@@ -28,9 +28,9 @@ _RESTARTS = 6
 _BY_COMMAND = 2
 """Deaths within the start of its true command line, whose workers import PyTorch at each restart."""
 _HANGS = 4
-_HANG = 4.0
+_HANG = 5.0
 """Seconds after which a process counts as hanging, in place of the ten minutes of a training."""
-_SLACK = 4.0
+_SLACK = 5.0
 _LONGEST = 60.0
 _PAUSE = 0.005
 

@@ -375,7 +375,8 @@ class Run:
         """Write model, pictures and report, print the table."""
         model.save_pretrained(self.folder / "model.safetensors")
         checkpoint = CheckpointStore(self.folder / "checkpoints", 1).latest()
-        assert checkpoint is not None, "a training ends with a checkpoint"
+        if checkpoint is None:
+            raise UserError(f"{self.folder}: its checkpoints have gone meanwhile; run the same command again")
         notes = [*self._notes, described]
         print_presentation(present(self._source(model), result, self.folder, checkpoint, notes), self.monitor.console)
 

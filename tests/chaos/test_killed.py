@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("campaign", "share"), [("killed_trainings", 0.05), ("killed_commands", 0.1), ("ranks", 0.05), ("disk", 0.1)]
+    ("campaign", "share"), [("killed_trainings", 0.02), ("killed_commands", 0.05), ("ranks", 0.05), ("disk", 0.05)]
 )
 def test_promises_hold(campaign: str, share: float) -> None:
     command = [sys.executable, "-m", "benchmarks.chaos", "--campaign", campaign, "--share", str(share)]
