@@ -16,7 +16,7 @@ import torch
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.record import machine_of, name_of_machine, rounded, versions, write_record
 
-CAMPAIGNS: tuple[str, ...] = ()
+CAMPAIGNS: tuple[str, ...] = ("long_runs", "numbers", "determinism")
 """Modules of this folder, in the order in which they run."""
 SHOWN = 3
 """Broken trials of a promise that are printed."""
