@@ -20,7 +20,7 @@ from benchmarks.record import machine_of, name_of_machine, rounded, versions, wr
 
 CAMPAIGNS: tuple[str, ...] = (
     *("killed_trainings", "killed_commands", "killed_tables", "ranks", "disk"),
-    *("bad_files", "paths"),
+    *("bad_files", "paths", "long_runs", "numbers", "determinism"),
 )
 """Modules of this folder, in the order in which they run."""
 SHOWN = 3

@@ -83,8 +83,9 @@ class DivergenceWatch:
         """
         self._iteration = iteration
         losses = _losses(record)
-        largest = torch._foreach_norm(list(self._trained.values()), math.inf)
-        is_finite = torch.stack([value.float() for value in (*losses.values(), *largest)]).isfinite()
+        # on a CPU sums take half the time of maxima
+        sums = torch._foreach_norm(list(self._trained.values()), 1)
+        is_finite = torch.stack([value.float() for value in (*losses.values(), *sums)]).isfinite()
         if not self._noted:
             self._names = [*losses, *self._trained]
             self._is_good, self._good = is_finite, is_finite.int()

@@ -166,7 +166,7 @@ def test_it_stops_at_the_last_good_state(
 
 def test_a_learning_rate_that_is_far_too_high(config: Config) -> None:
     high = replace(config, optimiser=replace(config.optimiser, generator_learning_rate=1e30))
-    with pytest.raises(UserError, match=r"INTACT: .* is not a number at iteration \d+, stopped; .*precision fp32"):
+    with pytest.raises(UserError, match=r"INTACT: .* is not a number at iteration \d+, stopped.*; .*precision fp32"):
         Run(high, SINGLE_PROCESS).execute()
 
 

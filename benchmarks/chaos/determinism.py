@@ -1,0 +1,159 @@
+"""The same seed on the same machine: equal bit for bit; and what another number of threads or instructions changes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.chaos.promise import Promise, Trial
+from benchmarks.chaos.small_runs import SMALL, command, draw_pictures, figures_of, finish_all
+from intact_fast.files import read_checkpoint
+
+TIMES = ("img_per_s", "seconds", "arithmetic")
+"""What may differ: how long something took, and by what it was computed."""
+_DURATIONS = re.compile(r"\b\d+ s\b")
+MACHINES: dict[str, dict[str, str]] = {
+    "2 threads": {"OMP_NUM_THREADS": "2"},
+    "AVX2 in PyTorch": {"ATEN_CPU_CAPABILITY": "avx2"},
+    "AVX2 in oneDNN": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "AVX2 in both": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+}
+"""Other kinds of machine, as variables make this one."""
+
+
+def run(trial: Trial) -> list[Promise]:
+    """Train everything twice."""
+    options = [*SMALL, "--data.root", draw_pictures(trial.folder / "pictures"), "--runs", trial.folder / "runs"]
+    options += ["--data.threads", 2, "--training.log-every", 1]
+    return [repeated(trial, options), beside(trial, options), elsewhere(trial, options)]
+
+
+def repeated(trial: Trial, options: list[Any]) -> Promise:
+    """Compare two runs of the same command."""
+    promise = Promise(
+        "The same command twice on the same machine gives the same bits: weights, optimisers, metrics, evaluation, "
+        "thresholds, pictures and the report's figures, with either loader and one or two processes."
+    )
+    kinds = list(product(("pillow", "dali"), (1, 2)))[: trial.count(4)]
+    commands = {}
+    for (loader, processes), number in product(kinds, "ab"):
+        name = f"{loader}-{processes}-{number}"
+        own = ["--name", name, "--data.backend", loader, "--training.iterations", 12, "--training.validate-every", 6]
+        commands[name] = command("intact_fast.train", [*options, *own], processes)
+    failed = finish_all(commands)
+    for loader, processes in kinds:
+        a, b = (trial.folder / "runs" / f"{loader}-{processes}-{number}" for number in "ab")
+        found = list(failed.values()) or differences(a, b)
+        promise.test(not found, f"{loader}, {processes} processes: {found[:3]}")
+    return promise
+
+
+def beside(trial: Trial, options: list[Any]) -> Promise:
+    """Compare tables of which one computes two rows at the same time."""
+    promise = Promise(
+        "A table's rows are the same bits with --jobs 1 and --jobs 2 where each row has as many threads (here one)."
+    )
+    recipes = ["--recipes", "mse+id", "sole-sr", "--seeds", 1]
+    commands = {
+        f"jobs-{jobs}": command(
+            "intact_fast.cli", ["experiments", *options, *recipes, "--name", f"jobs-{jobs}", "--jobs", jobs]
+        )
+        for jobs in (1, 2)
+    }
+    failed = finish_all(commands)
+    one, two = (trial.folder / "runs" / name for name in commands)
+    rows = sorted(path.parent.name for path in one.glob("*/evaluation.json"))
+    for row in rows or ["none"]:
+        found = list(failed.values()) or differences(one / row, two / row)
+        promise.test(bool(rows) and not found, f"{row}: {found[:3]}")
+    return promise
+
+
+def elsewhere(trial: Trial, options: list[Any]) -> Promise:
+    """Measure what another kind of machine changes, and how it grows."""
+    promise = Promise(
+        "Another number of threads or another instruction set changes the last digits alone: after one iteration all "
+        "losses agree within 0.1 %. The differences grow with the iterations."
+    )
+    kinds = dict(list(MACHINES.items())[: trial.count(len(MACHINES))])
+    environments: dict[str, Mapping[str, str]] = {"here": {}, **kinds}
+    own = ["--data.backend", "pillow", "--training.iterations", 40, "--training.validate-every", 40]
+    commands = {name: command("intact_fast.train", [*options, *own, "--name", name]) for name in environments}
+    failed = finish_all(commands, environments)
+    here = figures_of(trial.folder / "runs" / "here")
+    for name in kinds:
+        there = figures_of(trial.folder / "runs" / name)
+        if failed:
+            promise.test(False, str(failed))
+            continue
+        first, last = (largest_change(here, there, iteration) for iteration in (1, 40))
+        promise.test(first < 1e-3, f"{name}: a loss differs by {100 * first:.2g} % after one iteration")
+        promise.figures[f"{name}: loss, 1st iteration"] = f"{first:.1e}"
+        promise.figures[f"{name}: loss, 40th iteration"] = f"{last:.1e}"
+        promise.figures[f"{name}: validation mAP"] = f"{last_score(there) - last_score(here):+.3f}"
+    return promise
+
+
+def largest_change(a: list[dict[str, Any]], b: list[dict[str, Any]], iteration: int) -> float:
+    """Give the largest relative difference of a loss at an iteration."""
+    one, two = (
+        next(record for record in records if record["iteration"] == iteration and "loss/mse" in record)
+        for records in (a, b)
+    )
+    losses = [name for name in one if name.startswith("loss/")]
+    return max(abs(one[name] - two[name]) / max(abs(one[name]), 1e-12) for name in losses)
+
+
+def last_score(records: list[dict[str, Any]]) -> float:
+    """Give the last validation's mAP."""
+    return float([record["validation/mAP"] for record in records if "validation/mAP" in record][-1])
+
+
+def differences(a: Path, b: Path) -> list[str]:
+    """Name what differs between two runs' folders besides names and durations."""
+    files = [sorted(path.relative_to(folder) for path in folder.rglob("*") if _is_result(path)) for folder in (a, b)]
+    if files[0] != files[1] or not files[0]:
+        return [f"other files: {sorted(map(str, set(files[0]) ^ set(files[1])))}"]
+    return [str(name) for name in files[0] if not _are_equal(content(a / name, a.name), content(b / name, b.name))]
+
+
+def _is_result(path: Path) -> bool:
+    # TensorBoard's events hold times and no other figures than metrics.jsonl
+    return path.suffix in (".pt", ".jsonl", ".json", ".md", ".png", ".safetensors")
+
+
+def content(path: Path, name: str) -> Any:
+    """Give what a file holds, without the run's name and durations."""
+    if path.suffix == ".pt":
+        return {key: value for key, value in read_checkpoint(path, "x").items() if key != "config"}
+    if path.suffix in (".png", ".safetensors"):
+        return path.read_bytes()
+    text = path.read_text(encoding="utf-8").replace(name, "NAME")
+    if path.suffix == ".md":
+        return _DURATIONS.sub("… s", text)
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.splitlines()]
+    return json.loads(_DURATIONS.sub("… s", text))
+
+
+def _are_equal(a: Any, b: Any) -> bool:
+    """Compare bit for bit, through nested dictionaries and lists."""
+    if isinstance(a, Tensor):
+        # NaN is equal to NaN here
+        return a.dtype == b.dtype and a.shape == b.shape and torch.equal(_bits(a), _bits(b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_are_equal(a[key], b[key]) for key in a if key not in TIMES)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_are_equal, a, b))
+    return bool(a == b)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().flatten().view(torch.uint8)

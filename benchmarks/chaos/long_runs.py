@@ -1,0 +1,237 @@
+"""Long trainings, validations and searches: memory, files and threads stay bounded; workers end with the run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from benchmarks.chaos.promise import Promise, Trial
+from benchmarks.chaos.small_runs import (
+    SMALL,
+    START_S,
+    command,
+    draw_pictures,
+    figures_of,
+    iterations_done,
+    start,
+    wait_until,
+)
+
+GROWTH_MB = 40.0
+"""Largest growth of a process, and of a worker, between the first quarter of its work and its end."""
+ENDED_S = 15.0
+"""Longest that a worker may outlive its run."""
+BEGUN = 0.25
+LOADERS = ("pillow", "dali")
+WAYS = ("end", "error", "SIGTERM", "SIGINT", "SIGKILL")
+
+_SEARCHES = """
+import sys
+from intact_fast.cli import main
+pictures, index, model, count = sys.argv[1:]
+for number in range(int(count)):
+    arguments = ["search", "--model", model, "--gallery", pictures, "--index", index, "--queries", pictures, "--json"]
+    assert main(arguments) == 0
+    print(f"done {number + 1}", file=sys.stderr, flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a process uses."""
+
+    megabytes: float
+    files: int
+    threads: int
+
+    @classmethod
+    def of(cls, pid: int) -> Use:
+        """Look at a process."""
+        place = Path("/proc") / str(pid)
+        status = dict(line.split(":", 1) for line in (place / "status").read_text().splitlines() if ":" in line)
+        return cls(int(status["VmRSS"].split()[0]) / 1024, len(os.listdir(place / "fd")), int(status["Threads"]))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a run and its workers use after some iterations."""
+
+    done: int
+    own: Use
+    workers: tuple[Use, ...]
+
+
+def run(trial: Trial) -> list[Promise]:
+    """Train long, search often, and end runs in every way."""
+    options = [*SMALL, "--data.root", draw_pictures(trial.folder / "pictures"), "--runs", trial.folder / "runs"]
+    return [bounded(trial, options), searched(trial), ended(trial, options)]
+
+
+def descendants(pid: int) -> list[int]:
+    """Give the processes below one, its children first."""
+    children = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children += [int(child) for child in task.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return [*children, *(further for child in children for further in descendants(child))]
+
+
+def is_running(pid: int) -> bool:
+    """Say whether a process runs; one that is dead and waited for by nobody does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def bounded(trial: Trial, options: list[Any]) -> Promise:
+    """Watch long trainings: many iterations with each loader, and many validations."""
+    promise = Promise(
+        f"Memory of a training and of its workers grows by less than {GROWTH_MB:.0f} MB from a quarter of its "
+        "iterations to the end, over 2,000 iterations and over 200 validations; open files and threads do not grow."
+    )
+    iterations, validations = trial.count(2000), trial.count(200)
+    kinds = {
+        **{loader: ["--data.backend", loader, "--training.iterations", iterations] for loader in LOADERS},
+        "validations": [
+            *("--data.backend", "pillow", "--training.iterations", validations, "--training.validate-every", 1)
+        ],
+    }
+    logged = max(1, validations // 10)
+    processes = {}
+    for name, own in kinds.items():
+        often = ["--training.log-every", logged, "--training.checkpoint-every", 5 * logged, "--data.threads", 2]
+        arguments = command("intact_fast.train", [*options, *own, *often, "--name", name])
+        processes[name] = start(arguments, log=trial.folder / f"{name}.log")
+    samples: dict[str, list[Sample]] = {name: [] for name in kinds}
+    while any(process.poll() is None for process in processes.values()):
+        for name, process in processes.items():
+            sample = look(process, iterations_done(trial.folder / "runs" / name))
+            if sample is not None:
+                samples[name].append(sample)
+        time.sleep(0.2)
+    for name, process in processes.items():
+        if process.returncode != 0:
+            promise.test(False, (trial.folder / f"{name}.log").read_text()[-300:])
+        else:
+            total = validations if name == "validations" else iterations
+            judge(promise, name, samples[name], total)
+    return promise
+
+
+def look(process: subprocess.Popen[str], done: int) -> Sample | None:
+    """Look at a process and those below it; None where it has just ended, or does not train yet."""
+    if done == 0 or process.poll() is not None:
+        return None
+    try:
+        return Sample(done, Use.of(process.pid), tuple(map(Use.of, descendants(process.pid))))
+    except (FileNotFoundError, ProcessLookupError, KeyError):
+        return None
+
+
+def judge(promise: Promise, name: str, samples: Sequence[Sample], total: int) -> None:
+    """Compare what was used after a quarter of the work with what was used at its end."""
+    # after the last iteration a run evaluates, which takes other memory
+    during = [sample for sample in samples if sample.done < total]
+    early = [sample for sample in during if sample.done <= 2 * BEGUN * total and sample.done >= BEGUN * total]
+    late = [sample for sample in during if sample.done >= (1 - BEGUN) * total]
+    if not early or not late:
+        promise.test(False, f"{name}: too few samples, {len(early)} and {len(late)}")
+        return
+    before, after = (statistics.median(sample.own.megabytes for sample in some) for some in (early, late))
+    promise.test(after - before < GROWTH_MB, f"{name}: {before:.0f} MB, later {after:.0f}")
+    promise.figures[f"{name}, MB"] = f"{before:.0f} → {after:.0f}"
+    workers = [[use for sample in some for use in sample.workers] for some in (early, late)]
+    if all(workers):
+        mine, later = (max(use.megabytes for use in some) for some in workers)
+        promise.test(later - mine < GROWTH_MB, f"{name}, a worker: {mine:.0f} MB, later {later:.0f}")
+        promise.figures[f"{name}, worker, MB"] = f"{mine:.0f} → {later:.0f}"
+    for what in ("files", "threads"):
+        most = [max(getattr(sample.own, what) for sample in some) for some in (early, late)]
+        promise.test(most[1] <= most[0], f"{name}: {most[0]} {what}, later {most[1]}")
+        promise.figures[f"{name}, {what}"] = f"{most[0]} → {most[1]}"
+
+
+def searched(trial: Trial) -> Promise:
+    """Search many times in one process, each time with a look at the folder."""
+    promise = Promise(
+        f"Memory of a program grows by less than {GROWTH_MB:.0f} MB from a quarter of 50 searches to the end; open "
+        "files and threads do not grow."
+    )
+    total = trial.count(50)
+    model = next((trial.folder / "runs").glob("*/model.safetensors"), None)
+    if model is None:
+        promise.test(False, "no training has left a model")
+        return promise
+    arguments = [trial.folder / "pictures", trial.folder / "i.lance", model, total]
+    log = trial.folder / "searches.log"
+    process = start([sys.executable, "-c", _SEARCHES, *map(str, arguments)], log=log)
+    samples = []
+    while process.poll() is None:
+        sample = look(process, log.read_text(errors="replace").count("done "))
+        if sample is not None:
+            samples.append(sample)
+        time.sleep(0.02)
+    if process.returncode != 0:
+        promise.test(False, log.read_text(errors="replace")[-300:])
+    else:
+        judge(promise, "searches", samples, total)
+    return promise
+
+
+def ended(trial: Trial, options: list[Any]) -> Promise:
+    """End runs in every way, and look for what is left of them."""
+    promise = Promise(
+        f"No worker outlives its run by more than {ENDED_S:.0f} s, whatever ends it: its last iteration, an error, "
+        "SIGTERM, Ctrl-C or SIGKILL, with either loader."
+    )
+    longest: dict[str, float] = {}
+    for loader, way in list(product(LOADERS, WAYS))[: trial.count(len(LOADERS) * len(WAYS))]:
+        name = f"ended-{loader}-{way}"
+        pictures = trial.folder / name
+        draw_pictures(pictures)
+        iterations = 60 if way == "end" else 100_000
+        own = ["--name", name, "--data.root", pictures, "--data.backend", loader, "--data.threads", 2]
+        own += ["--training.iterations", iterations, "--training.log-every", 5, "--training.checkpoint-every", 50]
+        process = start(command("intact_fast.train", [*options, *own]), log=trial.folder / f"{name}.log")
+        folder = trial.folder / "runs" / name
+        begun = wait_until(lambda: bool(figures_of(folder)) or process.poll() is not None, START_S)  # noqa: B023
+        below = descendants(process.pid)
+        end(process, way, pictures)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            promise.test(False, f"{loader}, {way}: does not end")
+            continue
+        since = time.monotonic()
+        gone = wait_until(lambda: not any(map(is_running, below)), ENDED_S)  # noqa: B023
+        longest[loader] = max(longest.get(loader, 0.0), time.monotonic() - since)
+        promise.test(
+            begun and gone and bool(below) == (loader == "pillow"),
+            f"{loader}, {way}: {len(below)} workers, {sum(map(is_running, below))} left, "
+            f"{(trial.folder / f'{name}.log').read_text()[-200:]}",
+        )
+    for loader, seconds in longest.items():
+        promise.figures[f"{loader}, seconds until the last has gone"] = round(seconds, 1)
+    return promise
+
+
+def end(process: subprocess.Popen[str], way: str, pictures: Path) -> None:
+    """End a training, or let it end."""
+    if way == "error":
+        for picture in pictures.iterdir():
+            picture.write_bytes(b"no picture")
+    elif way != "end":
+        process.send_signal(getattr(signal, way))
