@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.record import machine_of, name_of_machine, rounded, versions, write_record
+from benchmarks.roofline.operation import counter_of_flops
 from benchmarks.setup import CLASSES, device_of, pictures_like_market, random_batch, synchronise
 from intact_fast.config.devices import computes_bfloat16
 from intact_fast.config.options import Config
@@ -213,7 +213,7 @@ class Ground:
     def of(cls, config: Config, device: torch.device, first: Rung) -> Ground:
         """Measure it."""
         types = (torch.float32, torch.bfloat16) if computes_bfloat16(device) else (torch.float32,)
-        with FlopCounterMode(display=False) as counter:
+        with counter_of_flops() as counter:
             Climber(Rung("shared forward passes", "", shared_training(device)), config, device).step(0)
         peaks = {dtype: peak_flops(device, dtype) for dtype in types}
         return cls(losses(Climber(first, config, device)), counter.get_total_flops(), peaks)

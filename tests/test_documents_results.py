@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from docs.generate import plots, records
+from docs.generate import plots, records, speed
 from docs.generate.__main__ import MAKERS, pages
-from docs.generate.blocks import ROOT, fill
+from docs.generate.blocks import ROOT, Call, fill
 
 RESULTS = sorted(path for path in (ROOT / "docs" / "results").glob("*.md"))
 EXPERIMENTS = [path for path in RESULTS if path.stem not in {"index", "not-measured"}]
@@ -166,6 +167,27 @@ def test_courses_belong_to_records() -> None:
         head, *lines = path.read_text(encoding="utf-8").splitlines()
         assert head.startswith(("training,iteration", "row,", "training,"))
         assert all(line.count(",") == head.count(",") for line in lines)
+
+
+def test_a_ladder_of_two_networks_has_a_table_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(preset: str, *speeds: float) -> dict[str, Any]:
+        times = {"median_ms": 1.0, "min_ms": 1.0, "max_ms": 1.0}
+        rungs = [{"rung": "naive", "switch": "", "img_per_s": speed, "ratio": 1.0, **times} for speed in speeds]
+        return {"preset": preset, "batch_size": 32, "ladder": rungs}
+
+    call = Call(("a record",), {}, ROOT / "README.md")
+    found = {**half("paper", 111.0), "light": half("best", 222.0, 333.0)}
+    monkeypatch.setattr(records, "read", lambda name: found)
+    paper, light = speed.ladder_block(call).split("Preset `best`, batch 32:\n\n")
+    assert paper.startswith("Preset `paper`, batch 32:\n\n| ")
+    assert "**111**" in paper
+    assert "| 222 |" in light
+    assert "**333**" in light
+    # a record of one network needs no title, and a half that had no time has no table
+    del found["light"]
+    assert speed.ladder_block(call).startswith("| ")
+    found["light"] = half("best")
+    assert "best" not in speed.ladder_block(call)
 
 
 def test_records_are_read_as_they_are_written() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,7 +17,7 @@ from benchmarks.roofline import __main__ as roofline
 from benchmarks.roofline.bound import CHIPS, by_kind, by_part, total_ms, whole
 from benchmarks.roofline.candidates import CANDIDATES, saved_by_candidates
 from benchmarks.roofline.costs import FORMS, without_small, work_of
-from benchmarks.roofline.operation import Kind, Operation, Place
+from benchmarks.roofline.operation import Kind, Operation, Place, counter_of_flops
 from benchmarks.roofline.trace import ready_task, trace_iteration
 from docs.generate.blocks import Call
 from docs.generate.roofline import TABLES
@@ -42,6 +43,16 @@ def test_flops_are_those_of_pytorchs_counter(tiny_config: Config) -> None:
     counter = FlopCounterMode(display=False)
     operations = trace_iteration(*ready_task(config, BATCH, SmallCritic()), [counter])
     assert sum(o.flops for o in operations) == counter.get_total_flops() > 0
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_gradients_of_groups_count_their_own_channels_alone(groups: int) -> None:
+    convolution = nn.Conv2d(8, 8, 3, padding=1, groups=groups, bias=False)
+    x = torch.rand(2, 8, 6, 4, requires_grad=True)
+    with counter_of_flops() as counter:
+        convolution(x).sum().backward()
+    # the output, the gradient of the input and that of the filters
+    assert counter.get_total_flops() == 3 * 2 * (2 * 6 * 4) * 8 * (8 // groups) * 9
 
 
 def test_convolutions_of_d_have_their_closed_form(tiny_config: Config) -> None:

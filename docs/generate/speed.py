@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from docs.generate import records
@@ -37,8 +37,17 @@ def duration(seconds: float) -> str:
 
 
 def ladder_block(call: Call) -> str:
-    """Write every rung with its switch: ``ladder RECORD``."""
-    rungs = records.read(call.words[0])["ladder"]
+    """Write every rung with its switch: ``ladder RECORD``; a record of two networks has a table of each."""
+    record = records.read(call.words[0])
+    halves = [half for half in (record, record.get("light")) if half is not None and half["ladder"]]
+    tables = [_rungs(half["ladder"]) for half in halves]
+    if "light" not in record:
+        return tables[0]
+    titles = [f"Preset `{half['preset']}`, batch {half['batch_size']}:" for half in halves]
+    return "\n\n".join(f"{title}\n\n{rungs}" for title, rungs in zip(titles, tables, strict=True))
+
+
+def _rungs(rungs: Sequence[Mapping[str, Any]]) -> str:
     has_memory = any("peak_gib" in rung for rung in rungs)
     head = ["", "option", "pictures per second", "ratio", "ms", "slowest to fastest iteration"]
     best = max(rung["img_per_s"] for rung in rungs)
