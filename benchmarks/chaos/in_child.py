@@ -24,7 +24,8 @@ BYTES = 2**30
 """By which a case may enlarge its process."""
 _ADDRESSES = 3 * 2**30
 """Address space beyond what the process has: threads reserve much of it, and use little."""
-_PATIENCE = 60.0
+_PATIENCE = 300.0
+"""Seconds of the clock, on a machine that others use."""
 _STARTED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn")
 
 

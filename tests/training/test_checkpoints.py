@@ -61,9 +61,11 @@ def test_reads_nothing_but_dictionaries(tmp_path: Path) -> None:
 
 
 def state(iteration: int, **others: Any) -> dict[str, Any]:
-    parts = ("position", "best", "world_size", "ranks", "manifest_hash", "config")
+    """A checkpoint whose parts have the types of a training's."""
+    place = {"task": "INTACT", "iteration": iteration, "position": (0, 1), "best": None}
     values = torch.rand(5000, generator=torch.Generator().manual_seed(iteration))
-    return {"task": "INTACT", "iteration": iteration, "state": values, **dict.fromkeys(parts, 1), **others}
+    group = {"world_size": 1, "ranks": [{}], "manifest_hash": "x", "config": "x"}
+    return {**place, "state": {"values": values}, **group, **others}
 
 
 def store_of(folder: Path) -> CheckpointStore:
@@ -91,8 +93,11 @@ def flip_a_bit(path: Path) -> None:
         lambda path: torch.save({"arch": "osnet_x0_25", "state_dict": {}}, path),
         lambda path: torch.save({"iteration": 10, "score": 0.5, "state": {}}, path),
         lambda path: torch.save(state(10, task="critic"), path),
+        lambda path: torch.save(state(10, position=(0, "1")), path),
+        lambda path: torch.save(state(10, world_size=2), path),
+        lambda path: torch.save(state(10, ranks=3), path),
     ],
-    ids=["empty", "cut", "zeros", "bit", "text", "tensor", "critic", "best", "task"],
+    ids=["empty", "cut", "zeros", "bit", "text", "tensor", "critic", "best", "task", "position", "processes", "ranks"],
 )
 def test_the_one_before_an_unreadable_checkpoint_is_read(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     store = store_of(tmp_path)
@@ -145,4 +150,4 @@ def test_a_full_disk_leaves_the_last_checkpoint(tiny_disk: Path) -> None:
     assert [path.name for path in tiny_disk.iterdir()] == ["iteration_00000001.pt"]
     latest = store.read_latest("INTACT")
     assert latest is not None
-    assert torch.equal(latest.checkpoint["state"], state(1)["state"])
+    assert torch.equal(latest.checkpoint["state"]["values"], state(1)["state"]["values"])
