@@ -43,7 +43,7 @@ def draw_boxes(rng: np.random.Generator, count: int, size: tuple[int, int], shar
     area = rng.uniform(*_AREA, size=(count, _ATTEMPTS)) * size[0] * size[1]
     aspect = rng.uniform(*_ASPECT, size=(count, _ATTEMPTS))
     drawn = np.rint(np.sqrt(np.stack([area * aspect, area / aspect], axis=2))).astype(np.int64)
-    fits = ((drawn >= 1) & (drawn < size)).all(axis=2)
+    fits = np.all((drawn >= 1) & (drawn < np.array(size)), axis=2)
     lengths = drawn[np.arange(count), fits.argmax(axis=1)]
     first = np.floor(rng.uniform(size=(count, 2)) * (size - lengths + 1)).astype(np.int64)
     box = np.stack([first, first + lengths], axis=2).reshape(count, 4)
