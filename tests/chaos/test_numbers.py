@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,24 +25,6 @@ def test_what_is_no_number_is_named_where_it_arises(tmp_path: Path) -> None:
     ):
         assert promise.trials >= 2
         assert promise.broken == []
-
-
-def test_a_campaign_sees_where_nothing_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("intact_fast.training.divergence.DivergenceWatch.look", lambda *record: None)
-    promise = numbers.diverged(Trial(tmp_path, share=0.01), numbers.small_config(tmp_path))
-    assert len(promise.broken) == 2, "the message that is missing, and the checkpoint that holds it"
-
-
-def test_the_same_run_twice_is_equal_and_another_seed_is_not(tmp_path: Path) -> None:
-    config = numbers.small_config(tmp_path)
-    folders = []
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        numbers.train(replace(config, name=name, seed=seed))
-        folders.append(config.runs / name)
-    assert determinism.differences(folders[0], folders[1]) == []
-    found = determinism.differences(folders[0], folders[2])
-    assert "metrics.jsonl" in found
-    assert any(name.endswith(".pt") for name in found)
 
 
 def test_one_bit_of_a_checkpoint_is_a_difference(tmp_path: Path) -> None:
