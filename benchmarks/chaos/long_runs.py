@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import statistics
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -20,7 +22,6 @@ from benchmarks.chaos.small_runs import (
     START_S,
     command,
     draw_pictures,
-    figures_of,
     iterations_done,
     start,
     wait_until,
@@ -34,12 +35,14 @@ BEGUN = 0.25
 LOADERS = ("pillow", "dali")
 WAYS = ("end", "error", "SIGTERM", "SIGINT", "SIGKILL")
 
+_NO_ASSOCIATION = ("--loss.lambda-dis", 0)
+
 _SEARCHES = """
 import sys
 from intact_fast.cli import main
 pictures, index, model, count = sys.argv[1:]
 for number in range(int(count)):
-    arguments = ["search", "--model", model, "--gallery", pictures, "--index", index, "--queries", pictures, "--json"]
+    arguments = ["search", "--model", model, "--gallery", pictures, "--index", index, "--query", pictures, "--json"]
     assert main(arguments) == 0
     print(f"done {number + 1}", file=sys.stderr, flush=True)
 """
@@ -103,7 +106,9 @@ def bounded(trial: Trial, options: list[Any]) -> Promise:
     )
     iterations, validations = trial.count(2000), trial.count(200)
     kinds = {
-        **{loader: ["--data.backend", loader, "--training.iterations", iterations] for loader in LOADERS},
+        "pillow": ["--data.backend", "pillow", "--training.iterations", iterations],
+        # all losses in one of them are enough
+        "dali": ["--data.backend", "dali", "--training.iterations", iterations, "--loss.lambda-g", 0, *_NO_ASSOCIATION],
         "validations": [
             *("--data.backend", "pillow", "--training.iterations", validations, "--training.validate-every", 1)
         ],
@@ -196,36 +201,35 @@ def ended(trial: Trial, options: list[Any]) -> Promise:
         f"No worker outlives its run by more than {ENDED_S:.0f} s, whatever ends it: its last iteration, an error, "
         "SIGTERM, Ctrl-C or SIGKILL, with either loader."
     )
-    longest: dict[str, float] = {}
-    for loader, way in list(product(LOADERS, WAYS))[: trial.count(len(LOADERS) * len(WAYS))]:
-        name = f"ended-{loader}-{way}"
-        pictures = trial.folder / name
-        draw_pictures(pictures)
-        iterations = 60 if way == "end" else 100_000
-        own = ["--name", name, "--data.root", pictures, "--data.backend", loader, "--data.threads", 2]
-        own += ["--training.iterations", iterations, "--training.log-every", 5, "--training.checkpoint-every", 50]
-        process = start(command("intact_fast.train", [*options, *own]), log=trial.folder / f"{name}.log")
-        folder = trial.folder / "runs" / name
-        begun = wait_until(lambda: bool(figures_of(folder)) or process.poll() is not None, START_S)  # noqa: B023
-        below = descendants(process.pid)
-        end(process, way, pictures)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            promise.test(False, f"{loader}, {way}: does not end")
-            continue
-        since = time.monotonic()
-        gone = wait_until(lambda: not any(map(is_running, below)), ENDED_S)  # noqa: B023
-        longest[loader] = max(longest.get(loader, 0.0), time.monotonic() - since)
-        promise.test(
-            begun and gone and bool(below) == (loader == "pillow"),
-            f"{loader}, {way}: {len(below)} workers, {sum(map(is_running, below))} left, "
-            f"{(trial.folder / f'{name}.log').read_text()[-200:]}",
-        )
-    for loader, seconds in longest.items():
-        promise.figures[f"{loader}, seconds until the last has gone"] = round(seconds, 1)
+    cases = list(product(LOADERS, WAYS))[: trial.count(len(LOADERS) * len(WAYS))]
+    with ThreadPoolExecutor(2) as pool:
+        endings = list(pool.map(lambda case: ending(trial.folder, options, *case), cases))
+    for (loader, way), (seconds, workers, said) in zip(cases, endings, strict=True):
+        holds = seconds < ENDED_S and (workers > 0) == (loader == "pillow")
+        promise.test(holds, f"{loader}, {way}: {workers} workers, {seconds:.0f} s: {said}")
+    promise.figures["seconds until the last worker has gone"] = round(max(seconds for seconds, _, _ in endings), 1)
     return promise
+
+
+def ending(folder: Path, options: list[Any], loader: str, way: str) -> tuple[float, int, str]:
+    """End one run; give for how long its workers outlived it, their number, and its last words."""
+    name = f"ended-{loader}-{way}"
+    pictures, log = draw_pictures(folder / name), folder / f"{name}.log"
+    iterations = 60 if way == "end" else 100_000
+    own = ["--name", name, "--data.root", pictures, "--data.backend", loader, "--data.threads", 2]
+    own += ["--training.iterations", iterations, "--training.log-every", 5, "--training.checkpoint-every", 50]
+    process = start(command("intact_fast.train", [*options, *own]), log=log)
+    wait_until(lambda: iterations_done(folder / "runs" / name) > 0 or process.poll() is not None, START_S)
+    below = descendants(process.pid)
+    end(process, way, pictures)
+    try:
+        process.wait(START_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return math.inf, len(below), f"does not end; {log.read_text()[-200:]}"
+    since = time.monotonic()
+    gone = wait_until(lambda: not any(map(is_running, below)), ENDED_S)
+    return time.monotonic() - since if gone else math.inf, len(below), log.read_text()[-200:]
 
 
 def end(process: subprocess.Popen[str], way: str, pictures: Path) -> None:

@@ -43,8 +43,6 @@ LOSSES = {
     "loss/gan": "generator_adversarial_loss",
 }
 """What a loss is called, and the function that gives it."""
-Plant = Callable[[], contextlib.AbstractContextManager[str]]
-"""Lets something be no number while an iteration runs; says what a message should name."""
 
 
 def run(trial: Trial) -> list[Promise]:
@@ -114,7 +112,7 @@ def diverged(trial: Trial, config: Config) -> Promise:
         "the first loss or tensor, its iteration and the remedy; no checkpoint holds such a number."
     )
     draw = trial.draw()
-    for number in range(trial.count(20)):
+    for number in range(trial.count(12)):
         value, iteration = draw.choice(VALUES), draw.randint(1, ITERATIONS)
         name = f"planted-{number}"
         run_of = replace(config, name=name)
@@ -199,7 +197,7 @@ def recovered(trial: Trial, config: Config) -> Promise:
     )
     draw = trial.draw()
     half = replace(config, training=replace(config.training, precision="fp16"))
-    for number in range(trial.count(4)):
+    for number in range(trial.count(3)):
         network, value, iteration = draw.choice(NETWORKS[:2]), draw.choice(VALUES), draw.randint(1, ITERATIONS)
         run_of = replace(half, name=f"half-{number}")
 

@@ -1,0 +1,62 @@
+"""A small share of the campaigns on numbers, determinism and long runs, and what these campaigns compare by."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.chaos import determinism, long_runs, numbers
+from benchmarks.chaos.long_runs import Sample, Use
+from benchmarks.chaos.promise import Promise, Trial
+from benchmarks.chaos.small_runs import SMALL, command, draw_pictures, figures_of, start, wait_until
+
+
+def test_what_is_no_number_is_named_where_it_arises(tmp_path: Path) -> None:
+    trial = Trial(tmp_path, share=0.1)
+    for promise in (
+        numbers.diverged(trial, numbers.small_config(tmp_path)),
+        numbers.refused_pictures(trial),
+        numbers.refused_features(trial),
+    ):
+        assert promise.trials >= 2
+        assert promise.broken == []
+
+
+def test_one_bit_of_a_checkpoint_is_a_difference(tmp_path: Path) -> None:
+    for name, last in (("a", 1.0), ("b", 1.0), ("c", 1.0 + 2**-23)):
+        (tmp_path / name).mkdir()
+        torch.save({"x": [torch.tensor([0.0, last, float("nan")])]}, tmp_path / name / "1.pt")
+        (tmp_path / name / "notes.json").write_text(json.dumps([f"{name}: took {ord(name)} s"]))
+    assert determinism.differences(tmp_path / "a", tmp_path / "b") == []
+    assert determinism.differences(tmp_path / "a", tmp_path / "c") == ["1.pt"]
+
+
+@pytest.mark.parametrize(
+    ("last", "broken"),
+    [(Use(130, 20, 5), 0), (Use(190, 20, 5), 1), (Use(130, 21, 5), 1), (Use(130, 20, 6), 1)],
+    ids=["bounded", "memory", "files", "threads"],
+)
+def test_growth_is_seen(last: Use, broken: int) -> None:
+    promise = Promise("bounded")
+    samples = [Sample(done, Use(120, 20, 5) if done < 75 else last, ()) for done in range(1, 101)]
+    long_runs.judge(promise, "x", samples, 100)
+    assert len(promise.broken) == broken
+
+
+def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    options = [*SMALL, "--data.root", draw_pictures(tmp_path / "pictures"), "--runs", tmp_path / "runs"]
+    options += ["--data.backend", "pillow", "--data.threads", 2, "--training.iterations", 100_000]
+    process = start(command("intact_fast.train", [*options, "--training.log-every", 1]), log=tmp_path / "log")
+    try:
+        assert wait_until(lambda: bool(figures_of(tmp_path / "runs" / "default")), 120), (tmp_path / "log").read_text()
+        workers = long_runs.descendants(process.pid)
+        assert len(workers) == 2
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert wait_until(lambda: not any(map(long_runs.is_running, workers)), long_runs.ENDED_S)
