@@ -253,7 +253,8 @@ def listeners(trial: Trial, corpus: Corpus) -> Promise:
         for worker in _children(group.pid):
             seen |= _addresses(worker)
         time.sleep(0.1)
-    group.kill()
+    # torchrun ends its processes, too
+    group.terminate()
     group.wait()
     promise.test(bool(seen), "no address was seen")
     beyond = sorted(address for address in seen if not _is_loopback(address))
