@@ -18,7 +18,7 @@ import torch
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.record import machine_of, name_of_machine, rounded, versions, write_record
 
-CAMPAIGNS: tuple[str, ...] = ("killed_trainings", "killed_commands", "killed_tables", "ranks", "disk")
+CAMPAIGNS: tuple[str, ...] = ("killed_trainings", "killed_commands")
 """Modules of this folder, in the order in which they run."""
 SHOWN = 3
 """Broken trials of a promise that are printed."""
