@@ -13,13 +13,11 @@ import pyarrow.parquet as pq
 import torch
 
 from benchmarks.chaos.children import Board, Children, end_of, start
-from benchmarks.chaos.tiny_runs import OPTIONS, files_of, leftovers
+from benchmarks.chaos.tiny_runs import files_of, leftovers
 from intact_fast import SRReID
 from intact_fast.cli import main
 from intact_fast.models import Generator, build_osnet
 from intact_fast.serving.gallery import Gallery, update
-
-_ROWS = ("mse+id-seed0", "feature-seed0")
 
 
 @dataclass(frozen=True)
@@ -120,17 +118,6 @@ def commands(folder: Path, pictures: Path) -> list[Command]:
     ]
 
 
-def table_of_rows(pictures: Path) -> Command:
-    """Give a table of two rows that run beside each other."""
-    words = ("--recipes", "mse+id", "feature", "--jobs", 2, "--data.root", pictures, "--runs")
-    return Command(
-        "experiments --jobs 2",
-        lambda out: ("experiments", *OPTIONS, *words, out),
-        _of_tables,
-        at_once=4,
-    )
-
-
 def _model() -> SRReID:
     """Make a tiny module."""
     torch.manual_seed(0)
@@ -183,16 +170,3 @@ def _of_galleries(whole: Path, out: Path) -> list[str]:
     columns = ["path", "hash", "feature"]
     tables = [Gallery.open(folder / "x.lance").table(columns).sort_by("path") for folder in (whole, out)]
     return [] if tables[0].equals(tables[1]) else ["other rows"]
-
-
-def _of_tables(whole: Path, out: Path) -> list[str]:
-    """Compare what a table's rows measured."""
-    found = []
-    for name in _ROWS:
-        files = (folder / "experiments" / name / "result.json" for folder in (whole, out))
-        results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-        for result in results:
-            # it names the folder of runs
-            del result["config"]
-        found += [name] if results[0] != results[1] else []
-    return found

@@ -35,7 +35,10 @@ def test_a_process_that_hangs_is_found() -> None:
     group = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", _RANK], env={**group, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", _RANK],
+            env={**group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for rank in range(2)
     ]
