@@ -59,7 +59,7 @@ def test_levels_that_somebody_means_are_read() -> None:
     assert len(from_json("[" + "[1, {}], " * 1000 + "3]")) == 1001
 
 
-@pytest.mark.parametrize("name", json_bombs().keys() - {"a number", "null"})
+@pytest.mark.parametrize("name", sorted(json_bombs().keys() - {"a number", "null"}))
 def test_bombs_are_refused_in_one_line(name: str) -> None:
     with pytest.raises(ValueError) as caught:
         from_json(json_bombs()[name])
