@@ -47,9 +47,7 @@ SCORES = {
 FORMS: dict[str, tuple[str, str]] = {
     "all, MinMax": ("all", "MinMax"),
     "all, Percentile": ("all", "Percentile"),
-    "all, Entropy": ("all", "Entropy"),
     "C alone, MinMax": ("critic", "MinMax"),
-    "C alone, Percentile": ("critic", "Percentile"),
     "G alone, MinMax": ("generator", "MinMax"),
 }
 """Which convolutions and products are quantised, and how onnxruntime chooses the ranges of activations."""
