@@ -81,6 +81,13 @@ def test_lists_are_those_of_sorting(
     torch.testing.assert_close(torch.tensor([matches[0].similarity for matches in found]), best)
 
 
+def test_no_similarity_is_beyond_one(made: tuple[Gallery, Tensor]) -> None:
+    gallery, features = made
+    assert float((features * features).sum(dim=1).max()) > 1
+    found = search_gallery(gallery, features, 1)
+    assert max(matches[0].similarity for matches in found) == 1
+
+
 def test_a_short_gallery_gives_short_lists(made: tuple[Gallery, Tensor], queries: Tensor) -> None:
     gallery, _ = made
     assert [len(matches) for matches in search_gallery(gallery, queries[:2], 2 * SIZE)] == [SIZE, SIZE]

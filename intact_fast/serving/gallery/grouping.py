@@ -124,7 +124,7 @@ def _means(gallery: Gallery, unit: Tensor, top: int, by: GroupColumn, condition:
             for score, group in zip(scores, groups, strict=True)
             if score > -torch.inf
         ]
-        for query, scores, groups in zip(unit, best.tolist(), chosen.tolist(), strict=True)
+        for query, scores, groups in zip(unit, best.clamp(max=1).tolist(), chosen.tolist(), strict=True)
     ]
 
 

@@ -171,6 +171,8 @@ class _Masks:
 
 def _fetch(gallery: Gallery, scores: Tensor, rows: Tensor) -> list[list[Match]]:
     """Read the columns of what was found."""
+    # rounding puts the cosine of equal features beyond 1, and a threshold of 1 accepts nothing
+    scores = scores.clamp(max=1)
     needed = rows[scores > -torch.inf].unique()
     with engine_errors(f"--index {gallery.place}"):
         table = gallery.dataset.take(needed.tolist(), columns=["path", *SHOWN]).to_pylist()
