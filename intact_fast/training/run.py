@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -228,9 +229,7 @@ class Run:
 
     def _train_critic(self, task: CriticTask, fingerprint: Fingerprint) -> None:
         settings, training = self.config.critic, self.config.training
-        loader = self._loader(
-            "critic", settings.batch_size, self.config.seed, with_lr=settings.degraded > 0, pad=settings.pad
-        )
+        loader = self._loader("critic", settings.batch_size, self.config.seed, settings.degraded > 0, settings.pad)
         if settings.erased > 0:
             loader = with_random_erasing(loader, settings.erased)
         store = CheckpointStore(self.folder / "checkpoints" / "critic", keep=2)
@@ -248,16 +247,10 @@ class Run:
             loader = with_strong_augmentation(loader, self.process.device)
         task = IntactTask(self.config, critic, self.process, self._plan, loader.schedule.num_images)
         self._note(self._plan.describe())
-        TrainingLoop(
-            task,
-            loader,
-            CheckpointStore(self.folder / "checkpoints", training.keep_checkpoints),
-            self.process,
-            self.monitor,
-            Cadence(training.log_every, training.checkpoint_every, training.validate_every),
-            fingerprint,
-            validate=(lambda iteration: self._validate(task, iteration)) if self._has_validation() else None,
-        ).run()
+        store = CheckpointStore(self.folder / "checkpoints", training.keep_checkpoints)
+        cadence = Cadence(training.log_every, training.checkpoint_every, training.validate_every)
+        validate = partial(self._validate, task) if self._has_validation() else None
+        TrainingLoop(task, loader, store, self.process, self.monitor, cadence, fingerprint, validate=validate).run()
         return task
 
     def _has_validation(self) -> bool:
