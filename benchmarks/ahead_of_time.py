@@ -21,7 +21,13 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from intact_fast.kernels import LinearBN, batch_norm_launch, linear_bn_kernels, pixel_shuffle_kernels
+from intact_fast.kernels import (
+    LinearBN,
+    batch_norm_launch,
+    depthwise_kernels,
+    linear_bn_kernels,
+    pixel_shuffle_kernels,
+)
 from intact_fast.kernels.launch import Launch, recording
 from intact_fast.kernels.linear_bn_layer import Kept, Wanted
 
@@ -60,19 +66,23 @@ def distinct_launches() -> list[Launch]:
             for channels in CHANNELS:
                 _pixel_shuffle(channels, dtype, True)
                 _batch_norm(channels, dtype, True)
+                _depthwise(channels, dtype, True)
             # as many chunks as there can be
             _batch_norm(CHANNELS[0], dtype, True, scale=8)
+            _depthwise(CHANNELS[0], dtype, True, scale=4)
         for batch in BATCHES:
             _layers(batch, torch.float32, True)
         _layers(BATCHES[0], torch.bfloat16, True)
         _pixel_shuffle(CHANNELS[0], torch.bfloat16, False)
         _batch_norm(CHANNELS[0], torch.bfloat16, False)
+        _depthwise(CHANNELS[0], torch.bfloat16, False)
         _layers(BATCHES[0], torch.float32, False)
         # widths that are no multiple of 16: those around f_e, and odd ones
         for inputs, outputs in ((256, 200), (200, 256), (33, 17)):
             _layers(BATCHES[0], torch.float32, True, inputs, outputs)
         _pixel_shuffle(CHANNELS[0], torch.float16, True)
         _batch_norm(CHANNELS[0], torch.float16, True)
+        _depthwise(CHANNELS[0], torch.float16, True)
         _layers(2, torch.float16, True, 33, 17)
     for launch in launches:
         found.setdefault((launch.kernel, *map(str, _specialised(launch)), launch.warps), launch)
@@ -114,6 +124,18 @@ def _batch_norm(channels: int, dtype: torch.dtype, full: bool, scale: int = 1) -
         batch_norm_launch.forward_triton(x, other, weight, bias, mean, variance, training, 1e-5, "leaky_relu", 0.2)
         options = (training, 1e-5, "leaky_relu", 0.2, full, full)
         batch_norm_launch.backward_triton(x, x, other, mean, variance, weight, bias, *options)
+
+
+def _depthwise(channels: int, dtype: torch.dtype, full: bool, scale: int = 1) -> None:
+    x = _meta(32, channels, 16 * scale, 8 * scale, dtype=dtype, channels_last=True)
+    filters = _meta(channels, 1, 3, 3, dtype=torch.float32)
+    weight, bias = _vectors(channels, full)
+    mean, variance = (_meta(channels, dtype=torch.float32) for _ in range(2))
+    depthwise_kernels.forward_triton(x, filters, weight, bias, mean, variance, 1e-5, "relu", 0.0)
+    # C is frozen, C_q trained
+    for trained in (False, full):
+        kept = x if trained else None
+        depthwise_kernels.backward_triton(x, kept, x, filters, weight, mean, variance, 1e-5, "relu", 0.0)
 
 
 def _layers(batch: int, dtype: torch.dtype, full: bool, inputs: int = 512, outputs: int = 512) -> None:

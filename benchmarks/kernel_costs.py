@@ -29,7 +29,7 @@ from benchmarks.ahead_of_time import (
     name_of,
 )
 from benchmarks.record import machine_of, rounded, versions, write_record
-from intact_fast.kernels import batch_norm_launch, pixel_shuffle_kernels
+from intact_fast.kernels import batch_norm_launch, depthwise_kernels, pixel_shuffle_kernels
 from intact_fast.kernels.launch import Launch, recording
 
 
@@ -109,6 +109,14 @@ def traffic_rows() -> list[tuple[str, float, float, int]]:
             [x, x, residual],
             x.numel(),
         )
+        rows += [(f"{name}, forward", *forward), (f"{name}, backward", *backward)]
+    filters = torch.empty(64, 1, 3, 3, device="meta")
+    for kept in (x, None):
+        name = "depthwise_norm_act" + ("" if kept is not None else ", frozen")
+        call = partial(depthwise_kernels.forward_triton, x, filters, *vectors, 1e-5, "relu", 0.0)
+        forward = _cost(call, [x], x.numel())
+        call = partial(depthwise_kernels.backward_triton, *(x, kept, x, filters, *vectors[1:]), *(1e-5, "relu", 0.0))
+        backward = _cost(call, [x, kept, x], x.numel())
         rows += [(f"{name}, forward", *forward), (f"{name}, backward", *backward)]
     return rows
 

@@ -37,6 +37,8 @@ NORMS = (
     (512, 16, 8),
 )
 """C, H, W of the batch normalisations in G and D."""
+LIGHT = ((64, 64, 32), (96, 32, 16), (128, 16, 8))
+"""C, H, W of the depthwise convolutions in C (OSNet x1.0)."""
 LAYERS = ((512, 512), (512, 256), (256, 200), (200, 256), (512, 1024), (1024, 512))
 """Inputs and outputs of the layers of φ and σ."""
 LOSSES = ((512, 1024), (256, 200))
@@ -130,7 +132,44 @@ def subjects(device: torch.device, batch: int = BATCH, most_rows: int = 1 << 30)
                     2 * elements * (7 if residual else 5),
                 )
             )
+    found += _light_convolutions(device, batch)
     return [subject for subject in found if subject.shape[2] <= most_rows] + _layers(device, batch)
+
+
+def _light_convolutions(device: torch.device, batch: int) -> list[Subject]:
+    """The depthwise convolutions of C, as C_q trains them."""
+    found = []
+    for channels, height, width in LIGHT:
+        constants = torch.zeros(channels, device=device), torch.ones(channels, device=device)
+
+        def inputs(c: int = channels, h: int = height, w: int = width) -> list[Tensor]:
+            filters = torch.randn(c, 1, 3, 3, device=device).requires_grad_()
+            vectors = [torch.randn(c, device=device).requires_grad_() for _ in range(2)]
+            return [_pictures(device, batch, c, h, w), filters, *vectors]
+
+        def run(
+            x: Tensor,
+            filters: Tensor,
+            weight: Tensor,
+            bias: Tensor,
+            function: Callable[..., Tensor] = kernels.depthwise_norm_act,
+            constants: tuple[Tensor, Tensor] = constants,
+        ) -> Tensor:
+            return function(x, filters, *constants, weight, bias, activation="relu")
+
+        elements = batch * channels * height * width
+        found.append(
+            Subject(
+                "depthwise_norm_act",
+                (batch, channels, height, width),
+                run,
+                partial(run, function=kernels.depthwise_norm_act_reference),
+                inputs,
+                2 * elements * 2,
+                2 * elements * 4,
+            )
+        )
+    return found
 
 
 def _layers(device: torch.device, batch: int) -> list[Subject]:

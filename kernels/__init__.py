@@ -9,6 +9,7 @@ from intact_fast.kernels.association_losses import (
 )
 from intact_fast.kernels.batch_norm_act import batch_norm_act, batch_norm_act_reference
 from intact_fast.kernels.choice import FASTER, Kernels, uses_operator
+from intact_fast.kernels.depthwise_norm_act import depthwise_norm_act, depthwise_norm_act_reference
 from intact_fast.kernels.linear_bn_act import linear_bn, linear_bn_act, linear_bn_act_reference
 from intact_fast.kernels.linear_bn_layer import BatchStatistics, LinearBN, update_layers
 from intact_fast.kernels.pixel_shuffle_act import pixel_shuffle_act, pixel_shuffle_act_reference
@@ -22,6 +23,8 @@ __all__ = [
     "association_losses",
     "batch_norm_act",
     "batch_norm_act_reference",
+    "depthwise_norm_act",
+    "depthwise_norm_act_reference",
     "distillation_loss",
     "linear_bn",
     "linear_bn_act",

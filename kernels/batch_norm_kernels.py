@@ -13,20 +13,7 @@ import triton
 import triton.language as tl
 
 from intact_fast.kernels.activations import activated, activation_gradient
-from intact_fast.kernels.loading import load_vector
-
-
-@triton.jit
-def _tile_offsets(c, C, BM: tl.constexpr):
-    """32-bit offsets [BM, BC] within a tile; that of the tile itself has 64 bits."""
-    return tl.arange(0, BM)[:, None] * C + c[None, :]
-
-
-@triton.jit
-def _inside(start, end, c, C, BM: tl.constexpr):
-    """A tile's mask [BM, BC]: true in the rows [start, end) and in the C channels."""
-    left = tl.minimum(end - start, BM).to(tl.int32)
-    return (tl.arange(0, BM)[:, None] < left) & (c[None, :] < C)
+from intact_fast.kernels.loading import load_vector, tile_mask, tile_offsets
 
 
 @triton.jit
@@ -58,15 +45,15 @@ def statistics_kernel(
     begin = chunk * rows
     end = tl.minimum(begin + rows, M)
     # Sums about the mean of the chunk's first rows: as exact as two passes unless they are far from all others.
-    offsets = _tile_offsets(c, C, BM)
-    inside = _inside(begin, end, c, C, BM)
+    offsets = tile_offsets(c, C, BM)
+    inside = tile_mask(begin, end, c, C, BM)
     x = tl.load(x_ptr + begin * C + offsets, mask=inside, other=0.0).to(tl.float32)
     first = tl.minimum(end - begin, BM).to(tl.float32)
     shift = tl.sum(x, axis=0) / first
     total = tl.zeros((BM, BC), tl.float32)
     squares = tl.zeros((BM, BC), tl.float32)
     for start in range(begin, end, BM):
-        inside = _inside(start, end, c, C, BM)
+        inside = tile_mask(start, end, c, C, BM)
         x = tl.load(x_ptr + start * C + offsets, mask=inside, other=0.0).to(tl.float32)
         difference = tl.where(inside, x - shift[None, :], 0.0)
         total += difference
@@ -135,9 +122,9 @@ def apply_kernel(
     """``y = f((x − mean)·scale·γ + β + residual)`` for BM×BC elements."""
     start = tl.program_id(0).to(tl.int64) * BM
     c = tl.program_id(1) * BC + tl.arange(0, BC)
-    inside = _inside(start, M, c, C, BM)
+    inside = tile_mask(start, M, c, C, BM)
     start *= C
-    offsets = _tile_offsets(c, C, BM)
+    offsets = tile_offsets(c, C, BM)
     scale = _inverse_deviation(scale_ptr, c, C, eps, FROM_VARIANCE) * load_vector(weight_ptr, c, C, 1.0)
     mean = load_vector(mean_ptr, c, C, 0.0)
     x = tl.load(x_ptr + start + offsets, mask=inside, other=0.0).to(tl.float32)
@@ -200,11 +187,11 @@ def backward_sums_kernel(
     bias = load_vector(bias_ptr, c, C, 0.0)
     begin = chunk * rows
     end = tl.minimum(begin + rows, M)
-    offsets = _tile_offsets(c, C, BM)
+    offsets = tile_offsets(c, C, BM)
     total = tl.zeros((BM, BC), tl.float32)
     products = tl.zeros((BM, BC), tl.float32)
     for start in range(begin, end, BM):
-        inside = _inside(start, end, c, C, BM)
+        inside = tile_mask(start, end, c, C, BM)
         grad = tl.load(grad_ptr + start * C + offsets, mask=inside, other=0.0).to(tl.float32)
         x = tl.load(x_ptr + start * C + offsets, mask=inside, other=0.0).to(tl.float32)
         grad = _before_activation(
@@ -265,9 +252,9 @@ def backward_apply_kernel(
     """
     start = tl.program_id(0).to(tl.int64) * BM
     c = tl.program_id(1) * BC + tl.arange(0, BC)
-    inside = _inside(start, M, c, C, BM)
+    inside = tile_mask(start, M, c, C, BM)
     start *= C
-    offsets = _tile_offsets(c, C, BM)
+    offsets = tile_offsets(c, C, BM)
     mean = load_vector(mean_ptr, c, C, 0.0)
     scale = _inverse_deviation(scale_ptr, c, C, eps, FROM_VARIANCE)
     weight = load_vector(weight_ptr, c, C, 1.0)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 from intact_fast.kernels.batch_norm_kernels import (
@@ -17,69 +15,14 @@ from intact_fast.kernels.batch_norm_kernels import (
     combine_sums_kernel,
     statistics_kernel,
 )
-from intact_fast.kernels.launch import empty, launch, power_of_two
-from intact_fast.kernels.pictures import picture_like, positions_of
+from intact_fast.kernels.cut import Cut
+from intact_fast.kernels.launch import empty, launch
+from intact_fast.kernels.pictures import picture_like
 from intact_fast.kernels.running_statistics import empty_statistics
 
 _TILE, _WARPS = 4096, 8
 _PROGRAMS = 256
 """At most, in a pass that looks through all rows: about two for each multiprocessor of an H100."""
-_COMBINED = 8
-"""Channels of which one program combines the chunks' results, all chunks in one tile."""
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """The cut of a picture batch, the matrix M×C, into programs.
-
-    Attributes:
-        positions: M.
-        channels: C.
-        tile: Rows and channels of a tile.
-        rows: Rows of a chunk, of which a program looks through all.
-        chunks: As many as fill the device. Every chunk more is one more for the programs that combine them.
-    """
-
-    positions: int
-    channels: int
-    tile: dict[str, int]
-    rows: int
-    chunks: int
-
-    @classmethod
-    def of(cls, x: Tensor) -> _Cut:
-        """The cut of N×C×H×W pictures."""
-        positions, channels = positions_of(x), x.shape[1]
-        block = power_of_two(channels, 8, 128)
-        tile = {"BC": block, "BM": min(_TILE // block, 128)}
-        wanted = max(_PROGRAMS // triton.cdiv(channels, block), 1)
-        rows = triton.cdiv(triton.cdiv(positions, tile["BM"]), wanted) * tile["BM"]
-        return cls(positions, channels, tile, rows, triton.cdiv(positions, rows))
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The matrix's sizes as the kernels take them."""
-        return {"M": self.positions, "C": self.channels}
-
-    def over_tiles(self) -> tuple[int, int]:
-        """The grid of a pass with one tile per program."""
-        return triton.cdiv(self.positions, self.tile["BM"]), triton.cdiv(self.channels, self.tile["BC"])
-
-    def over_chunks(self) -> tuple[int, int]:
-        """The grid of a pass with one chunk per program."""
-        return self.chunks, triton.cdiv(self.channels, self.tile["BC"])
-
-    def combine(self, kernel: Any, arguments: dict[str, Any], *more: int) -> None:
-        """Launch a kernel that combines the chunks; ``more`` are further dimensions of its grid."""
-        assert self.chunks <= 1024
-        launch(
-            kernel,
-            (triton.cdiv(self.channels, _COMBINED), *more),
-            {**arguments, "chunks": self.chunks},
-            warps=8 if self.chunks > 128 else 4,
-            BP=power_of_two(self.chunks, 16, 1024),
-            BC=_COMBINED,
-        )
 
 
 def forward_triton(
@@ -95,7 +38,7 @@ def forward_triton(
     slope: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Launch the forward pass; returns the output and, in training, mean, 1/deviation and unbiased variance."""
-    cut = _Cut.of(x)
+    cut = Cut.of(x, _TILE, _PROGRAMS)
     out = picture_like(x)
     mean, scale, variance = empty_statistics(x, cut.channels, training)
     if training:
@@ -152,7 +95,7 @@ def backward_triton(
         Gradients of x and of the residual tensor, and 2×C float32 of bias and weight. The last two are empty where
         they are not asked for.
     """
-    cut = _Cut.of(x)
+    cut = Cut.of(x, _TILE, _PROGRAMS)
     grad = grad.contiguous(memory_format=torch.channels_last)
     grad_x = picture_like(x)
     grad_y = picture_like(x) if needs_residual else None

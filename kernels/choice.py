@@ -9,19 +9,23 @@ from torch import Tensor
 
 from intact_fast.kernels.checks import FLOATS
 
-Kernels = Literal["auto", "triton", "torch"]
+Kernels = Literal["auto", "measured", "triton", "torch"]
 
-Operator = Literal["pixel_shuffle_act", "batch_norm_act", "association"]
+Operator = Literal["pixel_shuffle_act", "batch_norm_act", "depthwise_norm_act", "association"]
 """The choices; ``association`` are the layers of φ and σ together with their losses."""
 
-FASTER: frozenset[Operator] = frozenset({"pixel_shuffle_act", "association"})
-"""The operators that ``auto`` takes on a GPU.
+FASTER: dict[Kernels, frozenset[Operator]] = {
+    "auto": frozenset({"pixel_shuffle_act", "association"}),
+    "measured": frozenset({"pixel_shuffle_act", "batch_norm_act", "association"}),
+}
+"""The operators that ``auto`` and ``measured`` take on a GPU.
 
-A picture operator is here where a record shows it at least as fast as Inductor's code on every shape of the paper.
-``association`` is here if its whole step is as fast (``benchmarks/records``, operators).
+A picture operator is here where a record shows it at least as fast on every shape of the paper: as Inductor's code for
+``auto``, as PyTorch's own operators for ``measured``. ``association`` is here if its whole step is as fast
+(``benchmarks/records``, operators).
 
 The records measure the device's time. Where Python launches each operator, it costs more than it saves. So the
-training asks for ``auto`` only in compiled iterations that are replayed as CUDA graphs.
+training asks for them only in iterations that are replayed as CUDA graphs.
 """
 
 
@@ -29,11 +33,11 @@ def uses_operator(kernels: Kernels, operator: Operator, *tensors: Tensor | None)
     """Tell whether the fused operator takes these tensors.
 
     ``triton`` always takes it; on the CPU that runs the operator's CPU implementation. ``torch`` never does.
-    ``auto`` takes it where that was measured faster: listed in `FASTER`, on a GPU, of a type and layout that the
-    kernels know.
+    ``auto`` and ``measured`` take it where that was measured faster: listed in `FASTER`, on a GPU, of a type and layout
+    that the kernels know.
     """
-    if kernels == "auto":
-        return operator in FASTER and all(_fits(tensor) for tensor in tensors if tensor is not None)
+    if kernels in FASTER:
+        return operator in FASTER[kernels] and all(_fits(tensor) for tensor in tensors if tensor is not None)
     return kernels == "triton"
 
 

@@ -82,6 +82,24 @@ def batch_norm_case(
     )
 
 
+def depthwise_case(shape: tuple[int, ...], activation: str, affine: bool = True, trained: bool = True) -> Case:
+    channels = shape[1]
+    inputs: Inputs = {
+        "x": pictures(*shape),
+        "filters": torch.randn(channels, 1, 3, 3).requires_grad_(trained),
+        "running_mean": vector(channels, grad=False),
+        "running_var": torch.rand(channels) + 0.5,
+        "weight": vector(channels, grad=trained) if affine else None,
+        "bias": vector(channels, grad=trained) if affine else None,
+    }
+    options = {"activation": activation, "negative_slope": 0.2}
+    return Case(
+        lambda i: kernels.depthwise_norm_act(**i, **options),
+        lambda i: kernels.depthwise_norm_act_reference(**i, **options),
+        inputs,
+    )
+
+
 def layer_inputs(batch: int, width: int, outputs: int, affine: bool) -> Inputs:
     return {
         "x": torch.randn(batch, width).requires_grad_(),

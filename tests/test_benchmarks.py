@@ -44,6 +44,7 @@ def test_every_operator_is_measured() -> None:
         "batch_norm_act relu",
         "batch_norm_act relu + residual",
         "batch_norm_act leaky_relu",
+        "depthwise_norm_act",
         "linear_bn_act",
         "linear_bn_mse",
     }
@@ -205,6 +206,7 @@ def test_kernel_costs_have_a_record() -> None:
     traffic = kernel_costs.traffic_rows()
     found = kernel_costs.record_of([], traffic)
     assert found["traffic"]["batch_norm_act, eval"]["forward"]["moved"] == 4
+    assert found["traffic"]["depthwise_norm_act"]["forward"]["moved"] == pytest.approx(4, rel=1e-3)
     assert len(found["traffic"]) * 2 == len(traffic)
 
 

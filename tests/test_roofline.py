@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from benchmarks.roofline.trace import ready_task, trace_iteration
 from docs.generate.blocks import Call
 from docs.generate.roofline import TABLES
 from intact_fast.config.options import Config, GeneratorConfig
+from intact_fast.kernels import Kernels
 from training_cases import SmallCritic
 
 FORWARD = Place("pictures of G", "G", "forward")
@@ -186,16 +188,34 @@ def test_bytes_of_pictures_grow_with_the_batch_and_those_of_adam_do_not(tiny_con
     assert adam[0] == adam[1]
 
 
+def depthwise_of(config: Config, kernels: Kernels) -> list[Operation]:
+    """The depthwise convolutions of an iteration with OSNet as C_q."""
+    training = replace(config.training, f_c_table=True, kernels=kernels, precision="bf16", compile="off")
+    config = replace(config, critic=replace(config.critic, query="joint"), training=training)
+    operations = trace_iteration(*ready_task(config, BATCH))
+    assert saved_by_candidates(operations).keys() == {candidate.name for candidate in CANDIDATES}
+    return [o for o in operations if o.kind == "depthwise"]
+
+
 def test_depthwise_filters_count_their_own_channels_alone(tiny_config: Config) -> None:
     """PyTorch's counter takes the gradient of a depthwise filter for that of a full one."""
-    critic = replace(tiny_config.critic, query="joint")
-    config = replace(tiny_config, critic=critic, training=replace(tiny_config.training, f_c_table=True))
-    operations = trace_iteration(*ready_task(config, BATCH))
-    depthwise = [o for o in operations if o.kind == "depthwise"]
+    depthwise = depthwise_of(tiny_config, "torch")
     forward = sum(o.flops for o in depthwise if o.place.direction == "forward")
     assert {o.place.network for o in depthwise} == {"C_q"}
     assert sum(o.flops for o in depthwise if o.place.direction == "backward") == 2 * forward > 0
-    assert saved_by_candidates(operations).keys() == {candidate.name for candidate in CANDIDATES}
+
+
+def test_the_fused_depthwise_convolution_moves_its_own_tensors(tiny_config: Config) -> None:
+    """Forward x and the output; backward the gradient, the output, x and the gradient of x."""
+    plain, fused = (depthwise_of(tiny_config, kernels) for kernels in ("torch", "triton"))
+    assert {o.name for o in fused} == {"depthwise_norm_act", "depthwise_norm_act_backward"}
+    assert sum(o.flops for o in fused) == sum(o.flops for o in plain)
+    for o in fused:
+        elements, channels = math.prod(o.shapes[0]), o.shapes[0][1]
+        # float32 filters and vectors beside pictures in 16 bits; backward their gradients as well
+        pictures, words = (2, 9 + 4) if o.place.direction == "forward" else (4, 9 + 3 + 9 + 2)
+        assert o.own_bytes == 2 * pictures * elements + 4 * words * channels
+    assert {o.launches for o in fused} == {1, 2}
 
 
 def test_the_record_fills_the_tables(tiny_config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

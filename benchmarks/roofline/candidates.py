@@ -41,12 +41,6 @@ def _first_activation(operations: Sequence[Operation]) -> int:
     return 2 * sum(sum(o.writes.values()) for o in (*forward, *backward))
 
 
-def _depthwise(operations: Sequence[Operation]) -> int:
-    """What is written by a depthwise convolution and read by its normalisation, and the same of the gradient."""
-    forward = [o for o in operations if o.name == "convolution" and o.kind == "depthwise"]
-    return 2 * 2 * sum(sum(o.writes.values()) for o in forward)
-
-
 def _optimisers(operations: Sequence[Operation]) -> int:
     return sum(o.launched_bytes for o in operations if o.kind in ("optimiser", "average"))
 
@@ -80,7 +74,6 @@ CANDIDATES = (
     Candidate(
         "the same in G alone", "larger operators", lambda o: _moved(o, "compiled", "G") - _moved(o, "passes", "G")
     ),
-    Candidate("normalisation and ReLU in C's depthwise convolutions, forward and backward", "one operator", _depthwise),
     Candidate("no optimiser and no average: the limit of gradient accumulation", "an option", _optimisers),
     Candidate("one Adam for all roles, D's two batches in one launch", "launches alone", lambda o: 0),
 )

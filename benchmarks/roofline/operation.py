@@ -69,6 +69,7 @@ _KINDS: dict[str, Kind] = {
     "mm": "linear",
     "linear_bn_act": "linear",
     "linear_bn_mse": "linear",
+    "depthwise_norm_act": "depthwise",
     "native_batch_norm": "normalisation",
     "batch_norm_act": "normalisation",
     "pixel_shuffle": "shuffle",

@@ -149,9 +149,12 @@ class Tracer(TorchDispatchMode):
         if func.namespace == "aten":
             count = flop_registry.get(func._overloadpacket)
             return 0 if count is None else int(count(*args, **kwargs, out_val=out))
+        backward = name.endswith("_backward")
+        if name.startswith("depthwise"):
+            # each gradient has as many as the output, that of the filters where the input is given
+            return 2 * 9 * args[0].numel() * (2 if backward and args[1] is not None else 1)
         if not name.startswith("linear_bn"):
             return 0
-        backward = name.endswith("_backward")
         x, weight = args[1:3] if backward else args[:2]
         return 2 * x.shape[0] * weight.numel() * (sum(args[-3:-1]) if backward else 1)
 

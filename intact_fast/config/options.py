@@ -278,8 +278,9 @@ class TrainingConfig:
     """Replay whole iterations as CUDA graphs (one process on a GPU); `auto` does where it can."""
     sync_bn: bool = False
     """Batch statistics of G, D, φ and σ over all processes (several GPUs) instead of each process's own."""
-    kernels: Literal["auto", "triton", "torch"] = "auto"
-    """Fused operators of G, D, φ and σ; in CUDA graphs `auto` takes all, or when compiling those that beat Inductor."""
+    kernels: Literal["auto", "measured", "triton", "torch"] = "auto"
+    """Fused operators (`triton`: all); in CUDA graphs `auto` takes those `measured` faster than PyTorch's own, or when
+    compiling than Inductor's."""
     log_every: int = 50
     """Iterations between records of losses, gradient norms and health."""
     checkpoint_every: int = 1000

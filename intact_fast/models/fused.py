@@ -14,6 +14,7 @@ from intact_fast.kernels import (
     Kernels,
     LinearBN,
     batch_norm_act,
+    depthwise_norm_act,
     linear_bn,
     update_layers,
     uses_operator,
@@ -83,6 +84,32 @@ def norm_relu(
     if residual is not None:
         y = y + residual
     return torch.relu(y) if slope is None else F.leaky_relu(y, slope)
+
+
+def depthwise_norm_relu(conv: nn.Conv2d, norm: nn.Module, x: Tensor, kernels: Kernels) -> Tensor:
+    """Convolve depthwise, normalise, then ReLU.
+
+    A plain BatchNorm2d that keeps its running statistics has a fused form, behind a 3×3 convolution without bias and on
+    channels-last pictures. What instance normalisation leaves behind is not channels-last.
+
+    Args:
+        conv: Depthwise, of stride 1.
+        norm: Any normalisation.
+        x: N×C×H×W.
+        kernels: Which implementation runs.
+    """
+    if (
+        type(norm) is nn.BatchNorm2d
+        and not norm.training
+        and norm.running_mean is not None
+        and norm.running_var is not None
+        and conv.bias is None
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and uses_operator(kernels, "depthwise_norm_act", x)
+    ):
+        statistics = norm.running_mean, norm.running_var
+        return depthwise_norm_act(x, conv.weight, *statistics, norm.weight, norm.bias, eps=norm.eps, activation="relu")
+    return torch.relu(norm(conv(x)))
 
 
 class FCStack(Fusable, nn.Sequential):

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intact_fast.models.fused import Fusable, depthwise_norm_relu
+
 Widths = tuple[int, int, int, int]
 """Channels of conv1, conv2, conv3 and conv4/conv5."""
 
@@ -97,7 +99,7 @@ def _norm(kind: Literal["batch", "instance", "none"], channels: int) -> nn.Modul
     return nn.BatchNorm2d(channels) if kind == "batch" else nn.Identity()
 
 
-class LightConv3x3(nn.Module):
+class LightConv3x3(Fusable):
     """Pointwise then depthwise 3×3 convolution, batch normalisation, ReLU (OSNet's Fig. 3b)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -108,7 +110,7 @@ class LightConv3x3(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map N×C_in×H×W to N×C_out×H×W."""
-        return torch.relu(self.bn(self.conv2(self.conv1(x))))
+        return depthwise_norm_relu(self.conv2, self.bn, self.conv1(x), self.kernels)
 
 
 class ConvStream(nn.Module):

@@ -21,5 +21,5 @@ def test_no_kernel_spills_registers() -> None:
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     (found,) = re.findall(r"(\d+) kernels and configurations.*sm_80, sm_90, sm_100", run.stdout)
     assert int(found) > 100
-    for name in ("pixel_shuffle", "batch_norm", "linear_bn"):
+    for name in ("pixel_shuffle", "batch_norm", "depthwise", "linear_bn"):
         assert f"\n{name} forward" in run.stdout or f"\n{name} apply" in run.stdout

@@ -53,12 +53,33 @@ def test_batch_norm_act_modes(affine, training, residual, dtype, device):
     cases.check(case, dtype, device)
 
 
-@pytest.mark.parametrize("module", ["pixel_shuffle_kernels", "batch_norm_launch"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", cases.PICTURES)
+def test_depthwise_norm_act(shape, dtype, device):
+    torch.manual_seed(0)
+    cases.check(cases.depthwise_case(shape, "relu"), dtype, device)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("activation", ["none", "leaky_relu"])
+def test_depthwise_norm_act_modes(activation, affine, trained, device):
+    torch.manual_seed(0)
+    cases.check(cases.depthwise_case((2, 20, 5, 3), activation, affine, trained), torch.float32, device)
+
+
+CHUNKED = {
+    "pixel_shuffle_kernels": lambda: cases.pixel_shuffle_case((3, 40, 31, 17), "relu", True),
+    "batch_norm_launch": lambda: cases.batch_norm_case((3, 40, 31, 17), "relu", True),
+    "depthwise_kernels": lambda: cases.depthwise_case((2, 40, 17, 9), "relu"),
+}
+
+
+@pytest.mark.parametrize("module", CHUNKED)
 def test_many_tiles_in_few_chunks(module, device, monkeypatch):
     monkeypatch.setattr(import_module(f"intact_fast.kernels.{module}"), "_PROGRAMS", 3)
     torch.manual_seed(0)
-    make = cases.pixel_shuffle_case if module == "pixel_shuffle_kernels" else cases.batch_norm_case
-    cases.check(make((3, 40, 31, 17), "relu", True), torch.float32, device)
+    cases.check(CHUNKED[module](), torch.float32, device)
 
 
 def test_batch_norm_far_from_zero(device):

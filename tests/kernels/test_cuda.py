@@ -24,6 +24,7 @@ GPU = torch.device("cuda", 0)
 CASES = {
     "pixel_shuffle_act": lambda: cases.pixel_shuffle_case((4, 64, 32, 16), "relu", True),
     "batch_norm_act": lambda: cases.batch_norm_case((4, 64, 32, 16), "relu", True),
+    "depthwise_norm_act": lambda: cases.depthwise_case((4, 64, 32, 16), "relu"),
     "linear_bn_act": lambda: cases.linear_case(32, 512, 256, "relu"),
     "linear_bn_mse": lambda: cases.mse_case(32, 512, 1024),
 }
@@ -128,6 +129,20 @@ def test_batch_norm_beyond_32_bits(beyond_32_bits: torch.Tensor) -> None:
     sums = (grad_last.sum(dim=(1, 2), keepdim=True), (grad_last * normalised).sum(dim=(1, 2), keepdim=True))
     expected = scale * (grad_last - sums[0] / count - normalised * sums[1] / count)
     torch.testing.assert_close(grad_x[-1].double(), expected, rtol=0.01, atol=0.01)
+
+
+def test_depthwise_beyond_32_bits(beyond_32_bits: torch.Tensor) -> None:
+    x = beyond_32_bits.requires_grad_()
+    filters = torch.randn(64, 1, 3, 3, device=GPU)
+    constants = torch.zeros(64, device=GPU), torch.ones(64, device=GPU)
+    out = kernels.depthwise_norm_act(x, filters, *constants, activation="relu")
+    grad = zero_but_last(*out.shape)
+    (grad_x,) = torch.autograd.grad(out, x, grad)
+    last = x[-1:].detach().requires_grad_()
+    expected = kernels.depthwise_norm_act_reference(last, filters, *constants, activation="relu")
+    torch.testing.assert_close(out[-1:], expected, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(grad_x[-1:], *torch.autograd.grad(expected, last, grad[-1:]), rtol=0.05, atol=0.1)
+    assert not grad_x[:-1].any()
 
 
 def test_training_follows_the_same_curve(tiny_config: Config) -> None:

@@ -27,6 +27,9 @@ CASES = {
     "norm leaky residual": lambda: cases.batch_norm_case((2, 3, 3, 2), "leaky_relu", True),
     "norm none residual": lambda: cases.batch_norm_case((2, 3, 3, 2), "none", True, affine=False),
     "norm eval": lambda: cases.batch_norm_case((2, 3, 3, 2), "relu", True, training=False),
+    "depthwise relu": lambda: cases.depthwise_case((2, 3, 4, 3), "relu"),
+    "depthwise leaky": lambda: cases.depthwise_case((2, 3, 3, 2), "leaky_relu", affine=False),
+    "depthwise frozen": lambda: cases.depthwise_case((2, 3, 3, 2), "relu", trained=False),
     "linear relu": lambda: cases.linear_case(5, 4, 3, "relu"),
     "linear none": lambda: cases.linear_case(5, 4, 3, "none", affine=False),
     "linear eval": lambda: cases.linear_case(5, 4, 3, "relu", training=False),
@@ -113,7 +116,7 @@ def test_inductor_keeps_layout_and_result():
     torch.testing.assert_close(out, case.reference(inputs))
 
 
-@pytest.mark.parametrize("name", ["shuffle relu", "norm leaky residual", "linear relu", "mse"])
+@pytest.mark.parametrize("name", ["shuffle relu", "norm leaky residual", "depthwise relu", "linear relu", "mse"])
 def test_autocast_gives_the_types_of_the_modules(name):
     torch.manual_seed(0)
     case = CASES[name]()
@@ -151,6 +154,12 @@ LAYER = LinearBN(torch.randn(3, 4))
 shuffle, norm, mse = kernels.pixel_shuffle_act, kernels.batch_norm_act, kernels.linear_bn_mse
 
 
+def depthwise(x=None, filters=None, mean=None, **options):
+    statistics = torch.zeros(8) if mean is None else mean, torch.ones(8)
+    taps = torch.randn(8, 1, 3, 3) if filters is None else filters
+    return kernels.depthwise_norm_act(picture() if x is None else x, taps, *statistics, **options)
+
+
 def linear(x, activation="relu"):
     return kernels.linear_bn_act(x, LAYER, training=True, activation=activation)
 
@@ -174,6 +183,13 @@ MISTAKES = [
     (lambda: norm(picture(), activation="prelu"), ValueError, "activation must be one of"),
     (lambda: norm(picture(), negative_slope=-1.0), ValueError, "must not be negative"),
     (lambda: norm(picture().to("meta"), torch.randn(8)), ValueError, "weight is on cpu"),
+    (lambda: depthwise(picture(layout=torch.contiguous_format)), ValueError, "x must be channels-last"),
+    (lambda: depthwise(filters=torch.randn(8, 1, 5, 5)), ValueError, r"filters must be \(8, 1, 3, 3\)"),
+    (lambda: depthwise(filters=torch.ones(8, 1, 3, 3).int()), TypeError, "filters is torch.int32"),
+    (lambda: depthwise(mean=torch.zeros(3)), ValueError, "running_mean must hold 8 values"),
+    (lambda: depthwise(bias=torch.zeros(3)), ValueError, "bias must hold 8 values"),
+    (lambda: depthwise(activation="prelu"), ValueError, "activation must be one of"),
+    (lambda: depthwise(negative_slope=-1.0), ValueError, "must not be negative"),
     (lambda: linear(torch.randn(2, 5)), ValueError, "weight must be N×5"),
     (lambda: linear(torch.randn(1, 4)), ValueError, "more than 1 row"),
     (lambda: linear(torch.randn(2, 4), "leaky_relu"), ValueError, "activation"),
@@ -191,4 +207,5 @@ def test_choice_of_the_implementation():
     x = picture()
     assert kernels.uses_operator("triton", "batch_norm_act", x)
     assert not kernels.uses_operator("torch", "batch_norm_act", x)
-    assert not kernels.uses_operator("auto", "batch_norm_act", x), "no GPU, nothing gained"
+    for asked in kernels.FASTER:
+        assert not kernels.uses_operator(asked, "pixel_shuffle_act", x), "no GPU, nothing gained"

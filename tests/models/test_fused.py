@@ -8,7 +8,8 @@ from torch import nn
 
 from intact_fast.config.options import AssociationConfig
 from intact_fast.models import AssociationNetwork, Discriminator, Generator, select_kernels
-from intact_fast.models.fused import norm_relu
+from intact_fast.models.fused import depthwise_norm_relu, norm_relu
+from intact_fast.models.osnet import LightConv3x3
 from intact_fast.training.step.association import build_association
 
 
@@ -61,3 +62,56 @@ def test_other_normalisations_stay_as_they_are() -> None:
     select_kernels(phi, "triton")
     assert phi.encoder.fuses(torch.randn(4, 6))
     assert not nn.SyncBatchNorm.convert_sync_batchnorm(phi).encoder.fuses(torch.randn(4, 6))
+
+
+def light_convolution(trained: bool = True) -> LightConv3x3:
+    torch.manual_seed(0)
+    layer = LightConv3x3(6, 8).to(memory_format=torch.channels_last).requires_grad_(trained)
+    nn.init.normal_(layer.bn.weight)
+    nn.init.normal_(layer.bn.bias)
+    layer.bn.running_mean = torch.randn(8)
+    layer.bn.running_var = torch.rand(8) + 0.5
+    return layer.eval()
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_light_convolution_gives_the_same_in_both_forms(trained: bool) -> None:
+    """C frozen and C_q trained: the output, and gradients of pictures and parameters."""
+    plain, x = light_convolution(trained), pictures(6).requires_grad_()
+    found = []
+    for kernels in ("torch", "triton"):
+        layer = copy.deepcopy(plain)
+        select_kernels(layer, kernels)
+        with torch.profiler.profile() as profile:
+            out = layer(x)
+            wanted = [x, *(p for p in layer.parameters() if p.requires_grad)]
+            found.append([out, *torch.autograd.grad(out.square().sum(), wanted)])
+        used = {event.key for event in profile.key_averages()}
+        assert ("intact_fast::depthwise_norm_act_backward" in used) == (kernels == "triton")
+    assert len(found[0]) == (6 if trained else 2)
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_frozen_light_convolution_keeps_no_input() -> None:
+    layer = light_convolution(trained=False)
+    kept: list[torch.Tensor] = []
+    z = pictures(8).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda t: t):
+        out = depthwise_norm_relu(layer.conv2, layer.bn, z, "triton")
+    assert [tensor.data_ptr() for tensor in kept if tensor.shape == z.shape] == [out.data_ptr()]
+
+
+def test_where_a_light_convolution_has_no_fused_form_it_stays_plain() -> None:
+    layer = light_convolution()
+    z = torch.randn(2, 8, 6, 4)
+    other = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+    # by the batch's statistics, behind a bias, folded away, and laid out as instance normalisation leaves pictures
+    for conv, norm, x in (
+        (layer.conv2, copy.deepcopy(layer.bn).train(), z.contiguous(memory_format=torch.channels_last)),
+        (other, layer.bn, z.contiguous(memory_format=torch.channels_last)),
+        (layer.conv2, nn.Identity(), z.contiguous(memory_format=torch.channels_last)),
+        (layer.conv2, layer.bn, z),
+    ):
+        expected = torch.relu(copy.deepcopy(norm)(conv(x)))
+        assert torch.equal(depthwise_norm_relu(conv, norm, x, "triton"), expected)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from intact_fast.data.degradation import normalise, pixels, resize
+from intact_fast.models import select_kernels
 from intact_fast.models.frozen import frozen_view
 from intact_fast.models.osnet import OSNET_VARIANTS, arch_of, build_osnet
 from models.osnet_reference import features, names_and_shapes, random_state
@@ -94,6 +95,21 @@ def test_features_are_the_references(name: str) -> None:
         # laid out otherwise, it computes the same
         channels_last = osnet.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last))
         torch.testing.assert_close(channels_last, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["osnet_x0_25", "osnet_ain_x0_25"])
+def test_fused_operators_give_the_same_features(name: str) -> None:
+    """And the gradient that G gets through them; behind instance normalisation pictures are laid out otherwise."""
+    torch.manual_seed(0)
+    osnet = build_osnet(name, 3).to(memory_format=torch.channels_last).requires_grad_(False).eval()
+    x = torch.randn(2, 3, 64, 32).contiguous(memory_format=torch.channels_last).requires_grad_()
+    found = []
+    for kernels in ("torch", "triton"):
+        select_kernels(osnet, kernels)  # type: ignore[arg-type]
+        features = osnet(x)
+        found.append((features, *torch.autograd.grad(features.square().sum(), x)))
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4 * float(expected.detach().abs().max()))
 
 
 @pytest.mark.parametrize("name", ["osnet_ibn_x1_0", "osnet_ain_x0_25"])

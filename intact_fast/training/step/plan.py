@@ -191,8 +191,9 @@ def _graphed(training: TrainingConfig, process: Process) -> Choice[bool]:
 def _kernels(training: TrainingConfig, device: torch.device, compiled: bool, graphed: bool) -> Choice[Kernels]:
     """Leave `auto` to the way in which an iteration is launched.
 
-    Launched one by one by Python, fused operators cost the host more than they save. In CUDA graphs each is faster than
-    PyTorch's own operators, but not each is faster than Inductor's code (``benchmarks/records``: ladder, operators).
+    Launched one by one by Python, fused operators cost the host more than they save. In CUDA graphs those that were
+    measured are faster than PyTorch's own operators, but not each is faster than Inductor's code
+    (``benchmarks/records``: ladder, operators).
     """
     kernels: Kernels = training.kernels
     if training.step == "naive":
@@ -200,9 +201,9 @@ def _kernels(training: TrainingConfig, device: torch.device, compiled: bool, gra
     if kernels == "auto" and not graphed:
         return Choice("torch", "no fused operators (faster in CUDA graphs alone)")
     if kernels == "auto" and not compiled:
-        kernels = "triton"
-    if kernels == "auto":
-        return Choice("auto", f"fused operators {', '.join(sorted(FASTER))}")
+        kernels = "measured"
+    if kernels in FASTER:
+        return Choice(kernels, f"fused operators {', '.join(sorted(FASTER[kernels]))}")
     if kernels == "torch":
         return Choice("torch", "no fused operators (--training.kernels torch)")
     plain = "" if device.type == "cuda" else " (their PyTorch form, on a CPU)"

@@ -57,7 +57,8 @@ def test_graphs_are_replayed_where_they_can_be(
     ("device", "processes", "changes", "expected"),
     [
         ("cuda", 1, {"compile": "on"}, "auto"),
-        ("cuda", 1, {"compile": "off"}, "triton"),
+        ("cuda", 1, {"compile": "off"}, "measured"),
+        ("cuda", 1, {"compile": "on", "kernels": "measured"}, "measured"),
         ("cuda", 1, {"compile": "off", "cuda_graph": "off"}, "torch"),
         ("cuda", 2, {}, "torch"),
         ("cpu", 1, {}, "torch"),
