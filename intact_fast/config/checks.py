@@ -27,6 +27,10 @@ def check_data(data: DataConfig) -> None:
         raise UserError(f"--data.jpeg-quality {data.jpeg_quality}: must be 1 to 100")
     if not 0 <= data.val_fraction < 1:
         raise UserError(f"--data.val-fraction {data.val_fraction}: must be at least 0 and below 1")
+    if not 0 <= data.clean_share < 1:
+        raise UserError(f"--data.clean-share {data.clean_share}: must be at least 0 and below 1")
+    if data.clean_share > 0 and data.degradation != "blind":
+        raise UserError(f"--data.clean-share {data.clean_share}: all are clean; add --data.degradation blind")
     _check_sources(data)
     if data.name_pattern is not None:
         compile_name_pattern(data.name_pattern)

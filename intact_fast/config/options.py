@@ -60,6 +60,8 @@ class DataConfig:
     degradation: Literal["downsample", "blind"] = "downsample"
     """`blind` also draws blur, filter, noise, JPEG and gamma for each training picture, and writes a corrupted form of
     each LR query into the manifest (read by Pillow)."""
+    clean_share: float = 0.0
+    """Share of the training pictures that `blind` does not corrupt; these have a drawn rate alone."""
     interpolation: Interpolation = "bilinear"
     """Filter of the degradation and of its way back to the input size."""
     jpeg_quality: int | None = None

@@ -86,8 +86,9 @@ def build_loader(
     gpu_decode = backend == "dali" and _choose_gpu_decode(config, device)
     blind = config.degradation == "blind"
     continuous = blind or config.rates == "continuous"
+    corrupted = 1 - config.clean_share if blind and with_lr else 0.0
     schedule = Schedule(
-        len(paths), batch_size, rank, world_size, seed, config.factors, config.flip, pad, continuous, blind and with_lr
+        len(paths), batch_size, rank, world_size, seed, config.factors, config.flip, pad, continuous, corrupted
     )
     spec = PictureSpec((config.height, config.width), config.interpolation, config.jpeg_quality, pad, with_lr)
     if config.cache_mib > 0 and (blind or backend != "dali"):

@@ -75,7 +75,7 @@ class PlannedBatches(Dataset[dict[str, Any]]):
     def _degraded(self, native: Image.Image, plan: BatchPlan, i: int) -> Image.Image:
         """Make the small LR picture."""
         r = plan.r[i].item()
-        if plan.corruption is not None:
+        if plan.corruption is not None and plan.corruption[i] >= 0:
             return corrupt(native, draw_corruption(np.random.default_rng(plan.corruption[i]), r))
         return downsample(native, r, self.spec.interpolation, self.spec.jpeg_quality)
 

@@ -31,7 +31,8 @@ class EpochPlan:
         r: N int64, down-sampling rates; float32 where they are drawn continuously.
         flip: N bool, whether to mirror horizontally.
         shift: N×2 int64 in [0, 2·pad], top-left (y, x) of the crop in the padded picture.
-        corruption: N int64, seeds of `blind.draw_corruption`; None where nothing but the rate is drawn.
+        corruption: N int64, seeds of `blind.draw_corruption`, −1 of a picture that stays clean; None where nothing but
+            the rate is drawn.
     """
 
     index: NDArray[np.int64]
@@ -57,12 +58,12 @@ def epoch_plan(
     flip: bool,
     pad: int,
     continuous: bool = False,
-    blind: bool = False,
+    corrupted: float = 0.0,
 ) -> EpochPlan:
     """Draw one epoch.
 
-    Order, rates, flips, shifts and corruptions have random streams of their own: switching one off leaves the others
-    as they were.
+    Order, rates, flips, shifts, corruptions and which pictures stay clean have random streams of their own: switching
+    one off leaves the others as they were.
 
     Args:
         num_images: N.
@@ -72,21 +73,21 @@ def epoch_plan(
         flip: Whether half of the pictures are mirrored.
         pad: Padding in pixels; 0 gives zero shifts.
         continuous: Whether rates are real numbers between the least and the greatest of ``factors``.
-        blind: Whether pictures are corrupted.
+        corrupted: Share of the pictures that are corrupted.
 
     Raises:
         UserError: A negative seed.
     """
     if seed < 0:
         raise UserError(f"--seed {seed}: must be 0 or more")
-    streams = np.random.SeedSequence([seed, epoch]).spawn(5)
-    order, rate, mirror, offset, corruption = (np.random.default_rng(stream) for stream in streams)
+    streams = np.random.SeedSequence([seed, epoch]).spawn(6)
+    order, rate, mirror, offset, corruption, clean = (np.random.default_rng(stream) for stream in streams)
     return EpochPlan(
         index=order.permutation(num_images),
         r=_rates(rate, factors, num_images, continuous),
         flip=mirror.integers(2, size=num_images).astype(bool) & flip,
         shift=offset.integers(2 * pad + 1, size=(num_images, 2)),
-        corruption=corruption.integers(2**63, size=num_images) if blind else None,
+        corruption=_corruptions(corruption, clean, corrupted, num_images) if corrupted > 0 else None,
     )
 
 
@@ -94,6 +95,10 @@ def _rates(rng: np.random.Generator, factors: Sequence[int], count: int, continu
     if continuous:
         return rng.uniform(min(factors), max(factors), size=count).astype(np.float32)
     return np.asarray(factors, dtype=np.int64)[rng.integers(len(factors), size=count)]
+
+
+def _corruptions(rng: np.random.Generator, clean: np.random.Generator, share: float, count: int) -> NDArray[np.int64]:
+    return np.where(clean.random(count) < share, rng.integers(2**63, size=count), -1)
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class Schedule:
         flip: Whether to mirror.
         pad: Padding in pixels.
         continuous: Whether rates are real numbers.
-        blind: Whether pictures are corrupted.
+        corrupted: Share of the pictures that are corrupted.
 
     Raises:
         UserError: Fewer pictures than one global batch.
@@ -129,7 +134,7 @@ class Schedule:
     flip: bool
     pad: int
     continuous: bool = False
-    blind: bool = False
+    corrupted: float = 0.0
 
     def __post_init__(self) -> None:
         assert 0 <= self.rank < self.world_size
@@ -159,7 +164,7 @@ class Schedule:
                 flip=self.flip,
                 pad=self.pad,
                 continuous=self.continuous,
-                blind=self.blind,
+                corrupted=self.corrupted,
             )
             for k in range(step, self.steps_per_epoch):
                 first = (k * self.world_size + self.rank) * self.batch_size

@@ -28,6 +28,8 @@ def test_presets_pass(preset: Config) -> None:
         ("data", {"height": 0}, r"--data\.height 0"),
         ("data", {"split_seed": -1}, r"--data\.split-seed -1"),
         ("data", {"val_fraction": 1.0}, r"--data\.val-fraction 1\.0"),
+        ("data", {"clean_share": 1.0, "degradation": "blind"}, r"--data\.clean-share 1\.0: must be at least 0"),
+        ("data", {"clean_share": 0.5}, r"--data\.clean-share 0\.5: .*add --data\.degradation blind"),
         ("training", {"batch_size": 1}, r"--training\.batch-size 1: batch normalisation"),
         ("training", {"iterations": 0}, r"--training\.iterations 0"),
         ("training", {"log_every": -1}, r"--training\.log-every -1"),

@@ -251,6 +251,27 @@ def test_blind_batches_hold_corrupted_pictures(pictures: list[Path]) -> None:
             assert torch.equal(x_l, normalise(pixels(resize(small, (64, 32), "bilinear"))))
 
 
+def test_a_share_of_blind_batches_stays_clean(pictures: list[Path]) -> None:
+    config = replace(BLIND, clean_share=0.5)
+    others = (BLIND, replace(BLIND, degradation="downsample", rates="continuous"))
+    loaders = [loader_of(pictures, each) for each in (config, *others)]
+    seen = set()
+    for mixed, corrupted, clean, drawn in zip(
+        *(take(loader, 4) for loader in loaders), loaders[0].schedule.plans(START), strict=False
+    ):
+        assert mixed.x_l is not None
+        assert corrupted.x_l is not None
+        assert clean.x_l is not None
+        assert drawn.corruption is not None
+        for i, seed in enumerate(drawn.corruption):
+            expected = clean if seed < 0 else corrupted
+            assert expected.x_l is not None
+            assert torch.equal(mixed.x_l[i], expected.x_l[i])
+            assert not torch.equal(corrupted.x_l[i], clean.x_l[i])
+            seen.add(bool(seed < 0))
+    assert seen == {True, False}
+
+
 def test_blind_batches_do_not_depend_on_workers_or_processes(pictures: list[Path]) -> None:
     alone = take(loader_of(pictures, BLIND), 8)
     for a, b in zip(alone, take(loader_of(pictures, replace(BLIND, threads=2)), 8), strict=True):

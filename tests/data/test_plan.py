@@ -80,17 +80,29 @@ def test_continuous_rates_are_uniform_and_change_nothing_else() -> None:
 
 
 def test_corruptions_have_a_stream_of_their_own() -> None:
-    plain, plan = draw(continuous=True), draw(continuous=True, blind=True)
+    plain, plan = draw(continuous=True), draw(continuous=True, corrupted=1.0)
     assert_same_plan(plan, plain)
     assert plan.corruption is not None
     assert len(np.unique(plan.corruption)) == 600
-    np.testing.assert_array_equal(plan.corruption, draw(continuous=True, blind=True).corruption)
-    assert not np.array_equal(plan.corruption, draw(continuous=True, blind=True, epoch=1).corruption)
+    np.testing.assert_array_equal(plan.corruption, draw(continuous=True, corrupted=1.0).corruption)
+    assert not np.array_equal(plan.corruption, draw(continuous=True, corrupted=1.0, epoch=1).corruption)
+
+
+def test_a_share_of_the_pictures_stays_clean() -> None:
+    """And nothing else changes: the others are corrupted as they were."""
+    whole, part = (draw(continuous=True, corrupted=share) for share in (1.0, 0.25))
+    assert_same_plan(part, whole)
+    assert whole.corruption is not None
+    assert part.corruption is not None
+    kept = part.corruption >= 0
+    assert kept.mean() == pytest.approx(0.25, abs=0.05)
+    np.testing.assert_array_equal(part.corruption[kept], whole.corruption[kept])
+    assert set(part.corruption[~kept]) == {-1}
 
 
 def test_ranks_share_corruptions() -> None:
     def first(rank: int, world_size: int, batch_size: int) -> np.ndarray:
-        whole = Schedule(50, batch_size, rank, world_size, 3, (2, 3, 4), True, 2, continuous=True, blind=True)
+        whole = Schedule(50, batch_size, rank, world_size, 3, (2, 3, 4), True, 2, continuous=True, corrupted=1.0)
         plan = next(whole.plans(Position(1, 2)))
         assert plan.corruption is not None
         return plan.corruption
