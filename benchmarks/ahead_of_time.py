@@ -66,10 +66,11 @@ def distinct_launches() -> list[Launch]:
             for channels in CHANNELS:
                 _pixel_shuffle(channels, dtype, True)
                 _batch_norm(channels, dtype, True)
-                _depthwise(channels, dtype, True)
+                # float32 is for tests: one size that Triton loads as vectors, one that it loads value by value
+                if dtype == torch.bfloat16 or channels in CHANNELS[:2]:
+                    _depthwise(channels, dtype, True)
             # as many chunks as there can be
             _batch_norm(CHANNELS[0], dtype, True, scale=8)
-            _depthwise(CHANNELS[0], dtype, True, scale=4)
         for batch in BATCHES:
             _layers(batch, torch.float32, True)
         _layers(BATCHES[0], torch.bfloat16, True)
