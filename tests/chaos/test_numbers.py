@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,15 @@ def test_what_is_no_number_is_named_where_it_arises(tmp_path: Path) -> None:
     ):
         assert promise.trials >= 2
         assert promise.broken == []
+
+
+def test_the_same_run_twice_is_equal_and_another_seed_is_not(tmp_path: Path) -> None:
+    config = numbers.small_config(tmp_path)
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        numbers.train(replace(config, name=name, seed=seed))
+    first, again, other = (config.runs / name for name in ("first", "again", "other"))
+    assert determinism.differences(first, again) == []
+    assert {"metrics.jsonl", "checkpoints/iteration_00000010.pt"} <= set(determinism.differences(first, other))
 
 
 def test_one_bit_of_a_checkpoint_is_a_difference(tmp_path: Path) -> None:
