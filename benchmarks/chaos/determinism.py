@@ -50,9 +50,7 @@ MACHINES: dict[str, Machine] = {
     "2 threads": Machine(_TWO_THREADS),
     "AVX2": Machine({"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}),
     "bfloat16": Machine(options=_BFLOAT16, bound=None),
-    "bfloat16 without AMX": Machine(
-        {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, _BFLOAT16, like="bfloat16", bound=None
-    ),
+    "bfloat16 without AMX": Machine({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, _BFLOAT16, like="bfloat16", bound=None),
     "2 threads, which also trained C": Machine(_TWO_THREADS, bound=None, own_critic=True),
 }
 

@@ -58,6 +58,13 @@ def test_growth_is_seen(last: Use, broken: int) -> None:
     assert len(promise.broken) == broken
 
 
+def test_a_file_that_is_being_written_is_no_growth() -> None:
+    promise = Promise("bounded")
+    samples = [Sample(done, Use(120, 20 + (done % 3 == 0 and done > 75), 5), ()) for done in range(1, 101)]
+    long_runs.judge(promise, "x", samples, 100)
+    assert promise.broken == []
+
+
 def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
     options = [*SMALL, "--data.root", draw_pictures(tmp_path / "pictures"), "--runs", tmp_path / "runs"]
     options += ["--data.backend", "pillow", "--data.threads", 2, "--training.iterations", 100_000]
