@@ -58,7 +58,6 @@ MACHINES: dict[str, Machine] = {
 def run(trial: Trial) -> list[Promise]:
     """Train everything twice."""
     options = [*SMALL, "--data.root", draw_pictures(trial.folder / "pictures"), "--runs", trial.folder / "runs"]
-    options += ["--data.threads", 2]
     return [repeated(trial, options), beside(trial, options), elsewhere(trial, options)]
 
 
@@ -74,7 +73,7 @@ def repeated(trial: Trial, options: list[Any]) -> Promise:
     for (loader, processes), number in product(kinds, "ab"):
         name = f"{loader}-{processes}-{number}"
         own = ["--name", name, "--data.backend", loader, "--training.iterations", 12, "--training.validate-every", 6]
-        own += ["--training.log-every", 3]
+        own += ["--data.threads", 2, "--training.log-every", 3]
         commands[name] = command("intact_fast.train", [*options, *own], processes)
     failed = finish_all(commands)
     for loader, processes in kinds:
@@ -89,7 +88,7 @@ def beside(trial: Trial, options: list[Any]) -> Promise:
     promise = Promise(
         "A table's rows are the same bits with --jobs 1 and --jobs 2 where each row has as many threads (here one)."
     )
-    recipes = ["--recipes", "mse+id", "sole-sr", "--seeds", 1, "--training.iterations", 12]
+    recipes = ["--recipes", "mse+id", "sole-sr", "--seeds", 1, "--training.iterations", 12, "--data.threads", 0]
     commands = {
         f"jobs-{jobs}": command(
             "intact_fast.cli", ["experiments", *options, *recipes, "--name", f"jobs-{jobs}", "--jobs", jobs]
@@ -114,7 +113,7 @@ def elsewhere(trial: Trial, options: list[Any]) -> Promise:
         "digits alone: after one iteration all losses agree within 0.1 %. The differences grow with the iterations."
     )
     runs = trial.folder / "runs"
-    own = ["--data.backend", "pillow", "--training.log-every", 1]
+    own = ["--data.backend", "pillow", "--data.threads", 0, "--training.log-every", 1]
     own += ["--training.iterations", ITERATIONS, "--training.validate-every", ITERATIONS]
 
     def training(name: str, *more: object) -> dict[str, list[str]]:
