@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,47 @@ from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.small_runs import SMALL, command, draw_pictures, figures_of, finish_all
 from intact_fast.files import read_checkpoint
 
-TIMES = ("img_per_s", "seconds", "arithmetic")
+TIMES = ("img_per_s", "seconds", "step_ms", "arithmetic")
 """What may differ: how long something took, and by what it was computed."""
 _DURATIONS = re.compile(r"\b\d+ s\b")
-MACHINES: dict[str, dict[str, str]] = {
-    "2 threads": {"OMP_NUM_THREADS": "2"},
-    "AVX2 in PyTorch": {"ATEN_CPU_CAPABILITY": "avx2"},
-    "AVX2 in oneDNN": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
-    "AVX2 in both": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+ITERATIONS = 40
+HERE = "here"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Another kind of machine, as variables and options make this one.
+
+    Attributes:
+        variables: Of the environment.
+        options: Of the training.
+        like: The training that it is compared with.
+        bound: Largest relative difference of a loss after one iteration; None where it is only measured.
+        own_critic: Whether it also trains C, in place of loading the one of the first training.
+    """
+
+    variables: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    like: str = HERE
+    bound: float | None = 1e-3
+    own_critic: bool = False
+
+
+# threads that wait for work would take the processor from those that have some, where others use it
+_TWO_THREADS = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+_BFLOAT16 = ("--training.precision", "bf16")
+MACHINES: dict[str, Machine] = {
+    "2 threads": Machine(_TWO_THREADS),
+    "AVX2": Machine({"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}),
+    "bfloat16": Machine(options=_BFLOAT16, bound=None),
+    "bfloat16 without AMX": Machine({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, _BFLOAT16, like="bfloat16", bound=None),
+    "2 threads, which also trained C": Machine(_TWO_THREADS, bound=None, own_critic=True),
 }
-"""Other kinds of machine, as variables make this one."""
 
 
 def run(trial: Trial) -> list[Promise]:
     """Train everything twice."""
     options = [*SMALL, "--data.root", draw_pictures(trial.folder / "pictures"), "--runs", trial.folder / "runs"]
-    options += ["--data.threads", 2, "--training.log-every", 1]
     return [repeated(trial, options), beside(trial, options), elsewhere(trial, options)]
 
 
@@ -39,13 +65,15 @@ def repeated(trial: Trial, options: list[Any]) -> Promise:
     """Compare two runs of the same command."""
     promise = Promise(
         "The same command twice on the same machine gives the same bits: weights, optimisers, metrics, evaluation, "
-        "thresholds, pictures and the report's figures, with either loader and one or two processes."
+        "thresholds, pictures (but curves, which show img/s) and the report's figures, with either loader and one or "
+        "two processes."
     )
     kinds = list(product(("pillow", "dali"), (1, 2)))[: trial.count(4)]
     commands = {}
     for (loader, processes), number in product(kinds, "ab"):
         name = f"{loader}-{processes}-{number}"
         own = ["--name", name, "--data.backend", loader, "--training.iterations", 12, "--training.validate-every", 6]
+        own += ["--data.threads", 2, "--training.log-every", 3]
         commands[name] = command("intact_fast.train", [*options, *own], processes)
     failed = finish_all(commands)
     for loader, processes in kinds:
@@ -60,7 +88,7 @@ def beside(trial: Trial, options: list[Any]) -> Promise:
     promise = Promise(
         "A table's rows are the same bits with --jobs 1 and --jobs 2 where each row has as many threads (here one)."
     )
-    recipes = ["--recipes", "mse+id", "sole-sr", "--seeds", 1]
+    recipes = ["--recipes", "mse+id", "sole-sr", "--seeds", 1, "--training.iterations", 12, "--data.threads", 0]
     commands = {
         f"jobs-{jobs}": command(
             "intact_fast.cli", ["experiments", *options, *recipes, "--name", f"jobs-{jobs}", "--jobs", jobs]
@@ -69,34 +97,45 @@ def beside(trial: Trial, options: list[Any]) -> Promise:
     }
     failed = finish_all(commands)
     one, two = (trial.folder / "runs" / name for name in commands)
-    rows = sorted(path.parent.name for path in one.glob("*/evaluation.json"))
-    for row in rows or ["none"]:
-        found = list(failed.values()) or differences(one / row, two / row)
-        promise.test(bool(rows) and not found, f"{row}: {found[:3]}")
+    rows = sorted(path.name for path in one.glob("*-seed0"))
+    # both recipes and C
+    promise.test(len(rows) == 3, f"rows {rows}: {list(failed.values())}")
+    for row in rows:
+        found = list(failed.values()) or differences(one / row, two / row, (one.name, two.name))
+        promise.test(not found, f"{row}: {found[:3]}")
     return promise
 
 
 def elsewhere(trial: Trial, options: list[Any]) -> Promise:
     """Measure what another kind of machine changes, and how it grows."""
     promise = Promise(
-        "Another number of threads or another instruction set changes the last digits alone: after one iteration all "
-        "losses agree within 0.1 %. The differences grow with the iterations."
+        "From the same C and the same seed, another number of threads or another instruction set changes the last "
+        "digits alone: after one iteration all losses agree within 0.1 %. The differences grow with the iterations."
     )
-    kinds = dict(list(MACHINES.items())[: trial.count(len(MACHINES))])
-    environments: dict[str, Mapping[str, str]] = {"here": {}, **kinds}
-    own = ["--data.backend", "pillow", "--training.iterations", 40, "--training.validate-every", 40]
-    commands = {name: command("intact_fast.train", [*options, *own, "--name", name]) for name in environments}
-    failed = finish_all(commands, environments)
-    here = figures_of(trial.folder / "runs" / "here")
-    for name in kinds:
-        there = figures_of(trial.folder / "runs" / name)
+    runs = trial.folder / "runs"
+    own = ["--data.backend", "pillow", "--data.threads", 0, "--training.log-every", 1]
+    own += ["--training.iterations", ITERATIONS, "--training.validate-every", ITERATIONS]
+
+    def training(name: str, *more: object) -> dict[str, list[str]]:
+        return {name: command("intact_fast.train", [*options, *own, "--name", name, *more])}
+
+    failed = finish_all(training(HERE))
+    critic = ("--critic.checkpoint", runs / HERE / "checkpoints" / "critic.pt")
+    machines = dict(list(MACHINES.items())[: trial.count(len(MACHINES))])
+    commands = {}
+    for name, machine in machines.items():
+        commands |= training(name, *machine.options, *(() if machine.own_critic else critic))
+    failed |= finish_all(commands, {name: machine.variables for name, machine in machines.items()})
+    for name, machine in machines.items():
         if failed:
             promise.test(False, str(failed))
             continue
-        first, last = (largest_change(here, there, iteration) for iteration in (1, 40))
-        promise.test(first < 1e-3, f"{name}: a loss differs by {100 * first:.2g} % after one iteration")
+        here, there = (figures_of(runs / run) for run in (machine.like, name))
+        first, last = (largest_change(here, there, iteration) for iteration in (1, ITERATIONS))
+        if machine.bound is not None:
+            promise.test(first < machine.bound, f"{name}: a loss differs by {100 * first:.2g} % after one iteration")
         promise.figures[f"{name}: loss, 1st iteration"] = f"{first:.1e}"
-        promise.figures[f"{name}: loss, 40th iteration"] = f"{last:.1e}"
+        promise.figures[f"{name}: loss, {ITERATIONS}th iteration"] = f"{last:.1e}"
         promise.figures[f"{name}: validation mAP"] = f"{last_score(there) - last_score(here):+.3f}"
     return promise
 
@@ -116,17 +155,24 @@ def last_score(records: list[dict[str, Any]]) -> float:
     return float([record["validation/mAP"] for record in records if "validation/mAP" in record][-1])
 
 
-def differences(a: Path, b: Path) -> list[str]:
-    """Name what differs between two runs' folders besides names and durations."""
+def differences(a: Path, b: Path, names: Sequence[str] | None = None) -> list[str]:
+    """Name what differs between two runs' folders besides their names and durations.
+
+    Args:
+        a: One run's folder.
+        b: The other's.
+        names: Words for which each side's files have the same word of their own; otherwise the folders' names.
+    """
     files = [sorted(path.relative_to(folder) for path in folder.rglob("*") if _is_result(path)) for folder in (a, b)]
     if files[0] != files[1] or not files[0]:
         return [f"other files: {sorted(map(str, set(files[0]) ^ set(files[1])))}"]
-    return [str(name) for name in files[0] if not _are_equal(content(a / name, a.name), content(b / name, b.name))]
+    of_a, of_b = names or (a.name, b.name)
+    return [str(name) for name in files[0] if not _are_equal(content(a / name, of_a), content(b / name, of_b))]
 
 
 def _is_result(path: Path) -> bool:
-    # TensorBoard's events hold times and no other figures than metrics.jsonl
-    return path.suffix in (".pt", ".jsonl", ".json", ".md", ".png", ".safetensors")
+    # TensorBoard's events hold times and no other figures than metrics.jsonl, and curves show both
+    return path.name != "curves.png" and path.suffix in (".pt", ".jsonl", ".json", ".md", ".png", ".safetensors")
 
 
 def content(path: Path, name: str) -> Any:

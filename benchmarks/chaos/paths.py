@@ -81,7 +81,7 @@ def wandering_cases(trial: Trial, corpus: Corpus, outside: Path) -> Iterator[Cas
             ["report", run_folder, "--device", "cpu", "--data.root", corpus.pictures],
             ["prepare", "folder", *of_table, "--out", f"{out}.jsonl"],
         ):
-            yield Case(f"{arguments[0]} {name}", lambda words=arguments: command(*words), _outside, outside)
+            yield Case(f"{arguments[0]} {name}", lambda words=arguments: command(*words), _outside(secret), outside)
         index = trial.folder / f"wandering{number}.lance"
         query = next(path for path in corpus.pictures.iterdir() if path.is_file())
         empty = trial.folder / f"empty{number}"
@@ -90,7 +90,10 @@ def wandering_cases(trial: Trial, corpus: Corpus, outside: Path) -> Iterator[Cas
             file = f"{out}.{'html' if option == '--html' else 'png'}"
             words = ["search", "--query", query, "--gallery", empty, *model, "--index", index, option, file]
             yield Case(
-                f"search {option} {name}", lambda w=words, i=index, n=name: _search(corpus, i, n, w), _outside, outside
+                f"search {option} {name}",
+                lambda w=words, i=index, n=name: _search(corpus, i, n, w),
+                _outside(secret),
+                outside,
             )
 
 
@@ -105,8 +108,15 @@ def _search(corpus: Corpus, index: Path, name: str, words: list[object]) -> int:
     return command(*words)
 
 
-def _outside(outcome: Outcome) -> str | None:
-    return None if outcome.status == 2 else f"taken with status {outcome.status}: {outcome.said[-200:]!r}"
+def _outside(secret: Path) -> Callable[[Outcome], str | None]:
+    """Look whether the file's name is what was refused, and not something else."""
+
+    def look(outcome: Outcome) -> str | None:
+        errors = [line for line in outcome.said.splitlines() if line.startswith("error: ")]
+        refused = outcome.status == 2 and errors and secret.name in errors[0]
+        return None if refused else f"status {outcome.status}: {outcome.said[-200:]!r}"
+
+    return look
 
 
 def link_cases(trial: Trial, corpus: Corpus) -> Iterator[Case]:
@@ -251,13 +261,13 @@ def listeners(trial: Trial, corpus: Corpus) -> Promise:
     begin = time.monotonic()
     while group.poll() is None and time.monotonic() - begin < _SECONDS:
         for worker in _children(group.pid):
-            seen |= _addresses(worker)
+            seen |= listening(worker)
         time.sleep(0.1)
     # torchrun ends its processes, too
     group.terminate()
     group.wait()
     promise.test(bool(seen), "no address was seen")
-    beyond = sorted(address for address in seen if not _is_loopback(address))
+    beyond = sorted(address for address in seen if not is_loopback(address))
     promise.test(not beyond, f"listens on {', '.join(beyond)}")
     promise.figures = {"addresses": len(seen)}
     return promise
@@ -270,7 +280,7 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _addresses(pid: int) -> set[str]:
+def listening(pid: int) -> set[str]:
     """Give the addresses, as the system writes them, on which a process listens."""
     found = set()
     try:
@@ -286,7 +296,8 @@ def _addresses(pid: int) -> set[str]:
     return found
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Say whether an address, as the system writes it, is reached from this machine alone."""
     if len(address) == 8:
         return address.endswith("7F")
     return address in ("00000000000000000000000001000000", "0000000000000000FFFF00000100007F")

@@ -22,8 +22,8 @@ SMALL = tuple(
     "--training.precision fp32 --training.batch-size 4".split()
 )
 """Options of it; data, name and counts come beside them."""
-START_S = 120.0
-"""Longest that a process may take until it trains."""
+START_S = 300.0
+"""Longest that a process may take until it trains, or to evaluate and end, on a machine that others use."""
 
 
 def draw_pictures(folder: Path, identities: int = 12, pictures: int = 2) -> Path:

@@ -96,7 +96,7 @@ def write_report(
         counts = ", ".join(f"{count} {view.upper()}" for view, count in identical.items())
         sentences.append(f"Left out of the mean PSNR as equal to their HR picture: {counts}.")
     body = [
-        f"# {folder.resolve().name}: {plain['dataset']}",
+        _escaped(f"# {folder.resolve().name}: {plain['dataset']}"),
         f"{plain['queries']} queries, {plain['gallery']} gallery pictures, split `{plain['manifest'][:12]}`.",
         markdown_table(evaluation),
         _escaped("\n".join(sentences)),
@@ -104,7 +104,7 @@ def write_report(
     ]
     for section in sections:
         picture = f"![{section.title}]({_relative(section.picture, folder)})"
-        body += [f"## {section.title}", picture, section.text]
+        body += [f"## {section.title}", picture, _escaped(section.text)]
     links = (f"- {name}: [`{_relative(path, folder)}`]({_relative(path, folder)})" for name, path in files.items())
     body += ["## Files", "\n".join(links)]
     report = folder / "report.md"
@@ -114,8 +114,8 @@ def write_report(
 
 
 def _escaped(text: str) -> str:
-    """Keep a file's name from becoming markup where Markdown is shown as a page."""
-    return text.replace("<", "&lt;")
+    """Keep a file's name from becoming markup, a link or a picture of elsewhere where Markdown is shown as a page."""
+    return text.replace("<", "&lt;").replace("[", "\\[")
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,15 @@ def test_what_is_no_number_is_named_where_it_arises(tmp_path: Path) -> None:
         assert promise.broken == []
 
 
+def test_the_same_run_twice_is_equal_and_another_seed_is_not(tmp_path: Path) -> None:
+    config = numbers.small_config(tmp_path)
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        numbers.train(replace(config, name=name, seed=seed))
+    first, again, other = (config.runs / name for name in ("first", "again", "other"))
+    assert determinism.differences(first, again) == []
+    assert {"metrics.jsonl", "checkpoints/iteration_00000010.pt"} <= set(determinism.differences(first, other))
+
+
 def test_one_bit_of_a_checkpoint_is_a_difference(tmp_path: Path) -> None:
     for name, last in (("a", 1.0), ("b", 1.0), ("c", 1.0 + 2**-23)):
         (tmp_path / name).mkdir()
@@ -46,6 +56,13 @@ def test_growth_is_seen(last: Use, broken: int) -> None:
     samples = [Sample(done, Use(120, 20, 5) if done < 75 else last, ()) for done in range(1, 101)]
     long_runs.judge(promise, "x", samples, 100)
     assert len(promise.broken) == broken
+
+
+def test_a_file_that_is_being_written_is_no_growth() -> None:
+    promise = Promise("bounded")
+    samples = [Sample(done, Use(120, 20 + (done % 3 == 0 and done > 75), 5), ()) for done in range(1, 101)]
+    long_runs.judge(promise, "x", samples, 100)
+    assert promise.broken == []
 
 
 def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:

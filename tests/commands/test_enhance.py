@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from commands.command_cases import run
 from intact_fast import SRReID
+from intact_fast.models import Generator, build_osnet
 
 
 def test_enhance_keeps_names_and_writes_what_the_model_gives(
@@ -51,6 +53,21 @@ def test_enhance_replaces_nothing_unasked(
     status, _, error = run(capsys, "enhance", folder, folder, "--model", model_file, "--overwrite")
     assert status == 2
     assert "would replace the picture that is read" in error
+
+
+def test_what_a_diverged_generator_gives_is_no_picture(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator = Generator((4, 4, 4, 4), skip="add")
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.fill_(float("nan"))
+    model, out = tmp_path / "nan.safetensors", tmp_path / "out"
+    SRReID(build_osnet("osnet_x0_25", 5), generator, (48, 32), lr_height=40).save_pretrained(model)
+    status, _, error = run(capsys, "enhance", folder, out, "--model", model)
+    assert status == 2
+    assert "its enhanced picture is not a number (5 of 5 pictures of the batch)" in error
+    assert list(out.rglob("*.*")) == []
 
 
 def test_damaged_pictures_are_named_and_left_out(

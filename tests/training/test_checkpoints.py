@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,24 @@ def test_keeps_the_last_ones_and_the_best(tmp_path: Path) -> None:
     latest = store.latest()
     assert latest is not None
     assert read_checkpoint(latest, "--x")["iteration"] == 100
+
+
+def test_a_folder_that_vanishes_is_made_anew(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "checkpoints", keep=2)
+    store.save({"iteration": 1}, 1)
+    shutil.rmtree(store.folder)
+    assert store.latest() is None
+    assert store.save({"iteration": 2}, 2) == store.latest()
+
+
+def test_a_file_where_the_folder_was_is_told_in_one_line(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "checkpoints", keep=2)
+    store.save({"iteration": 1}, 1)
+    shutil.rmtree(store.folder)
+    store.folder.write_text("mine")
+    with pytest.raises(UserError, match=r"^.*iteration_00000002\.pt: cannot be written .* name another place$"):
+        store.save({"iteration": 2}, 2)
+    assert store.folder.read_text() == "mine"
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
