@@ -173,9 +173,12 @@ def _be_a_child(
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        # a child never leaves here, not even where its last words find no room
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
 
 
 def _count_changes(board: Board, below: str, die_before: int | None) -> None:
