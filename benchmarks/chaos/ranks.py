@@ -11,11 +11,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from benchmarks.chaos.children import Children, end_of, start, warm_up
+from benchmarks.chaos.children import Board, Children, end_of, start, warm_up
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.tiny_runs import OPTIONS, differences, draw_pictures, leftovers, training
 from intact_fast.training.distributed import process as processes
@@ -128,16 +129,24 @@ def _kill_ranks(agent: Children, runs: Path, draw: random.Random, deaths: int, s
     for killed in range(deaths):
         before = config.stat().st_mtime_ns if config.exists() else 0
         # each start writes it
-        if not agent.run_until(lambda board, before=before: config.exists() and config.stat().st_mtime_ns > before):
+        if not agent.run_until(partial(_is_newer, config, before)):
             return killed
         end = time.perf_counter() + draw.uniform(0, 0.8) * seconds
-        if not agent.run_until(lambda board, end=end: time.perf_counter() >= end):
+        if not agent.run_until(partial(_is_over, end)):
             return killed
         workers = _workers_of(number)
         if not workers:
             return killed
         os.kill(draw.choice(workers), signal.SIGKILL)
     return deaths
+
+
+def _is_newer(file: Path, before: int, board: Board) -> bool:
+    return file.exists() and file.stat().st_mtime_ns > before
+
+
+def _is_over(end: float, board: Board) -> bool:
+    return time.perf_counter() >= end
 
 
 def _workers_of(agent: int) -> list[int]:
@@ -155,9 +164,7 @@ def _hangs(setting: _Setting) -> Promise:
         runs = setting.trial.folder / f"hang{number}"
         rank, after = number % 2, number % 4 >= 2
         command = training(setting.pictures, runs)
-        group = start(
-            command, runs.with_suffix(".log"), runs, 2, prepare=lambda board, r=rank, a=after: _let_hang(r, a)
-        )
+        group = start(command, runs.with_suffix(".log"), runs, 2, prepare=partial(_let_hang, rank, after))
         os.waitid(os.P_PID, group.processes[rank], os.WSTOPPED)
         begin = time.perf_counter()
         other = group.processes[1 - rank]
@@ -176,7 +183,7 @@ def _hangs(setting: _Setting) -> Promise:
     return promise
 
 
-def _let_hang(rank: int, after: bool) -> None:
+def _let_hang(rank: int, after: bool, board: Board) -> None:
     """Let one rank stop in its fourth iteration, before or after what it computes, and the other one find it soon."""
     processes.HANG = timedelta(seconds=_HANG)
     if int(os.environ["RANK"]) != rank:
@@ -191,4 +198,4 @@ def _let_hang(rank: int, after: bool) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         return record
 
-    IntactTask.step = step  # type: ignore[method-assign,assignment]
+    IntactTask.step = step  # type: ignore[method-assign]
