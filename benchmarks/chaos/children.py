@@ -36,7 +36,7 @@ _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 _AT_ONCE = 2
 _works: Sequence[Callable[[], Any]] = ()
 """What forked processes do; functions in functions cannot be handed to them otherwise."""
-_PAUSE = 0.0005
+_PAUSE = 0.001
 _PR_SET_PDEATHSIG = 1
 _LONGEST = 300.0
 _STACKS_AFTER = 280.0
