@@ -19,7 +19,7 @@ from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.record import machine_of, name_of_machine, rounded, versions, write_record
 
 CAMPAIGNS: tuple[str, ...] = (
-    *("killed_trainings", "killed_commands", "bad_files", "paths"),
+    *("killed_trainings", "killed_commands", "killed_tables", "ranks", "disk", "bad_files", "paths"),
     *("long_runs", "numbers", "determinism"),
 )
 """Modules of this folder, in the order in which they run."""

@@ -29,21 +29,21 @@ def kill(trial: Trial, command: Command) -> Promise:
     whole.mkdir(parents=True)
     command.set_up(whole)
     begin = time.perf_counter()
-    first = command.begin(whole)
+    first = command.begin(whole, folder / "whole.log")
     assert not any(first.wait()), first.log.read_text()
     seconds, changes = time.perf_counter() - begin, first.board.changes
     kills = number = 0
     while kills < trial.count(command.kills):
         number += 1
-        out = folder / str(number)
+        out, log = folder / str(number), folder / f"{number}.log"
         out.mkdir()
         command.set_up(out)
         for _ in range(min(command.at_once, trial.count(command.kills) - kills)):
-            (status,) = _killed(command.begin(out), draw, seconds, changes)
+            (status,) = _killed(command.begin(out, log), draw, seconds, changes)
             if status != -signal.SIGKILL:
                 break
             kills += 1
-        found = command.faults_of_end(whole, out)
+        found = command.faults_of_end(whole, out, log)
         promise.test(not found, f"{out}: {', '.join(found[:4])}")
     promise.figures |= {"kills": kills, "seconds undisturbed": seconds}
     return promise

@@ -19,6 +19,8 @@ from intact_fast.cli import main
 from intact_fast.models import Generator, build_osnet
 from intact_fast.serving.gallery import Gallery, update
 
+_COLUMNS = ["path", "hash", "feature"]
+
 
 @dataclass(frozen=True)
 class Command:
@@ -33,6 +35,7 @@ class Command:
         prepare: Called in each child first.
         set_up: Puts into a folder what is there before the command.
         replaces: Whether what is complete is replaced by the same command; else it is refused.
+        unreadable: What of what was there before cannot be read, after a call that failed.
     """
 
     name: str
@@ -43,40 +46,45 @@ class Command:
     prepare: Callable[[Board], None] = lambda board: None
     set_up: Callable[[Path], object] = lambda out: None
     replaces: bool = True
+    unreadable: Callable[[Path], list[str]] = lambda out: []
 
-    def begin(self, out: Path, further: Callable[[Board], None] = lambda board: None) -> Children:
-        """Start it in a child."""
+    def begin(self, out: Path, log: Path, further: Callable[[Board], None] = lambda board: None) -> Children:
+        """Start it in a child, which prints into a log."""
         words = [str(word) for word in self.words(out)]
 
         def prepare(board: Board) -> None:
             self.prepare(board)
             further(board)
 
-        return start(lambda: main(words), out.with_suffix(".log"), out, prepare=prepare)
+        return start(lambda: main(words), log, out, prepare=prepare)
 
-    def faults_of_end(self, whole: Path, out: Path) -> list[str]:
+    def faults_of_half(self, out: Path, log: Path) -> list[str]:
+        """Say what is wrong with what a call that failed has left."""
+        return _in_child(lambda: self.unreadable(out), log)
+
+    def faults_of_end(self, whole: Path, out: Path, log: Path) -> list[str]:
         """Let it end, and say what is wrong with what is there then."""
-        last = self.begin(out)
+        last = self.begin(out, log)
         (status,) = last.wait()
         said = end_of(last.log)
         if status != 0 and (self.replaces or "exists already" not in said):
             return [f"status {status}: {said}"]
-        return [*self._differences(whole, out), *leftovers(out)]
+        return [*_in_child(lambda: self.differences(whole, out), log), *leftovers(out)]
 
-    def _differences(self, whole: Path, out: Path) -> list[str]:
-        """Compare in a child: Lance's threads do not survive the fork of a process that has read a table."""
-        answer = out.with_suffix(".json")
 
-        def write() -> int:
-            answer.write_text(json.dumps(self.differences(whole, out)), encoding="utf-8")
-            return 0
+def _in_child(look: Callable[[], list[str]], log: Path) -> list[str]:
+    """Look in a child: Lance's threads do not survive the fork of a process that has read a table."""
+    answer = log.with_suffix(".json")
 
-        log = out.with_suffix(".log")
-        (status,) = start(write, log, out).wait()
-        if status != 0:
-            return [f"not comparable: {end_of(log)}"]
-        found: list[str] = json.loads(answer.read_text(encoding="utf-8"))
-        return found
+    def write() -> int:
+        answer.write_text(json.dumps(look()), encoding="utf-8")
+        return 0
+
+    (status,) = start(write, log, log).wait()
+    if status != 0:
+        return [f"not to be looked at: {end_of(log)}"]
+    found: list[str] = json.loads(answer.read_text(encoding="utf-8"))
+    return found
 
 
 def commands(folder: Path, pictures: Path) -> list[Command]:
@@ -114,6 +122,7 @@ def commands(folder: Path, pictures: Path) -> list[Command]:
             kills=20,
             prepare=_commit_often,
             set_up=lambda out: shutil.copytree(before, out / "x.lance"),
+            unreadable=_unreadable_rows,
         ),
     ]
 
@@ -166,7 +175,10 @@ def _of_rows(whole: Path, out: Path) -> list[str]:
     return found if tables[0].equals(tables[1]) else [*found, "other rows"]
 
 
+def _unreadable_rows(out: Path) -> list[str]:
+    return [] if Gallery.open(out / "x.lance").table(_COLUMNS).num_rows else ["no rows"]
+
+
 def _of_galleries(whole: Path, out: Path) -> list[str]:
-    columns = ["path", "hash", "feature"]
-    tables = [Gallery.open(folder / "x.lance").table(columns).sort_by("path") for folder in (whole, out)]
+    tables = [Gallery.open(folder / "x.lance").table(_COLUMNS).sort_by("path") for folder in (whole, out)]
     return [] if tables[0].equals(tables[1]) else ["other rows"]

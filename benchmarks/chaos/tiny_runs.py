@@ -30,7 +30,8 @@ _DRAWN = SyntheticSpec(
     train_identities=6, test_identities=4, train_pictures_per_camera=2, test_pictures_per_camera=1, height=48, width=24
 )
 _TIMES = ("img_per_s",)
-_OF_ITS_OWN = frozenset({"config.yaml", "metrics.jsonl", "notes.json", "report.md", "report.html", "curves.png"})
+_CURVES = "curves.png"
+_OF_ITS_OWN = frozenset({"config.yaml", "metrics.jsonl", "notes.json", "report.md", "report.html"})
 """Files that name the folder of runs, or say how long something took."""
 
 
@@ -96,8 +97,8 @@ def differences(whole: Path, other: Path) -> list[str]:
 
 
 def files_of(folder: Path) -> set[str]:
-    """Name the files below a folder; TensorBoard's are one for each start, and locks stay for the next one."""
-    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    """Name the files below a folder; TensorBoard's are one for each start, locks stay, and curves show times."""
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != _CURVES)
     return {str(name) for name in names if "tensorboard" not in name.parts and not name.name.endswith(".lock")}
 
 
