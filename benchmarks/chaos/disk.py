@@ -225,7 +225,9 @@ def _be_nobody() -> None:
 
 
 def _vanished(setting: _Setting) -> Promise:
-    promise = Promise("A training whose folder vanishes says so in one line or ends well, and begins anew once its rest is gone")
+    promise = Promise(
+        "A training whose folder vanishes says so in one line or ends well, and begins anew once its rest is gone"
+    )
     draw = setting.trial.draw()
     moments = sorted(1 + draw.randrange(setting.changes) for _ in range(setting.trial.count(6)))
     return _put_to_the_test(promise, {f"change {at}": partial(_vanished_at, setting, at) for at in moments})
