@@ -225,7 +225,9 @@ def _be_nobody() -> None:
 
 
 def _vanished(setting: _Setting) -> Promise:
-    promise = Promise("A training whose folder vanishes says so in one line or ends well, and begins anew or goes on")
+    promise = Promise(
+        "A training whose folder vanishes says so in one line or ends well, and begins anew once its rest is gone"
+    )
     draw = setting.trial.draw()
     moments = sorted(1 + draw.randrange(setting.changes) for _ in range(setting.trial.count(6)))
     return _put_to_the_test(promise, {f"change {at}": partial(_vanished_at, setting, at) for at in moments})
@@ -239,6 +241,8 @@ def _vanished_at(setting: _Setting, at: int) -> list[str]:
     (status,) = children.wait()
     found = [] if status in (0, 2) else _failed(status, log)
     found += one_line(log) if status == 2 else []
+    # what the run has written since is no run: the same command refuses it by name
+    shutil.rmtree(runs, ignore_errors=True)
     return found + setting.faults_of_rerun(runs, setting.log(f"again-{at}"))
 
 

@@ -334,6 +334,7 @@ class Run:
 
     def _finish(self, task: IntactTask) -> Evaluation:
         """Evaluate the last networks on the test split, and present what was found."""
+        self.process.on_main(self._check_is_there)
         config = self.config
         association = task.networks.association
         health = None if association is None else association.health
@@ -364,12 +365,23 @@ class Run:
         self.process.on_main(lambda: self._present(model, result, described))
         return result
 
+    def _check_is_there(self) -> Path:
+        """Find the last checkpoint in a folder that is still the run's.
+
+        Raises:
+            UserError: Somebody has removed it meanwhile.
+        """
+        checkpoint = CheckpointStore(self.folder / "checkpoints", 1).latest()
+        if checkpoint is None or not (self.folder / "config.yaml").is_file():
+            raise UserError(
+                f"{self.folder}: its files have gone meanwhile; remove what is left, and run the same command again"
+            )
+        return checkpoint
+
     def _present(self, model: SRReID, result: Evaluation, described: str) -> None:
         """Write model, pictures and report, print the table."""
+        checkpoint = self._check_is_there()
         model.save_pretrained(self.folder / "model.safetensors")
-        checkpoint = CheckpointStore(self.folder / "checkpoints", 1).latest()
-        if checkpoint is None:
-            raise UserError(f"{self.folder}: its checkpoints have gone meanwhile; run the same command again")
         notes = [*self._notes, described]
         print_presentation(present(self._source(model), result, self.folder, checkpoint, notes), self.monitor.console)
 
