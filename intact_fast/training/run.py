@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from intact_fast.config.command_line import differences, read_config, save_config, to_yaml
+from intact_fast.config.command_line import save_config, to_yaml
 from intact_fast.config.options import Config
 from intact_fast.data.augmentation import with_strong_augmentation
 from intact_fast.data.batches import NO_IDENTITY
@@ -30,7 +30,7 @@ from intact_fast.evaluation.evaluator import Evaluation, evaluate
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.readable import readable_entries
 from intact_fast.evaluation.views import had_association
-from intact_fast.files import exclusive_folder, is_leftover
+from intact_fast.files import exclusive_folder
 from intact_fast.models import OSNet
 from intact_fast.reporting.pictures import TRIPTYCHS, save_triptychs
 from intact_fast.reporting.presentation import present, print_presentation
@@ -46,6 +46,7 @@ from intact_fast.training.first_look import require_readable
 from intact_fast.training.intact import IntactTask, describe_training
 from intact_fast.training.loop import Cadence, Fingerprint, TrainingLoop
 from intact_fast.training.monitoring import Monitor
+from intact_fast.training.run_folder import check_claim, has_trained, last_checkpoint
 from intact_fast.training.step.plan import plan_step
 from intact_fast.training.unlabelled import LISTED, Unlabelled, find_unlabelled, keep_list
 
@@ -98,7 +99,7 @@ class Run:
     def _folder_to_itself(self) -> Iterator[None]:
         """Keep other runs out of the folder, after a look at whose it is."""
         option = f"--name {self.config.name}"
-        self.process.on_main(lambda: _check_claim(self.folder, self.config))
+        self.process.on_main(lambda: check_claim(self.folder, self.config))
         with ExitStack() as stack:
             self.process.on_main(lambda: stack.enter_context(exclusive_folder(self.folder, option)))
             yield
@@ -107,10 +108,10 @@ class Run:
         self.process.on_main(lambda: require_critic_file(self.config))
         self._claim_folder()
         self.manifest = self._obtain_manifest()
-        has_trained = self.process.on_main(lambda: _has_trained(self.folder))
-        if not has_trained:
+        resumed = self.process.on_main(lambda: has_trained(self.folder))
+        if not resumed:
             require_readable(self.manifest, self.config, self.process)
-        self._unlabelled = self._obtain_unlabelled(has_trained)
+        self._unlabelled = self._obtain_unlabelled(resumed)
         return Fingerprint(self.manifest.hash, to_yaml(self.config))
 
     def _train(self) -> IntactTask:
@@ -150,7 +151,7 @@ class Run:
         path = self.folder / "manifest.jsonl"
 
         def obtain() -> Manifest:
-            if path.is_file() and _has_trained(self.folder):
+            if path.is_file() and has_trained(self.folder):
                 own, given = Manifest.load(path), self.config.data.manifest
                 if given is not None and Manifest.load(given).hash != own.hash:
                     raise UserError(
@@ -173,10 +174,10 @@ class Run:
 
         return self.process.on_main(obtain)
 
-    def _obtain_unlabelled(self, has_trained: bool) -> Unlabelled:
+    def _obtain_unlabelled(self, resumed: bool) -> Unlabelled:
         """List pictures without identities once, and keep the list with the run."""
         path = self.folder / LISTED
-        kept = path if self.process.on_main(lambda: has_trained and path.is_file()) else None
+        kept = path if self.process.on_main(lambda: resumed and path.is_file()) else None
         found = find_unlabelled(self.config, self.manifest, self.process, kept, self.monitor.say)
         if kept is None:
             self.process.on_main(lambda: keep_list(found, self.config, path))
@@ -334,7 +335,7 @@ class Run:
 
     def _finish(self, task: IntactTask) -> Evaluation:
         """Evaluate the last networks on the test split, and present what was found."""
-        self.process.on_main(self._check_is_there)
+        self.process.on_main(lambda: last_checkpoint(self.folder))
         config = self.config
         association = task.networks.association
         health = None if association is None else association.health
@@ -365,45 +366,9 @@ class Run:
         self.process.on_main(lambda: self._present(model, result, described))
         return result
 
-    def _check_is_there(self) -> Path:
-        """Find the last checkpoint in a folder that is still the run's.
-
-        Raises:
-            UserError: Somebody has removed it meanwhile.
-        """
-        checkpoint = CheckpointStore(self.folder / "checkpoints", 1).latest()
-        if checkpoint is None or not (self.folder / "config.yaml").is_file():
-            raise UserError(
-                f"{self.folder}: its files have gone meanwhile; remove what is left, and run the same command again"
-            )
-        return checkpoint
-
     def _present(self, model: SRReID, result: Evaluation, described: str) -> None:
         """Write model, pictures and report, print the table."""
-        checkpoint = self._check_is_there()
+        checkpoint = last_checkpoint(self.folder)
         model.save_pretrained(self.folder / "model.safetensors")
         notes = [*self._notes, described]
         print_presentation(present(self._source(model), result, self.folder, checkpoint, notes), self.monitor.console)
-
-
-def _has_trained(folder: Path) -> bool:
-    """Whether a run's folder holds anything that its settings bind."""
-    return any((folder / "checkpoints").rglob("*.pt"))
-
-
-def _check_claim(folder: Path, config: Config) -> None:
-    """Raise UserError unless the folder is free, or holds this very run."""
-    path = folder / "config.yaml"
-    if not path.is_file():
-        if folder.exists() and not (folder.is_dir() and all(map(is_leftover, folder.iterdir()))):
-            raise UserError(f"--name {config.name}: {folder} exists and is no run of ours; use another --name")
-        return
-    if not _has_trained(folder):
-        return
-    changed = differences(read_config(path), config)
-    if changed:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
-        raise UserError(
-            f"--name {config.name}: {folder} holds a run with other settings ({options}); give them as they were "
-            "to resume it, or another --name"
-        )

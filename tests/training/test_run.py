@@ -299,6 +299,21 @@ def test_a_foreign_folder_is_left_alone(config: Config) -> None:
     assert (folder / "report.md").read_text() == "mine"
 
 
+def test_a_folder_that_vanishes_is_named_before_the_evaluation(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last checkpoint is written into a new folder, which nobody would know for a run's."""
+    original = Run._train_intact
+
+    def then_vanish(self: Run, *arguments: Any) -> IntactTask:
+        task = original(self, *arguments)
+        (self.folder / "config.yaml").unlink()
+        return task
+
+    monkeypatch.setattr(Run, "_train_intact", then_vanish)
+    with pytest.raises(UserError, match="its files have gone meanwhile; remove what is left, and run the same"):
+        Run(config, SINGLE_PROCESS).execute()
+    assert not (config.runs / config.name / "report.md").exists()
+
+
 def test_failed_validation_still_saves(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Run, task: IntactTask, iteration: int) -> float:
         raise UserError("a picture vanished")
