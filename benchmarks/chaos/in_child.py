@@ -77,48 +77,77 @@ class Outcome:
         return None
 
 
-def outcomes_of(cases: Sequence[Case]) -> list[Outcome]:
-    """Run cases one after another in a forked process; after one that ends it, in another."""
-    found: list[Outcome] = []
-    while len(found) < len(cases):
-        found += _in_one_child(cases[len(found) :])
+def outcomes_of(cases: Sequence[Case], at_once: int = 1) -> list[Outcome]:
+    """Run cases in forked processes; a process that one of them ends is followed by another.
+
+    Args:
+        cases: What to run. Those of one process run one after another.
+        at_once: How many processes share them.
+    """
+    lanes = [_Lane(cases[number::at_once]) for number in range(min(at_once, len(cases)))]
+    while waiting := [lane for lane in lanes if lane.has_more()]:
+        select.select([lane.pipe for lane in waiting], [], [], 1.0)
+        for lane in waiting:
+            lane.listen()
+    found: list[Outcome] = [Outcome()] * len(cases)
+    for number, lane in enumerate(lanes):
+        found[number::at_once] = lane.found
     return found
 
 
-def _in_one_child(cases: Sequence[Case]) -> list[Outcome]:
-    """Run cases until all are done or the process is; that one has an outcome, too."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        # Lance warns of forks whoever uses it; here the children alone do
-        warnings.simplefilter("ignore", UserWarning)
-        child = os.fork()
-    if child == 0:
-        os.close(reading)
-        try:
-            _serve(cases, writing)
-        finally:
-            os._exit(0)
-    os.close(writing)
-    found: list[Outcome] = []
-    text = b""
-    died = ""
-    with os.fdopen(reading, "rb", buffering=0) as pipe:
-        while True:
-            if not select.select([pipe], [], [], _PATIENCE)[0]:
-                os.kill(child, signal.SIGKILL)
-                died = f"hung for {_PATIENCE:.0f} s"
-                break
-            piece = pipe.read(2**16)
-            if not piece:
-                break
-            *lines, text = (text + piece).split(b"\n")
-            found += [Outcome(**json.loads(line)) for line in lines]
-    _, status = os.waitpid(child, 0)
-    if len(found) < len(cases):
-        found.append(Outcome(died=died or f"the process ended with status {os.waitstatus_to_exitcode(status)}"))
-    return found
+class _Lane:
+    """Cases that run one after another, and the process that they run in now."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self.found: list[Outcome] = []
+        self._cases = cases
+        self._begin()
+
+    def has_more(self) -> bool:
+        """Whether there are cases without an outcome."""
+        return len(self.found) < len(self._cases)
+
+    def listen(self) -> None:
+        """Take the outcomes that the process has told, and follow it by another where it has ended early."""
+        died = ""
+        if not select.select([self.pipe], [], [], 0)[0]:
+            if time.monotonic() - self._heard < _PATIENCE:
+                return
+            os.kill(self._child, signal.SIGKILL)
+            died = f"hung for {_PATIENCE:.0f} s"
+        piece = b"" if died else self.pipe.read(2**16)
+        self._heard = time.monotonic()
+        *lines, self._text = (self._text + piece).split(b"\n")
+        self.found += [Outcome(**json.loads(line)) for line in lines]
+        if piece and self.has_more():
+            return
+        self.pipe.close()
+        _, status = os.waitpid(self._child, 0)
+        if self.has_more():
+            self.found.append(
+                Outcome(died=died or f"the process ended with status {os.waitstatus_to_exitcode(status)}")
+            )
+        if self.has_more():
+            self._begin()
+
+    def _begin(self) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            # Lance warns of forks whoever uses it; here the children alone do
+            warnings.simplefilter("ignore", UserWarning)
+            self._child = os.fork()
+        if self._child == 0:
+            os.close(reading)
+            try:
+                _serve(self._cases[len(self.found) :], writing)
+            finally:
+                os._exit(0)
+        os.close(writing)
+        self.pipe = os.fdopen(reading, "rb", buffering=0)
+        self._text = b""
+        self._heard = time.monotonic()
 
 
 def _serve(cases: Sequence[Case], pipe: int) -> None:

@@ -29,7 +29,7 @@ def test_files_of_weights(trial: Trial, corpus: Corpus) -> None:
 
 def test_tables_and_configurations(trial: Trial, corpus: Corpus) -> None:
     cases = list(hostile_tables.cases(trial, corpus, 20))
-    assert not bad_files.tried("", [*cases[:20], *cases[20::6]]).broken
+    assert not bad_files.tried("", [*cases[:20], *cases[20::6]], at_once=1).broken
 
 
 def test_pickles(trial: Trial, corpus: Corpus) -> None:
@@ -62,3 +62,11 @@ def test_a_fault_is_seen(tmp_path: Path) -> None:
         assert fault is not None
         assert words in fault
     assert faults[-1] is None
+
+
+def test_processes_share_cases_and_one_that_ends_is_followed_by_another() -> None:
+    cases = [Case(str(number), lambda status=number: status) for number in (0, 1, 2, 1, 0)]
+    cases.insert(2, Case("ends its process", lambda: os._exit(7)))
+    outcomes = outcomes_of(cases, at_once=2)
+    assert [outcome.status for outcome in outcomes] == [0, 1, None, 2, 1, 0]
+    assert outcomes[2].fault() == "the process ended with status 7"
