@@ -126,7 +126,7 @@ def numbers_in(value: object) -> Iterator[float]:
 def test_record_has_the_fields_of_the_schema(name: str) -> None:
     record = records.read(name)
     assert set(record) >= FIELDS
-    assert record["kind"] in {"training", "speed", "tests"}
+    assert record["kind"] in {"training", "speed", "tests", "reliability"}
     assert isinstance(record["commands"], dict)
     assert record["commands"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", record["date"])

@@ -20,6 +20,7 @@ from benchmarks.chaos.in_child import Case, Outcome, outcomes_of
 from benchmarks.chaos.mutations import SystemTouch, Touch, changed, damaged, picture_bombs
 from benchmarks.chaos.promise import Promise, Trial
 from intact_fast.cli import main
+from intact_fast.reporting import presentation
 from tests.data.damaged_files import damaged_files
 
 PICTURES, PICTURES_A_FOLDER = 2000, 250
@@ -65,6 +66,8 @@ def tried(text: str, cases: Sequence[Case], files: int | None = None, at_once: i
 
 
 def command(*arguments: object) -> int:
+    """Run a command in this child; a training draws no curves, which cost a third of it."""
+    presentation.save_curves = lambda metrics, path: False  # type: ignore[assignment]
     return main([str(argument) for argument in arguments])
 
 
