@@ -9,6 +9,7 @@ import shlex
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -68,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_campaign(name: str, trial: Trial) -> list[Promise]:
     """Run one campaign in this process, whose forks would wait for ever for OpenMP threads that it had."""
     torch.set_num_threads(1)
+    # Lance warns of every fork; the children that use it are forked before it has threads
+    warnings.filterwarnings("ignore", "lance is not fork-safe", UserWarning)
     return list(importlib.import_module(f"benchmarks.chaos.{name}").run(trial))
 
 
