@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_campaign(name: str, trial: Trial) -> list[Promise]:
     """Run one campaign in this process, whose forks would wait for ever for OpenMP threads that it had."""
     torch.set_num_threads(1)
-    # Lance warns of every fork; the children that use it are forked before it has threads
+    # Lance warns of forks whoever uses it; here the children alone do
     warnings.filterwarnings("ignore", "lance is not fork-safe", UserWarning)
     return list(importlib.import_module(f"benchmarks.chaos.{name}").run(trial))
 
