@@ -16,6 +16,7 @@ _LONGEST_NAME = 200
 _NAME = re.compile(r"\..+\.(?P<place>[0-9a-f]{8})\.(?P<process>[0-9]{1,9})\.tmp", re.DOTALL)
 _LONGEST_WRITE = 24 * 3600.0
 _swept: set[Path] = set()
+os.register_at_fork(after_in_child=_swept.clear)
 
 
 def temporary_beside(path: Path) -> Path:
@@ -64,14 +65,15 @@ def _remove_if_left(path: Path, place: str, process: int, now: float) -> None:
 
 
 def _has_ended(process: int) -> bool:
+    """Whether a process writes no more; one that is dead, and waited for by nobody, does not."""
     try:
         os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in "ZX"
     except ProcessLookupError:
         return True
-    # another user's process is one, too
-    except PermissionError:
+    # another user's process is one, too; and systems without /proc tell no more
+    except OSError:
         return False
-    return False
 
 
 @cache

@@ -53,6 +53,24 @@ def test_half_a_file_of_a_killed_process_goes(tmp_path: Path) -> None:
     assert names(tmp_path) == ["other.json"]
 
 
+def test_half_a_file_of_a_killed_process_goes_before_anybody_has_waited_for_it(tmp_path: Path) -> None:
+    child = in_a_child(lambda: write_half(tmp_path / "notes.json"))
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    with write_atomically(tmp_path / "other.json") as temporary:
+        temporary.write_text("{}")
+    assert names(tmp_path) == ["other.json"]
+    os.waitpid(child, 0)
+
+
+def test_a_forked_process_looks_at_a_folder_anew(tmp_path: Path) -> None:
+    (tmp_path / "first.json").write_text("{}")
+    sweep_once(tmp_path, time.time())
+    killed_child(lambda: write_half(tmp_path / "notes.json"))
+    assert len(names(tmp_path)) == 2
+    killed_child(lambda: sweep_once(tmp_path, time.time()))
+    assert names(tmp_path) == ["first.json"]
+
+
 def test_a_folder_of_pictures_of_a_killed_process_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = SyntheticSpec(train_identities=1, test_identities=1)
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -35,23 +35,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--campaign", choices=CAMPAIGNS, action="append", help="may be given several times")
     parser.add_argument("--share", type=float, default=1.0, help="of the full counts, above 0 up to 1")
     parser.add_argument("--seed", type=int, default=0, help="of what the campaigns draw")
+    parser.add_argument("--at-once", type=int, default=2, help="campaigns that run beside each other")
     parser.add_argument("--record", action="store_true", help="write a record")
     options = parser.parse_args(words)
     if not 0 < options.share <= 1:
         parser.error(f"--share {options.share}: give a number above 0, up to 1")
     results: dict[str, list[Promise]] = {}
     seconds: dict[str, float] = {}
-    for name in options.campaign or CAMPAIGNS:
-        begin = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-            trial = Trial(Path(folder).resolve(), options.share, options.seed)
-            # a process of its own: what one campaign has imported, started or leaked is nothing to the next
-            with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-                results[name] = pool.submit(run_campaign, name, trial).result()
-        seconds[name] = time.perf_counter() - begin
-        print(f"\n{name}, {seconds[name]:.0f} s", flush=True)
-        for promise in results[name]:
-            show(promise)
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(options.at_once) as lanes:
+        chosen = options.campaign or CAMPAIGNS
+        runs = [lanes.submit(in_a_process, name, options.share, options.seed) for name in chosen]
+        for name, run in zip(chosen, runs, strict=True):
+            results[name], seconds[name] = run.result()
+            print(f"\n{name}, {seconds[name]:.0f} s", flush=True)
+            for promise in results[name]:
+                show(promise)
+    whole = time.perf_counter() - begin
+    print(f"\n{headline(results)} {whole:.0f} s", flush=True)
     if options.record:
         record = {
             "kind": "reliability",
@@ -59,11 +60,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "machine": machine_of(torch.device("cpu")),
             "versions": versions("torch", "numpy", "pillow", "nvidia-dali-cuda130", "pylance"),
             "commands": {"chaos": shlex.join(["python", "-m", "benchmarks.chaos", *words])},
+            "seconds": rounded(whole),
             "figures": rounded({name: figures(results[name], seconds[name]) for name in results}),
         }
         name = f"{name_of_machine(torch.device('cpu'))}-chaos"
         print(f"record: {write_record(record, name)}")
     return int(any(promise.broken for promises in results.values() for promise in promises))
+
+
+def in_a_process(name: str, share: float, seed: int) -> tuple[list[Promise], float]:
+    """Run one campaign in a process of its own; its promises and how many seconds it took.
+
+    What one campaign has imported, started or leaked is nothing to the next.
+    """
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        trial = Trial(Path(folder).resolve(), share, seed)
+        with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+            promises = pool.submit(run_campaign, name, trial).result()
+    return promises, time.perf_counter() - begin
 
 
 def run_campaign(name: str, trial: Trial) -> list[Promise]:

@@ -107,7 +107,7 @@ def _full_below_trainings(setting: _Setting) -> Promise:
 
 def _files(setting: _Setting) -> list[Path]:
     # a lock takes no room
-    return [path for path in setting.whole.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return [path for path in setting.whole.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
 
 
 def _full_at_file(setting: _Setting, name: str) -> list[str]:

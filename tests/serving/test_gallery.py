@@ -20,6 +20,7 @@ from intact_fast.models import build_osnet
 from intact_fast.serving.gallery import Gallery, Identity, Update, update_gallery
 from intact_fast.serving.gallery.columns import PatternColumns, read_pattern
 from intact_fast.serving.gallery.computing import compute_rows
+from intact_fast.serving.gallery.engine import engine_errors
 from intact_fast.serving.gallery.store import KEY
 from intact_fast.serving.picture_reading import Unreadable, list_pictures
 
@@ -197,3 +198,13 @@ def test_small_parts_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(gallery.dataset.get_fragments()) == 1
     assert len(Gallery.open(tmp_path / "g.lance", IDENTITY)) == 5
     assert KEY.encode() in gallery.dataset.schema.metadata
+
+
+def test_a_panic_of_the_engine_is_one_line() -> None:
+    """Rust's are no Exception: a damaged index gave a traceback."""
+    panic = type("PanicException", (BaseException,), {})
+    with pytest.raises(UserError, match=r"^g\.lance: range end 9 out of range; make it anew$"):
+        with engine_errors("g.lance", "make it anew"):
+            raise panic("range end 9\n out of range")
+    with pytest.raises(KeyboardInterrupt), engine_errors("g.lance"):
+        raise KeyboardInterrupt

@@ -44,6 +44,9 @@ pq = _imported("pyarrow.parquet")
 csv = _imported("pyarrow.csv")
 
 
+_PANIC = "PanicException"
+
+
 @contextmanager
 def engine_errors(what: str, remedy: str = "") -> Iterator[None]:
     """Turn an error of the engine into one of the user's, in one line.
@@ -56,8 +59,10 @@ def engine_errors(what: str, remedy: str = "") -> Iterator[None]:
         yield
     except UserError:
         raise
-    # Lance says by any of these what it has against a query, a file or a disk
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
+    except BaseException as error:
+        # Lance says by any of these what it has against a query, a file or a disk; a panic of Rust is no Exception
+        if not isinstance(error, OSError | RuntimeError | ValueError | TypeError) and type(error).__name__ != _PANIC:
+            raise
         text = " ".join(_PLACE_IN_SOURCE.sub("", str(error)).split())
         if said := _SYSTEM_ERROR.search(str(error)):
             number = int(said[1])
