@@ -307,12 +307,12 @@ def test_a_planted_stale_graph_is_caught(tiny_config: Config) -> None:
 
 
 def test_fused_operators_are_really_used(tiny_config: Config) -> None:
-    """In the forward passes of all four networks and back."""
+    """In the forward passes of all networks and back."""
     with torch.profiler.profile() as profile:
         train_with(small(tiny_config), "triton", iterations=1)
     used = {event.key for event in profile.key_averages() if event.key.startswith("intact_fast::")}
     assert used == {
         f"intact_fast::{name}{part}"
-        for name in ("pixel_shuffle_act", "batch_norm_act", "linear_bn_act", "linear_bn_mse")
+        for name in ("pixel_shuffle_act", "batch_norm_act", "depthwise_norm_act", "linear_bn_act", "linear_bn_mse")
         for part in ("", "_backward")
     }
