@@ -281,39 +281,6 @@ def test_a_critic_that_was_replaced_is_refused(config: Config, tmp_path: Path) -
         Run(given, SINGLE_PROCESS).execute()
 
 
-def test_a_mistyped_first_command_does_not_claim_the_name(config: Config) -> None:
-    wrong = replace(config, data=replace(config.data, lr_camera="9"))
-    with pytest.raises(UserError, match=r"--data\.lr-camera 9"):
-        Run(wrong, SINGLE_PROCESS).execute()
-    right = replace(config, training=replace(config.training, iterations=1))
-    assert Run(right, SINGLE_PROCESS).execute() is not None
-
-
-def test_a_foreign_folder_is_left_alone(config: Config) -> None:
-    folder = config.runs / config.name
-    folder.mkdir(parents=True)
-    (folder / "report.md").write_text("mine")
-    with pytest.raises(UserError, match="exists and is no run of ours; use another --name"):
-        Run(config, SINGLE_PROCESS).execute()
-    assert [p.name for p in folder.iterdir()] == ["report.md"]
-    assert (folder / "report.md").read_text() == "mine"
-
-
-def test_a_folder_that_vanishes_is_named_before_the_evaluation(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last checkpoint is written into a new folder, which nobody would know for a run's."""
-    original = Run._train_intact
-
-    def then_vanish(self: Run, *arguments: Any) -> IntactTask:
-        task = original(self, *arguments)
-        (self.folder / "config.yaml").unlink()
-        return task
-
-    monkeypatch.setattr(Run, "_train_intact", then_vanish)
-    with pytest.raises(UserError, match="its files have gone meanwhile; remove what is left, and run the same"):
-        Run(config, SINGLE_PROCESS).execute()
-    assert not (config.runs / config.name / "report.md").exists()
-
-
 def test_failed_validation_still_saves(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Run, task: IntactTask, iteration: int) -> float:
         raise UserError("a picture vanished")
