@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--campaign", choices=CAMPAIGNS, action="append", help="may be given several times")
     parser.add_argument("--share", type=float, default=1.0, help="of the full counts, above 0 up to 1")
     parser.add_argument("--seed", type=int, default=0, help="of what the campaigns draw")
-    parser.add_argument("--at-once", type=int, default=2, help="campaigns that run beside each other")
+    parser.add_argument("--at-once", type=int, default=1, help="campaigns that run beside each other")
     parser.add_argument("--record", action="store_true", help="write a record")
     options = parser.parse_args(words)
     if not 0 < options.share <= 1:
