@@ -11,7 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -35,7 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--campaign", choices=CAMPAIGNS, action="append", help="may be given several times")
     parser.add_argument("--share", type=float, default=1.0, help="of the full counts, above 0 up to 1")
     parser.add_argument("--seed", type=int, default=0, help="of what the campaigns draw")
-    parser.add_argument("--at-once", type=int, default=1, help="campaigns that run beside each other")
     parser.add_argument("--record", action="store_true", help="write a record")
     options = parser.parse_args(words)
     if not 0 < options.share <= 1:
@@ -43,14 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: dict[str, list[Promise]] = {}
     seconds: dict[str, float] = {}
     begin = time.perf_counter()
-    with ThreadPoolExecutor(options.at_once) as lanes:
-        chosen = options.campaign or CAMPAIGNS
-        runs = [lanes.submit(in_a_process, name, options.share, options.seed) for name in chosen]
-        for name, run in zip(chosen, runs, strict=True):
-            results[name], seconds[name] = run.result()
-            print(f"\n{name}, {seconds[name]:.0f} s", flush=True)
-            for promise in results[name]:
-                show(promise)
+    for name in options.campaign or CAMPAIGNS:
+        results[name], seconds[name] = in_a_process(name, options.share, options.seed)
+        print(f"\n{name}, {seconds[name]:.0f} s", flush=True)
+        for promise in results[name]:
+            show(promise)
     whole = time.perf_counter() - begin
     print(f"\n{headline(results)} {whole:.0f} s", flush=True)
     if options.record:
