@@ -23,7 +23,7 @@ CAMPAIGNS: tuple[str, ...] = (
     *("killed_trainings", "killed_commands", "killed_tables", "ranks", "disk", "bad_files", "paths"),
     *("long_runs", "numbers", "determinism"),
 )
-"""Modules of this folder, in the order in which they run."""
+"""Modules of `campaigns`, in the order in which they run."""
 SHOWN = 3
 """Broken trials of a promise that are printed."""
 
@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def in_a_process(name: str, share: float, seed: int) -> tuple[list[Promise], float]:
     """Run one campaign in a process of its own; its promises and how many seconds it took.
 
-    What one campaign has imported, started or leaked is nothing to the next.
+    What one campaign has imported, started or leaked is nothing to the next. It is forked from the main thread: what a
+    thread of a pool has forked ends with status 1 whatever it did, as it waits for itself at its end.
     """
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
@@ -82,7 +83,7 @@ def run_campaign(name: str, trial: Trial) -> list[Promise]:
     torch.set_num_threads(1)
     # Lance warns of forks whoever uses it; here the children alone do
     warnings.filterwarnings("ignore", "lance is not fork-safe", UserWarning)
-    return list(importlib.import_module(f"benchmarks.chaos.{name}").run(trial))
+    return list(importlib.import_module(f"benchmarks.chaos.campaigns.{name}").run(trial))
 
 
 def show(promise: Promise) -> None:

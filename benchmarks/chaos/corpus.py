@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.chaos.in_child import Case, outcomes_of
+from benchmarks.chaos.cases import Case, outcomes_of
+from benchmarks.chaos.tiny_runs import TINY
 from intact_fast import SRReID
 from intact_fast.cli import COMMANDS, main
 from intact_fast.models import Generator, build_osnet
@@ -19,13 +20,6 @@ from intact_fast.training.critic import critic_checkpoint
 
 PEOPLE, CAMERAS = 8, 2
 SIZE = (48, 32)
-TINY = (
-    "--preset cpu --device cpu --data.dataset folder --data.backend pillow --data.threads 0 --data.height 48 "
-    "--data.width 32 --generator.widths 4 4 6 6 --discriminator.widths 4 4 6 8 --discriminator.hidden 10 "
-    "--association.hidden 12 10 --association.latent 8 --critic.arch osnet_x0_25 --critic.iterations 1 "
-    "--critic.batch-size 4 --training.iterations 1 --training.batch-size 4 --training.log-every 1"
-).split()
-"""Options of the smallest training."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.chaos.cases import Case, Outcome
 from benchmarks.chaos.corpus import Corpus
-from benchmarks.chaos.in_child import Case, Outcome
 from benchmarks.chaos.mutations import changed, damaged, json_bombs, yaml_bombs
 from benchmarks.chaos.promise import Trial
 from intact_fast.cli import main

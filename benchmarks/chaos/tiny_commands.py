@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 
 from benchmarks.chaos.children import Board, Children, end_of, start
-from benchmarks.chaos.tiny_runs import files_of, leftovers
+from benchmarks.chaos.equal_runs import files_of, leftovers
 from intact_fast import SRReID
 from intact_fast.cli import main
 from intact_fast.models import Generator, build_osnet

@@ -62,9 +62,13 @@ class CheckpointStore:
         """Write the state of ``iteration`` and drop what exceeds ``keep``."""
         path = self.folder / f"iteration_{iteration:08d}.pt"
         write_checkpoint(state, path)
+        self.drop_old()
+        return path
+
+    def drop_old(self) -> None:
+        """Drop what exceeds ``keep``; a process that was killed before it came to that has left one more."""
         for _, old in self._numbered()[: -max(self.keep, 1)]:
             old.unlink()
-        return path
 
     def save_best(self, state: dict[str, Any]) -> Path:
         """Write the state as the best so far."""

@@ -273,6 +273,7 @@ class TrainingLoop:
                     "those of an unbroken one."
                 )
         self._resume_place(checkpoint, path)
+        self._process.on_main(self._store.drop_old)
 
     def _read_latest(self) -> tuple[Path, dict[str, Any]] | None:
         """Read the latest checkpoint that can be read, the same on every process; those after it are set aside."""

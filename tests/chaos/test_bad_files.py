@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import bad_files, hostile_tables
+from benchmarks.chaos import hostile_tables
+from benchmarks.chaos.campaigns import bad_files
+from benchmarks.chaos.cases import Case, outcomes_of, tried
 from benchmarks.chaos.corpus import Corpus, make_corpus
-from benchmarks.chaos.in_child import Case, outcomes_of
 from benchmarks.chaos.promise import Trial
 
 
@@ -24,16 +25,16 @@ def corpus(trial: Trial) -> Corpus:
 
 
 def test_files_of_weights(trial: Trial, corpus: Corpus) -> None:
-    assert not bad_files.tried("", list(bad_files.weight_cases(trial, corpus))).broken
+    assert not tried("", list(bad_files.weight_cases(trial, corpus))).broken
 
 
 def test_tables_and_configurations(trial: Trial, corpus: Corpus) -> None:
     cases = list(hostile_tables.cases(trial, corpus, 20))
-    assert not bad_files.tried("", [*cases[:20], *cases[20::6]], at_once=1).broken
+    assert not tried("", [*cases[:20], *cases[20::6]], at_once=1).broken
 
 
 def test_pickles(trial: Trial, corpus: Corpus) -> None:
-    assert not bad_files.tried("", list(bad_files.pickle_cases(trial, corpus))[::7]).broken
+    assert not tried("", list(bad_files.pickle_cases(trial, corpus))[::7]).broken
 
 
 def test_a_fault_is_seen(tmp_path: Path) -> None:

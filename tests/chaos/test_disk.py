@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import disk
+from benchmarks.chaos.campaigns import disk
 from benchmarks.chaos.children import end_of, side_by_side, start
 from benchmarks.chaos.small_disks import free, may_mount, small_disk
 from intact_fast.errors import UserError, fail

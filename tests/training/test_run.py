@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -328,6 +329,16 @@ def test_two_processes_do_not_share_a_folder(config: Config) -> None:
     # what the killed one and half a write left behind does not make the folder somebody else's
     (folder / ".config.yaml.1.tmp").touch()
     assert Run(config, SINGLE_PROCESS).train_critic().is_file()
+
+
+def test_a_checkpoint_that_a_killed_run_had_no_time_to_drop_is_dropped(config: Config) -> None:
+    config = replace(config, training=replace(config.training, keep_checkpoints=1))
+    Run(config, SINGLE_PROCESS).execute()
+    checkpoints = config.runs / config.name / "checkpoints"
+    kept = sorted(path.name for path in checkpoints.glob("iteration_*.pt"))
+    shutil.copy(checkpoints / kept[-1], checkpoints / "iteration_00000001.pt")
+    Run(config, SINGLE_PROCESS).execute()
+    assert sorted(path.name for path in checkpoints.glob("iteration_*.pt")) == kept
 
 
 def test_an_unreadable_newest_checkpoint_gives_way_to_the_one_before(

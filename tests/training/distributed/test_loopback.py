@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch.distributed as dist
 
-from benchmarks.chaos.paths import is_loopback, listening
+from benchmarks.chaos.campaigns.paths import is_loopback, listening
 from intact_fast.training.distributed import process as processes
 
 _RANK = """

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from benchmarks.chaos.equal_runs import differences
+from benchmarks.chaos.programs import command, finish_all
 from benchmarks.chaos.promise import Promise, Trial
-from benchmarks.chaos.small_runs import SMALL, command, draw_pictures, figures_of, finish_all
-from intact_fast.files import read_checkpoint
+from benchmarks.chaos.tiny_runs import OPTIONS, draw_pictures, figures_of
 
-TIMES = ("img_per_s", "seconds", "step_ms", "arithmetic")
-"""What may differ: how long something took, and by what it was computed."""
-_DURATIONS = re.compile(r"\b\d+ s\b")
 ITERATIONS = 40
 HERE = "here"
 
@@ -57,7 +48,7 @@ MACHINES: dict[str, Machine] = {
 
 def run(trial: Trial) -> list[Promise]:
     """Train everything twice."""
-    options = [*SMALL, "--data.root", draw_pictures(trial.folder / "pictures"), "--runs", trial.folder / "runs"]
+    options = [*OPTIONS, "--data.root", draw_pictures(trial.folder), "--runs", trial.folder / "runs"]
     return [repeated(trial, options), beside(trial, options), elsewhere(trial, options)]
 
 
@@ -113,8 +104,7 @@ def elsewhere(trial: Trial, options: list[Any]) -> Promise:
         "digits alone: after one iteration all losses agree within 0.1 %. The differences grow with the iterations."
     )
     runs = trial.folder / "runs"
-    own = ["--data.backend", "pillow", "--data.threads", 0, "--training.log-every", 1]
-    own += ["--training.iterations", ITERATIONS, "--training.validate-every", ITERATIONS]
+    own = ["--training.log-every", 1, "--training.iterations", ITERATIONS, "--training.validate-every", ITERATIONS]
 
     def training(name: str, *more: object) -> dict[str, list[str]]:
         return {name: command("intact_fast.train", [*options, *own, "--name", name, *more])}
@@ -136,7 +126,6 @@ def elsewhere(trial: Trial, options: list[Any]) -> Promise:
             promise.test(first < machine.bound, f"{name}: a loss differs by {100 * first:.2g} % after one iteration")
         promise.figures[f"{name}: loss, 1st iteration"] = f"{first:.1e}"
         promise.figures[f"{name}: loss, {ITERATIONS}th iteration"] = f"{last:.1e}"
-        promise.figures[f"{name}: validation mAP"] = f"{last_score(there) - last_score(here):+.3f}"
     return promise
 
 
@@ -148,58 +137,3 @@ def largest_change(a: list[dict[str, Any]], b: list[dict[str, Any]], iteration: 
     )
     losses = [name for name in one if name.startswith("loss/")]
     return max(abs(one[name] - two[name]) / max(abs(one[name]), 1e-12) for name in losses)
-
-
-def last_score(records: list[dict[str, Any]]) -> float:
-    """Give the last validation's mAP."""
-    return float([record["validation/mAP"] for record in records if "validation/mAP" in record][-1])
-
-
-def differences(a: Path, b: Path, names: Sequence[str] | None = None) -> list[str]:
-    """Name what differs between two runs' folders besides their names and durations.
-
-    Args:
-        a: One run's folder.
-        b: The other's.
-        names: Words for which each side's files have the same word of their own; otherwise the folders' names.
-    """
-    files = [sorted(path.relative_to(folder) for path in folder.rglob("*") if _is_result(path)) for folder in (a, b)]
-    if files[0] != files[1] or not files[0]:
-        return [f"other files: {sorted(map(str, set(files[0]) ^ set(files[1])))}"]
-    of_a, of_b = names or (a.name, b.name)
-    return [str(name) for name in files[0] if not _are_equal(content(a / name, of_a), content(b / name, of_b))]
-
-
-def _is_result(path: Path) -> bool:
-    # TensorBoard's events hold times and no other figures than metrics.jsonl, and curves show both
-    return path.name != "curves.png" and path.suffix in (".pt", ".jsonl", ".json", ".md", ".png", ".safetensors")
-
-
-def content(path: Path, name: str) -> Any:
-    """Give what a file holds, without the run's name and durations."""
-    if path.suffix == ".pt":
-        return {key: value for key, value in read_checkpoint(path, "x").items() if key != "config"}
-    if path.suffix in (".png", ".safetensors"):
-        return path.read_bytes()
-    text = path.read_text(encoding="utf-8").replace(name, "NAME")
-    if path.suffix == ".md":
-        return _DURATIONS.sub("… s", text)
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in text.splitlines()]
-    return json.loads(_DURATIONS.sub("… s", text))
-
-
-def _are_equal(a: Any, b: Any) -> bool:
-    """Compare bit for bit, through nested dictionaries and lists."""
-    if isinstance(a, Tensor):
-        # NaN is equal to NaN here
-        return a.dtype == b.dtype and a.shape == b.shape and torch.equal(_bits(a), _bits(b))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_are_equal(a[key], b[key]) for key in a if key not in TIMES)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_are_equal, a, b))
-    return bool(a == b)
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    return tensor.contiguous().flatten().view(torch.uint8)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.chaos.bad_files import command, tried
-from benchmarks.chaos.corpus import TINY, Corpus, make_corpus, write_pictures
+from benchmarks.chaos.cases import Case, Outcome, tried
+from benchmarks.chaos.corpus import Corpus, make_corpus, write_pictures
 from benchmarks.chaos.hostile_tables import with_hash
-from benchmarks.chaos.in_child import Case, Outcome
 from benchmarks.chaos.promise import Promise, Trial
+from benchmarks.chaos.tiny_runs import TINY, run_command
 
 HOSTILE_NAME = "<img src=x onerror=alert(1)><script>alert(2)"
 """What a file may be called, and a page must show as text."""
@@ -81,7 +81,7 @@ def wandering_cases(trial: Trial, corpus: Corpus, outside: Path) -> Iterator[Cas
             ["report", run_folder, "--device", "cpu", "--data.root", corpus.pictures],
             ["prepare", "folder", *of_table, "--out", f"{out}.jsonl"],
         ):
-            yield Case(f"{arguments[0]} {name}", lambda words=arguments: command(*words), _outside(secret), outside)
+            yield Case(f"{arguments[0]} {name}", lambda words=arguments: run_command(*words), _outside(secret), outside)
         index = trial.folder / f"wandering{number}.lance"
         query = next(path for path in corpus.pictures.iterdir() if path.is_file())
         empty = trial.folder / f"empty{number}"
@@ -105,7 +105,7 @@ def _search(corpus: Corpus, index: Path, name: str, words: list[object]) -> int:
     model = SRReID.from_pretrained(corpus.model, engine="torch")
     settings = f"mode={model.mode} lr_height={model.lr_height} precision={model.computes_in}"
     Gallery.open(index, Identity.of_files([corpus.model], settings)).add([name], torch.ones(1, 512))
-    return command(*words)
+    return run_command(*words)
 
 
 def _outside(secret: Path) -> Callable[[Outcome], str | None]:
@@ -143,7 +143,7 @@ def link_cases(trial: Trial, corpus: Corpus) -> Iterator[Case]:
             ["evaluate", *critic, *data, "--data.manifest", split],
             ["search", "--query", query, "--gallery", root, *model, "--html", f"{split}.html"],
         ):
-            yield Case(f"{arguments[0]}, {name} linked", lambda words=arguments: command(*words), _succeeds)
+            yield Case(f"{arguments[0]}, {name} linked", lambda words=arguments: run_command(*words), _succeeds)
 
 
 def _succeeds(outcome: Outcome) -> str | None:
@@ -192,7 +192,7 @@ def output_cases(trial: Trial, corpus: Corpus) -> Iterator[Case]:
             stays = file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == before
             return None if stays else f"{file.name} is another one: {outcome.said[-200:]!r}"
 
-        yield Case(f"{arguments[0]} {number}", lambda words=arguments: command(*words), same)
+        yield Case(f"{arguments[0]} {number}", lambda words=arguments: run_command(*words), same)
 
 
 def _index(query: Path, corpus: Corpus, model: tuple[object, ...], place: Path) -> list[object]:
@@ -245,8 +245,10 @@ def page_cases(trial: Trial, corpus: Corpus) -> Iterator[Case]:
 
         return look
 
-    yield Case("search --html", lambda: command(*search, "--html", page), harmless(page))
-    yield Case("train", lambda: command(*train), harmless(runs / "tiny" / "report.html", runs / "tiny" / "report.md"))
+    yield Case("search --html", lambda: run_command(*search, "--html", page), harmless(page))
+    yield Case(
+        "train", lambda: run_command(*train), harmless(runs / "tiny" / "report.html", runs / "tiny" / "report.md")
+    )
 
 
 def listeners(trial: Trial, corpus: Corpus) -> Promise:

@@ -16,16 +16,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos.programs import START_S, command, start, wait_until
 from benchmarks.chaos.promise import Promise, Trial
-from benchmarks.chaos.small_runs import (
-    SMALL,
-    START_S,
-    command,
-    draw_pictures,
-    iterations_done,
-    start,
-    wait_until,
-)
+from benchmarks.chaos.tiny_runs import OPTIONS, draw_pictures, iterations_done
 
 GROWTH_MB = 40.0
 """Largest growth of a process, and of a worker, between the first quarter of its work and its end."""
@@ -75,8 +68,19 @@ class Sample:
 
 def run(trial: Trial) -> list[Promise]:
     """Train long, search often, and end runs in every way."""
-    options = [*SMALL, "--data.root", draw_pictures(trial.folder / "pictures"), "--runs", trial.folder / "runs"]
-    return [bounded(trial, options), searched(trial), ended(trial, options)]
+    pictures = draw_pictures(trial.folder)
+    size = ("--data.height", 32, "--data.width", 16)
+    options = [
+        *OPTIONS,
+        *size,
+        "--data.root",
+        pictures,
+        "--runs",
+        trial.folder / "runs",
+        "--training.validate-every",
+        0,
+    ]
+    return [bounded(trial, options), searched(trial, pictures), ended(trial, options)]
 
 
 def descendants(pid: int) -> list[int]:
@@ -169,7 +173,7 @@ def judge(promise: Promise, name: str, samples: Sequence[Sample], total: int) ->
         promise.figures[f"{name}, {what}"] = f"{least[0]} → {least[1]}"
 
 
-def searched(trial: Trial) -> Promise:
+def searched(trial: Trial, pictures: Path) -> Promise:
     """Search many times in one process, each time with a look at the folder."""
     promise = Promise(
         f"Memory of a program grows by less than {GROWTH_MB:.0f} MB from a quarter of 50 searches to the end; open "
@@ -180,7 +184,7 @@ def searched(trial: Trial) -> Promise:
     if model is None:
         promise.test(False, "no training has left a model")
         return promise
-    arguments = [trial.folder / "pictures", trial.folder / "i.lance", model, total]
+    arguments = [pictures / "train", trial.folder / "i.lance", model, total]
     log = trial.folder / "searches.log"
     process = start([sys.executable, "-c", _SEARCHES, *map(str, arguments)], log=log)
     samples = []
@@ -236,7 +240,7 @@ def ending(folder: Path, options: list[Any], loader: str, way: str) -> tuple[flo
 def end(process: subprocess.Popen[str], way: str, pictures: Path) -> None:
     """End a training, or let it end."""
     if way == "error":
-        for picture in pictures.iterdir():
+        for picture in pictures.rglob("*.jpg"):
             picture.write_bytes(b"no picture")
     elif way != "end":
         process.send_signal(getattr(signal, way))

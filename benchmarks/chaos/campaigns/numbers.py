@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.chaos.children import side_by_side
+from benchmarks.chaos.programs import command, finish_all, start
 from benchmarks.chaos.promise import Promise, Trial
-from benchmarks.chaos.small_runs import SMALL, command, draw_pictures, finish_all, start
+from benchmarks.chaos.tiny_runs import OPTIONS, draw_pictures
 from intact_fast import SRReID
 from intact_fast.config.command_line import parse_config
 from intact_fast.config.options import Config
@@ -48,20 +51,21 @@ LOSSES = {
 def run(trial: Trial) -> list[Promise]:
     """Plant what is no number, everywhere."""
     config = small_config(trial.folder)
-    return [
-        diverged(trial, config),
-        recovered(trial, config),
-        refused_pictures(trial),
-        refused_features(trial),
-        resumed(trial, config),
-    ]
+    return side_by_side(
+        [
+            partial(diverged, trial, config),
+            partial(resumed, trial, config),
+            partial(recovered, trial, config),
+            partial(refused_pictures, trial),
+            partial(refused_features, trial),
+        ]
+    )
 
 
 def small_config(folder: Path) -> Config:
     """Give the smallest training, of pictures that are drawn there."""
-    pictures = draw_pictures(folder / "pictures")
-    options = ["--data.root", pictures, "--runs", folder / "runs", "--data.backend", "pillow", "--data.threads", 0]
-    config = parse_config([*SMALL, *map(str, options)], "benchmarks.chaos", "")
+    options = ["--data.root", draw_pictures(folder), "--runs", folder / "runs"]
+    config = parse_config([*OPTIONS, *map(str, options)], "benchmarks.chaos", "")
     training = replace(config.training, iterations=ITERATIONS, log_every=4, checkpoint_every=3, validate_every=0)
     return replace(config, training=training)
 
@@ -265,8 +269,8 @@ def resumed(trial: Trial, config: Config) -> Promise:
         ("threads", 1, "2", "threads 1 before and 2 now"),
         ("processes", 2, "1", "The checkpoint is of 1 processes, now there are 2: epoch"),
     ):
-        options = [*SMALL, "--data.root", config.data.root, "--runs", config.runs, "--name", name]
-        options += ["--data.backend", "pillow", "--data.threads", 0, "--training.iterations"]
+        options = [*OPTIONS, "--data.root", config.data.root, "--runs", config.runs, "--name", name]
+        options += ["--training.iterations"]
         failed = finish_all({name: command("intact_fast.train", [*options, 2])})
         again = start(command("intact_fast.train", [*options, 4], processes), {"OMP_NUM_THREADS": threads})
         output = " ".join(again.communicate()[0].split())

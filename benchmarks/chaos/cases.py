@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos.promise import Promise
+
 SECONDS = 5.0
 """Of the processor, that a case may take."""
 BYTES = 2**30
@@ -93,6 +95,23 @@ def outcomes_of(cases: Sequence[Case], at_once: int = 1) -> list[Outcome]:
     for number, lane in enumerate(lanes):
         found[number::at_once] = lane.found
     return found
+
+
+def tried(text: str, cases: Sequence[Case], files: int | None = None, at_once: int = 2) -> Promise:
+    """Run cases and count where the promise did not hold."""
+    promise = Promise(text)
+    outcomes = outcomes_of(cases, at_once)
+    for case, outcome in zip(cases, outcomes, strict=True):
+        fault = outcome.fault() or case.needs(outcome)
+        promise.test(fault is None, f"{case.name}: {fault}")
+    promise.figures = {
+        "files": len(cases) if files is None else files,
+        "seconds of the processor": round(sum(outcome.seconds for outcome in outcomes)),
+        "most seconds": round(max(outcome.seconds for outcome in outcomes), 1),
+        "most MiB": round(max(outcome.grown for outcome in outcomes) / 2**20),
+        "refused": sum(outcome.status == 2 for outcome in outcomes),
+    }
+    return promise
 
 
 class _Lane:

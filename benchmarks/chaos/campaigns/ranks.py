@@ -17,8 +17,9 @@ from pathlib import Path
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from benchmarks.chaos.children import Board, Children, end_of, start, warm_up
+from benchmarks.chaos.equal_runs import differences, leftovers
 from benchmarks.chaos.promise import Promise, Trial
-from benchmarks.chaos.tiny_runs import OPTIONS, differences, draw_pictures, leftovers, training
+from benchmarks.chaos.tiny_runs import OPTIONS, draw_pictures, training
 from intact_fast.training.distributed import process as processes
 from intact_fast.training.intact import IntactTask
 from intact_fast.training.step.iteration import Record

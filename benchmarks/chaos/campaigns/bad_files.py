@@ -15,12 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.chaos import hostile_tables
-from benchmarks.chaos.corpus import TINY, Corpus, make_corpus
-from benchmarks.chaos.in_child import Case, Outcome, outcomes_of
+from benchmarks.chaos.cases import Case, Outcome, tried
+from benchmarks.chaos.corpus import Corpus, make_corpus
 from benchmarks.chaos.mutations import SystemTouch, Touch, changed, damaged, picture_bombs
 from benchmarks.chaos.promise import Promise, Trial
-from intact_fast.cli import main
-from intact_fast.reporting import presentation
+from benchmarks.chaos.tiny_runs import TINY, run_command
 from tests.data.damaged_files import damaged_files
 
 PICTURES, PICTURES_A_FOLDER = 2000, 250
@@ -46,29 +45,6 @@ def run(trial: Trial) -> list[Promise]:
         ),
         tried("no pickle runs its code, whichever command loads it", list(pickle_cases(trial, corpus))),
     ]
-
-
-def tried(text: str, cases: Sequence[Case], files: int | None = None, at_once: int = 2) -> Promise:
-    """Run cases and count where the promise did not hold."""
-    promise = Promise(text)
-    outcomes = outcomes_of(cases, at_once)
-    for case, outcome in zip(cases, outcomes, strict=True):
-        fault = outcome.fault() or case.needs(outcome)
-        promise.test(fault is None, f"{case.name}: {fault}")
-    promise.figures = {
-        "files": len(cases) if files is None else files,
-        "seconds of the processor": round(sum(outcome.seconds for outcome in outcomes)),
-        "most seconds": round(max(outcome.seconds for outcome in outcomes), 1),
-        "most MiB": round(max(outcome.grown for outcome in outcomes) / 2**20),
-        "refused": sum(outcome.status == 2 for outcome in outcomes),
-    }
-    return promise
-
-
-def command(*arguments: object) -> int:
-    """Run a command in this child; a training draws no curves, which cost a third of it."""
-    presentation.save_curves = lambda metrics, path: False  # type: ignore[assignment]
-    return main([str(argument) for argument in arguments])
 
 
 def picture_cases(trial: Trial, corpus: Corpus) -> Iterator[Case]:
@@ -115,7 +91,7 @@ def _of_folder(folder: Path, count: int, number: int, trial: Trial, corpus: Corp
         ),
         (f"train, {backend}", ["train", *train], counts()),
     ):
-        yield Case(f"{name}, folder {number}", lambda words=arguments: command(*words), needs)
+        yield Case(f"{name}, folder {number}", lambda words=arguments: run_command(*words), needs)
 
 
 def _counts(outcome: Outcome, names: Sequence[str], wanted: int) -> str | None:
@@ -153,7 +129,7 @@ def bomb_cases(trial: Trial, corpus: Corpus) -> Iterator[Case]:
                 if kind in ("jpg", "png")
             ),
         ):
-            yield Case(f"{name} {bomb.name} ({kind})", lambda words=arguments: command(*words), needs)
+            yield Case(f"{name} {bomb.name} ({kind})", lambda words=arguments: run_command(*words), needs)
 
 
 def weight_cases(trial: Trial, corpus: Corpus) -> Iterator[Case]:
@@ -180,7 +156,7 @@ def weight_cases(trial: Trial, corpus: Corpus) -> Iterator[Case]:
                 changed(whole[kind][1], rng, rng.randint(1, 3)), path, _use_new_zipfile_serialization=rng.random() < 0.7
             )
         arguments = _loading(kind, path, trial.folder / f"made{number}", corpus, rng)
-        yield Case(f"{arguments[0]} {kind} {number}", lambda words=arguments: command(*words))
+        yield Case(f"{arguments[0]} {kind} {number}", lambda words=arguments: run_command(*words))
     yield from _lying_weights(trial, corpus)
 
 
@@ -229,7 +205,7 @@ def _lying_weights(trial: Trial, corpus: Corpus) -> Iterator[Case]:
         path = trial.folder / f"{name}.pt"
         torch.save(content, path)
         arguments = _loading("critic", path, trial.folder / name, corpus, random.Random(0))
-        yield Case(name, lambda words=arguments: command(*words), _refused)
+        yield Case(name, lambda words=arguments: run_command(*words), _refused)
     tensors, plain = load_file(corpus.model), json.loads(_configuration(corpus.model))
     for name, part, value in (
         ("C of a billion people", ("critic", "num_classes"), 10**9),
@@ -242,13 +218,13 @@ def _lying_weights(trial: Trial, corpus: Corpus) -> Iterator[Case]:
         path = trial.folder / f"{name}.safetensors"
         save_file(tensors, path, {"intact_fast": json.dumps(lying)})
         arguments = _loading("model", path, trial.folder / name, corpus, random.Random(0))
-        yield Case(name, lambda words=arguments: command(*words), _refused)
+        yield Case(name, lambda words=arguments: run_command(*words), _refused)
     for name, content in (("a header of a terabyte", _terabyte()), ("a ZIP bomb", _zip_bomb(corpus.critic))):
         path = trial.folder / f"{name}.pt"
         path.write_bytes(content)
         for kind in ("critic", "model", "checkpoint"):
             arguments = _loading(kind, path, trial.folder / f"{name}-{kind}", corpus, random.Random(0))
-            yield Case(f"{name} as {kind}", lambda words=arguments: command(*words), _refused)
+            yield Case(f"{name} as {kind}", lambda words=arguments: run_command(*words), _refused)
 
 
 def _refused(outcome: Outcome) -> str | None:
@@ -311,4 +287,6 @@ def pickle_cases(trial: Trial, corpus: Corpus) -> Iterator[Case]:
                 return "it ran" if mark.exists() else None
 
             for arguments in commands:
-                yield Case(f"{arguments[0]} {kind.__name__} {form}", lambda words=arguments: command(*words), unmarked)
+                yield Case(
+                    f"{arguments[0]} {kind.__name__} {form}", lambda words=arguments: run_command(*words), unmarked
+                )

@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.chaos.children import WRITES, Board, Children, end_of, side_by_side, start, warm_up
+from benchmarks.chaos.equal_runs import differences, files_of, leftovers
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.small_disks import fill, free, may_mount, remount, small_disk
 from benchmarks.chaos.tiny_commands import Command, commands
-from benchmarks.chaos.tiny_runs import differences, draw_pictures, files_of, leftovers, training
+from benchmarks.chaos.tiny_runs import draw_pictures, training
 from intact_fast.files import read_checkpoint
 
 _OF_COMMANDS = 4

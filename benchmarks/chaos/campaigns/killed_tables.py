@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -11,18 +10,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from benchmarks.chaos.campaigns.killed_commands import kill
 from benchmarks.chaos.children import Board, warm_up
-from benchmarks.chaos.killed_commands import kill
+from benchmarks.chaos.equal_runs import differences
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.tiny_commands import Command
-from benchmarks.chaos.tiny_runs import OPTIONS, differences, draw_pictures, training
+from benchmarks.chaos.tiny_runs import OPTIONS, draw_pictures, training
 from intact_fast.experiments import parallel_rows
 
 _RECIPES = ("mse+id", "feature")
-_RESULTS = tuple(f"{recipe}-seed0/result.json" for recipe in _RECIPES)
-_NAMING = (*(f"{name}: other bytes" for name in _RESULTS), "common.json: other bytes")
-"""Files that name the folder of runs, or tell one whose file names it."""
-_LOGS = "logs/"
+_OF_ITS_OWN = ("logs/", "common.json/critic-")
+"""Logs, one for all starts, and a hash of C's file, whose configuration names the folder of runs."""
 
 
 def run(trial: Trial) -> list[Promise]:
@@ -70,13 +68,6 @@ def _fork_rows(board: Board) -> None:
 
 
 def _of_tables(whole: Path, out: Path) -> list[str]:
-    """Compare what two tables hold, bit for bit; logs are one for all starts."""
-    folders = [folder / "experiments" for folder in (whole, out)]
-    found = [text for text in differences(*folders) if not text.startswith((*_NAMING, _LOGS))]
-    for name in _RESULTS:
-        results = [json.loads((folder / name).read_text(encoding="utf-8")) for folder in folders]
-        for result in results:
-            # it names the folder of runs
-            del result["config"]
-        found += [name] if results[0] != results[1] else []
-    return found
+    """Compare what two tables hold, bit for bit."""
+    found = differences(whole / "experiments", out / "experiments")
+    return [place for place in found if not place.startswith(_OF_ITS_OWN)]
