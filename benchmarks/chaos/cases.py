@@ -97,10 +97,10 @@ def outcomes_of(cases: Sequence[Case], at_once: int = 1) -> list[Outcome]:
     return found
 
 
-def tried(text: str, cases: Sequence[Case], files: int | None = None, at_once: int = 2) -> Promise:
-    """Run cases and count where the promise did not hold."""
+def tried(text: str, cases: Sequence[Case], files: int | None = None) -> Promise:
+    """Run cases, two at a time, and count where the promise did not hold."""
     promise = Promise(text)
-    outcomes = outcomes_of(cases, at_once)
+    outcomes = outcomes_of(cases, at_once=2)
     for case, outcome in zip(cases, outcomes, strict=True):
         fault = outcome.fault() or case.needs(outcome)
         promise.test(fault is None, f"{case.name}: {fault}")

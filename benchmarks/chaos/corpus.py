@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ import torch
 from PIL import Image
 
 from benchmarks.chaos.cases import Case, outcomes_of
-from benchmarks.chaos.tiny_runs import TINY
+from benchmarks.chaos.tiny_runs import TINY, run_command
 from intact_fast import SRReID
-from intact_fast.cli import COMMANDS, main
+from intact_fast.cli import COMMANDS
 from intact_fast.models import Generator, build_osnet
 from intact_fast.training.checkpoints import write_checkpoint
 from intact_fast.training.critic import critic_checkpoint
@@ -31,12 +32,14 @@ class Corpus:
         model: A model file of G and C.
         critic: C alone.
         run: Folder of a finished run.
+        index: Features of the pictures, by the model.
     """
 
     pictures: Path
     model: Path
     critic: Path
     run: Path
+    index: Path
 
     @property
     def checkpoint(self) -> Path:
@@ -45,19 +48,23 @@ class Corpus:
 
 
 def make_corpus(folder: Path) -> Corpus:
-    """Write everything; the training runs in a process of its own, so that this one stays fit to fork."""
+    """Write everything; commands run in a process of their own, so that this one stays fit to fork."""
     for name in COMMANDS:
         importlib.import_module("intact_fast.train" if name == "train" else f"intact_fast.commands.{name}")
     torch.manual_seed(0)
-    corpus = Corpus(folder / "pictures", folder / "model.safetensors", folder / "critic.pt", folder / "runs" / "tiny")
+    names = ("pictures", "model.safetensors", "critic.pt", "runs/tiny", "index.lance")
+    corpus = Corpus(*(folder / name for name in names))
     write_pictures(corpus.pictures)
     critic, generator = build_osnet("osnet_x0_25", 5), Generator((4, 4, 4, 4))
     SRReID(critic, generator, SIZE, lr_height=40).save_pretrained(corpus.model)
     write_checkpoint(critic_checkpoint(critic, "osnet_x0_25"), corpus.critic)
-    arguments = ["train", *TINY, "--data.root", corpus.pictures, "--runs", corpus.run.parent, "--name", "tiny"]
-    (outcome,) = outcomes_of([Case("a training", lambda: main(list(map(str, arguments))))])
-    if outcome.status != 0:
-        raise RuntimeError(f"the tiny training failed: {outcome.fault() or outcome.said}")
+    train = ["train", *TINY, "--data.root", corpus.pictures, "--runs", corpus.run.parent, "--name", "tiny"]
+    served = ["--model", corpus.model, "--device", "cpu", "--engine", "torch", "--threads", 1]
+    picture = next(corpus.pictures.iterdir())
+    search = ["search", "--query", picture, "--gallery", corpus.pictures, *served, "--index", corpus.index]
+    for outcome in outcomes_of([Case(str(words[0]), partial(run_command, *words)) for words in (train, search)]):
+        if outcome.status != 0:
+            raise RuntimeError(f"the whole files cannot be made: {outcome.fault() or outcome.said}")
     return corpus
 
 

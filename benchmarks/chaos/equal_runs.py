@@ -16,6 +16,8 @@ TIMES = frozenset({"img_per_s", "seconds", "step_ms", "arithmetic"})
 """Keys that may differ: how long something took, and by what it was computed."""
 _OF_A_START = ("curves.png", "report.html")
 """Pictures of img/s, and the page that shows them; `report.md` has the same figures."""
+_CURVES = re.compile(r"## [^\n]+\n\n!\[[^\n]+curves\.png\)\n*")
+"""The section of a report that shows them."""
 _DURATIONS = re.compile(r"\b[\d.,]+ s\b")
 _TEXTS = (".md", ".json", ".jsonl", ".yaml")
 
@@ -58,7 +60,8 @@ def _content(folder: Path, name: str, word: str) -> Any:
     if path.suffix not in _TEXTS:
         return path.read_bytes()
     text = path.read_text(encoding="utf-8").replace(str(folder.parent), "RUNS")
-    text = _DURATIONS.sub("… s", text.replace(word, "NAME") if word else text)
+    text = _CURVES.sub("", text.replace(word, "NAME") if word else text)
+    text = _DURATIONS.sub("… s", text)
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in text.splitlines()]
     return json.loads(text) if path.suffix == ".json" else text

@@ -82,7 +82,6 @@ class _Makers:
         self._served = ("--model", corpus.model, "--device", "cpu", "--engine", "torch", "--threads", "1")
         self._data = ("--data.dataset", "folder", "--data.root", corpus.pictures, "--data.threads", "1")
         self._made = 0
-        self._index: Path | None = None
 
     def _damaged(self, text: str) -> bytes:
         content = text.encode()
@@ -151,17 +150,12 @@ class _Makers:
 
     def index(self, number: int) -> _Made:
         """A gallery of which one file has other bytes."""
-        if self._index is None:
-            self._index = self._folder / "whole.lance"
-            place = self._index
-            whole = ["search", "--query", self._picture, "--gallery", self._corpus.pictures, *self._served]
-            return "index that is whole", [*whole, "--index", place]
         place = self._folder / f"index{number}.lance"
+        shutil.copytree(self._corpus.index, place)
+        chosen = self._rng.choice(sorted(path for path in place.rglob("*") if path.is_file()))
+        chosen.write_bytes(damaged(chosen.read_bytes() or b"\0", self._rng))
         words = ["search", "--query", self._picture, "--gallery", self._corpus.pictures, *self._served]
-        whole, rng = self._index, random.Random(number)
-        # made by a case before, in a process of its own
-        self._later = lambda: _damage_one(whole, place, rng)
-        return "index", [*words, "--index", _Later(place, self._later)]
+        return "index", [*words, "--index", place]
 
     def thresholds(self, number: int) -> _Made:
         step = {"rate": 0.1, "similarity": 0.5, "false_match_rate": 0.1, "true_match_rate": 0.9}
@@ -250,23 +244,5 @@ class _Makers:
         return ["report", folder, "--device", "cpu", "--data.root", self._corpus.pictures]
 
 
-class _Later:
-    """A path whose file is made when its name is asked for."""
-
-    def __init__(self, path: Path, make: Callable[[], None]) -> None:
-        self._path, self._make = path, make
-
-    def __str__(self) -> str:
-        self._make()
-        return str(self._path)
-
-
 def _link(source: str, target: str) -> None:
     Path(target).hardlink_to(source)
-
-
-def _damage_one(whole: Path, place: Path, rng: random.Random) -> None:
-    shutil.copytree(whole, place)
-    files = sorted(path for path in place.rglob("*") if path.is_file())
-    chosen = rng.choice(files)
-    chosen.write_bytes(damaged(chosen.read_bytes() or b"\0", rng))

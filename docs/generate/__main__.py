@@ -39,6 +39,7 @@ MAKERS: Mapping[str, Maker] = {
     "derived": derived.derived_block,
     "engines": engines.engines_block,
     "effects": verdict.effects_block,
+    "figures": reliability.figures_block,
     "galleries": galleries.galleries_block,
     "gains": derived.gains_block,
     "index": index.index_block,

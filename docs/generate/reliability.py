@@ -1,9 +1,11 @@
-"""The table of a record of `benchmarks.chaos`."""
+"""The tables of a record of `benchmarks.chaos`."""
 
 from __future__ import annotations
 
 from docs.generate import records
 from docs.generate.blocks import Call, table
+
+_OF_A_TRIAL = ("promise", "trials", "broken")
 
 
 def campaigns_block(call: Call) -> str:
@@ -17,3 +19,17 @@ def campaigns_block(call: Call) -> str:
             lines.append([first, promise["promise"].rstrip("."), f"{held:,} of {promise['trials']:,}"])
             first = ""
     return table(["campaign", "promise", "held"], lines, 2)
+
+
+def figures_block(call: Call) -> str:
+    """Write what a campaign has measured or counted besides: ``figures RECORD CAMPAIGN TITLE [TITLE …]``.
+
+    A figure that several promises have stands in as many columns.
+    """
+    record, campaign, *titles = call.words
+    lines: dict[str, list[str]] = {}
+    for promise in records.read(record)["figures"][campaign]["promises"]:
+        for name, value in promise.items():
+            if name not in _OF_A_TRIAL:
+                lines.setdefault(name, []).append(f"{value:,}" if isinstance(value, int | float) else value)
+    return table(["", *titles], [[name, *values] for name, values in lines.items()], 1)

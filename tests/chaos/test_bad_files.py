@@ -30,7 +30,7 @@ def test_files_of_weights(trial: Trial, corpus: Corpus) -> None:
 
 def test_tables_and_configurations(trial: Trial, corpus: Corpus) -> None:
     cases = list(hostile_tables.cases(trial, corpus, 20))
-    assert not tried("", [*cases[:20], *cases[20::6]], at_once=1).broken
+    assert not tried("", [*cases[:20], *cases[20::6]]).broken
 
 
 def test_pickles(trial: Trial, corpus: Corpus) -> None:

@@ -1,19 +1,15 @@
-"""A small share of the campaigns on numbers, determinism and long runs, and what these campaigns compare by."""
+"""A small share of the campaigns on numbers and long runs, and what these campaigns judge by."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from benchmarks.chaos.campaigns import long_runs, numbers
 from benchmarks.chaos.campaigns.long_runs import Sample, Use
-from benchmarks.chaos.equal_runs import differences
 from benchmarks.chaos.programs import command, start, wait_until
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.tiny_runs import OPTIONS, draw_pictures, figures_of
@@ -28,25 +24,6 @@ def test_what_is_no_number_is_named_where_it_arises(tmp_path: Path) -> None:
     ):
         assert promise.trials >= 2
         assert promise.broken == []
-
-
-def test_the_same_run_twice_is_equal_and_another_seed_is_not(tmp_path: Path) -> None:
-    config = numbers.small_config(tmp_path)
-    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
-        numbers.train(replace(config, name=name, seed=seed))
-    first, again, other = (config.runs / name for name in ("first", "again", "other"))
-    assert differences(first, again) == []
-    files = {place.partition("/state")[0].partition("/0")[0] for place in differences(first, other)}
-    assert {"metrics.jsonl", "checkpoints/iteration_00000010.pt"} <= files
-
-
-def test_one_bit_of_a_checkpoint_is_a_difference(tmp_path: Path) -> None:
-    for name, last in (("a", 1.0), ("b", 1.0), ("c", 1.0 + 2**-23)):
-        (tmp_path / name).mkdir()
-        torch.save({"x": [torch.tensor([0.0, last, float("nan")])]}, tmp_path / name / "1.pt")
-        (tmp_path / name / "notes.json").write_text(json.dumps([f"{name}: took {ord(name)} s"]))
-    assert differences(tmp_path / "a", tmp_path / "b") == []
-    assert differences(tmp_path / "a", tmp_path / "c") == ["1.pt/x/0"]
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,6 @@ def run(trial: Trial) -> list[Promise]:
         tried(
             "a manifest, table, configuration, index or record that is damaged or lies gives one line",
             list(hostile_tables.cases(trial, corpus, trial.count(TABLES))),
-            # an index is made by the first case that needs one
-            at_once=1,
         ),
         tried("no pickle runs its code, whichever command loads it", list(pickle_cases(trial, corpus))),
     ]

@@ -80,7 +80,10 @@ def run(trial: Trial) -> list[Promise]:
         "--training.validate-every",
         0,
     ]
-    return [bounded(trial, options), searched(trial, pictures), ended(trial, options)]
+    first = bounded(trial, options)
+    with ThreadPoolExecutor(2) as lanes:
+        others = [lanes.submit(searched, trial, pictures), lanes.submit(ended, trial, options)]
+    return [first, *(promise.result() for promise in others)]
 
 
 def descendants(pid: int) -> list[int]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from benchmarks.chaos.children import Board, Children, end_of, start, warm_up
+from benchmarks.chaos.children import Board, Children, end_of, side_by_side, start, warm_up
 from benchmarks.chaos.equal_runs import differences, leftovers
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.tiny_runs import OPTIONS, draw_pictures, training
@@ -35,6 +35,8 @@ _HANG = 5.0
 _SLACK = 5.0
 _LONGEST = 60.0
 _PAUSE = 0.005
+_Launch = Callable[[Path, Path], Callable[[], int]]
+"""Gives what starts an agent of torchrun, for the folders of pictures and of runs."""
 
 
 def run(trial: Trial) -> list[Promise]:
@@ -70,23 +72,34 @@ class _Setting:
 
 def _deaths(setting: _Setting) -> Promise:
     promise = Promise("A run under torchrun whose ranks die finishes with the files of an unbroken one, bit for bit")
-    draw = random.Random(setting.trial.seed)
-    left = setting.trial.count(_DEATHS)
-    promise.figures["of them under the true command line"] = _BY_COMMAND if left > _RESTARTS else 0
-    starts = 0
-    while left > 0:
-        starts += 1
-        by_command = starts == 1 and left > _RESTARTS
-        runs = setting.trial.folder / f"deaths{starts}"
-        launch = _command_line if by_command else _forking_agent
+    deaths = setting.trial.count(_DEATHS)
+    by_command = _BY_COMMAND if deaths > _RESTARTS else 0
+    forked = [min(_RESTARTS, deaths - done) for done in range(by_command, deaths, _RESTARTS)]
+    works = [partial(_some_deaths, setting, f"deaths{n}", wanted, _forking_agent) for n, wanted in enumerate(forked)]
+    if by_command:
+        works.insert(0, partial(_some_deaths, setting, "deaths-by-command", by_command, _command_line))
+    for ends in side_by_side(works):
+        for killed, found in ends:
+            # a run that fails before anything was killed counts, too
+            for _ in range(killed or bool(found)):
+                promise.test(not found, ", ".join(found[:4]))
+    promise.figures["of them under the true command line"] = by_command
+    return promise
+
+
+def _some_deaths(setting: _Setting, name: str, deaths: int, launch: _Launch) -> list[tuple[int, list[str]]]:
+    """Let so many ranks die below one agent after another; for each, how many died and what is wrong with its end."""
+    draw = random.Random(f"{setting.trial.seed} {name}")
+    ends: list[tuple[int, list[str]]] = []
+    while deaths > 0:
+        runs = setting.trial.folder / f"{name}-{len(ends)}"
         agent = start(launch(setting.pictures, runs), runs.with_suffix(".log"), runs)
-        killed = _kill_ranks(agent, runs, draw, min(left, _BY_COMMAND if by_command else _RESTARTS), setting.seconds)
-        left -= killed
+        killed = _kill_ranks(agent, runs, draw, deaths, setting.seconds)
         (status,) = agent.wait()
         found = setting.faults_of(runs) if status == 0 else [f"status {status}: {end_of(agent.log)}"]
-        for _ in range(killed):
-            promise.test(not found, f"{runs}: {', '.join(found[:4])}")
-    return promise
+        ends.append((killed, [f"{runs}: {place}" for place in found]))
+        deaths -= killed
+    return ends
 
 
 def _command_line(pictures: Path, runs: Path) -> Callable[[], int]:
@@ -160,28 +173,34 @@ def _hangs(setting: _Setting) -> Promise:
     promise = Promise(
         "A rank that hangs in an iteration ends the others within the stated time, and the run resumes bit for bit"
     )
-    slowest = 0.0
-    for number in range(setting.trial.count(_HANGS)):
-        runs = setting.trial.folder / f"hang{number}"
-        rank, after = number % 2, number % 4 >= 2
-        command = training(setting.pictures, runs)
-        group = start(command, runs.with_suffix(".log"), runs, 2, prepare=partial(_let_hang, rank, after))
-        os.waitid(os.P_PID, group.processes[rank], os.WSTOPPED)
-        begin = time.perf_counter()
-        other = group.processes[1 - rank]
-        while os.waitid(os.P_PID, other, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            if time.perf_counter() - begin > _LONGEST:
-                break
-            time.sleep(_PAUSE)
-        seconds = time.perf_counter() - begin
-        slowest = max(slowest, seconds)
-        status = group.kill()[1 - rank]
-        last = start(command, runs.with_suffix(".log"), runs, 2)
-        found = setting.faults_of(runs) if not any(last.wait()) else [end_of(last.log)]
-        is_found = seconds <= _HANG + _SLACK and status not in (0, -signal.SIGKILL)
-        promise.test(is_found and not found, f"{runs}: status {status} after {seconds:.0f} s; {', '.join(found[:4])}")
-    promise.figures |= {"seconds stated": _HANG, "seconds until the slowest end": slowest}
+    numbers = range(setting.trial.count(_HANGS))
+    seconds = []
+    for took, found in side_by_side([partial(_one_hang, setting, number) for number in numbers]):
+        seconds.append(took)
+        promise.test(not found, ", ".join(found[:4]))
+    promise.figures |= {"seconds stated": _HANG, "seconds until the slowest end": max(seconds)}
     return promise
+
+
+def _one_hang(setting: _Setting, number: int) -> tuple[float, list[str]]:
+    """Let one rank stop; how long the other one went on, and what is wrong with that or with the run that resumes."""
+    runs = setting.trial.folder / f"hang{number}"
+    rank, after = number % 2, number % 4 >= 2
+    command = training(setting.pictures, runs)
+    group = start(command, runs.with_suffix(".log"), runs, 2, prepare=partial(_let_hang, rank, after))
+    os.waitid(os.P_PID, group.processes[rank], os.WSTOPPED)
+    begin = time.perf_counter()
+    other = group.processes[1 - rank]
+    while os.waitid(os.P_PID, other, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.perf_counter() - begin > _LONGEST:
+            break
+        time.sleep(_PAUSE)
+    seconds = time.perf_counter() - begin
+    status = group.kill()[1 - rank]
+    found = [] if seconds <= _HANG + _SLACK and status not in (0, -signal.SIGKILL) else [f"status {status}"]
+    last = start(command, runs.with_suffix(".log"), runs, 2)
+    found += setting.faults_of(runs) if not any(last.wait()) else [end_of(last.log)]
+    return seconds, [f"{runs}: {place} after {seconds:.0f} s" for place in found]
 
 
 def _let_hang(rank: int, after: bool, board: Board) -> None:
