@@ -215,7 +215,9 @@ def _do(number: int) -> Any:
     return _works[number]()
 
 
-def warm_up(work: Callable[[], int], log: Path, below: Path) -> None:
+def run_undisturbed(
+    work: Callable[[], int], log: Path, below: Path, prepare: Callable[[Board], None] = lambda board: None
+) -> Children:
     """Do some work in a child, and import here what it has imported, so that later children need not."""
     names = log.with_suffix(".modules")
 
@@ -224,12 +226,14 @@ def warm_up(work: Callable[[], int], log: Path, below: Path) -> None:
         names.write_text("\n".join(sys.modules), encoding="utf-8")
         return status
 
-    (status,) = start(tell, log, below).wait()
+    children = start(tell, log, below, prepare=prepare)
+    (status,) = children.wait()
     assert status == 0, end_of(log)
     for name in names.read_text(encoding="utf-8").splitlines():
         # what was made while the work was done is found nowhere
         with suppress(ImportError):
             importlib.import_module(name)
+    return children
 
 
 def end_of(log: Path, length: int = 300) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
-from benchmarks.chaos.children import Board, Children, end_of, start
+from benchmarks.chaos.children import Board, Children, end_of, run_undisturbed, start
 from benchmarks.chaos.equal_runs import files_of, leftovers
 from intact_fast import SRReID
 from intact_fast.cli import main
@@ -57,6 +57,13 @@ class Command:
             further(board)
 
         return start(lambda: main(words), log, out, prepare=prepare)
+
+    def run_undisturbed(self, out: Path, log: Path) -> int:
+        """Run it in a new folder, and import here what it needs; how many changes of files it makes."""
+        words = [str(word) for word in self.words(out)]
+        out.mkdir(parents=True)
+        self.set_up(out)
+        return run_undisturbed(lambda: main(words), log, out, self.prepare).board.changes
 
     def faults_of_half(self, out: Path, log: Path) -> list[str]:
         """Say what is wrong with what a call that failed has left."""

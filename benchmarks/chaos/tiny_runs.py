@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos.children import Board
+from benchmarks.chaos.children import Board, run_undisturbed
 from intact_fast.cli import main
+from intact_fast.config.command_line import parse_config
 from intact_fast.data.synthetic import SyntheticSpec, write_synthetic
 from intact_fast.reporting import presentation
 from intact_fast.training.loop import TrainingLoop
@@ -37,6 +38,15 @@ _DRAWN = SyntheticSpec(
 def draw_pictures(folder: Path) -> Path:
     """Draw the people of all tiny runs; their folder."""
     return write_synthetic(folder, _DRAWN)
+
+
+def warm_up(folder: Path) -> Path:
+    """Draw the people, and do here what trainings in children would do again at each start; the people's folder."""
+    pictures = draw_pictures(folder)
+    run_undisturbed(training(pictures, folder / "warm"), folder / "warm.log", folder)
+    # what has read the options remembers them
+    parse_config(OPTIONS, "benchmarks.chaos", "")
+    return pictures
 
 
 def run_command(*words: object) -> int:

@@ -38,9 +38,11 @@ def test_growth_is_seen(last: Use, broken: int) -> None:
     assert len(promise.broken) == broken
 
 
-def test_a_file_that_is_being_written_is_no_growth() -> None:
+def test_a_file_that_is_being_written_and_a_thread_that_pauses_are_no_growth() -> None:
     promise = Promise("bounded")
-    samples = [Sample(done, Use(120, 20 + (done % 3 == 0 and done > 75), 5), ()) for done in range(1, 101)]
+    samples = [
+        Sample(done, Use(120, 20 + (done % 3 == 0 and done > 75), 8 - (done == 40)), ()) for done in range(1, 101)
+    ]
     long_runs.judge(promise, "x", samples, 100)
     assert promise.broken == []
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.chaos.children import WRITES, Board, Children, end_of, side_by_side, start, warm_up
+from benchmarks.chaos.children import WRITES, Board, Children, end_of, side_by_side, start
 from benchmarks.chaos.equal_runs import differences, files_of, leftovers
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.small_disks import fill, free, may_mount, remount, small_disk
 from benchmarks.chaos.tiny_commands import Command, commands
-from benchmarks.chaos.tiny_runs import draw_pictures, training
+from benchmarks.chaos.tiny_runs import training, warm_up
 from intact_fast.files import read_checkpoint
 
 _OF_COMMANDS = 4
@@ -33,8 +33,7 @@ def run(trial: Trial) -> list[Promise]:
     """Spoil the disk below trainings, and below the other commands."""
     # another user shall get as far as to what is not his
     trial.folder.chmod(0o755)
-    pictures = draw_pictures(trial.folder)
-    warm_up(training(pictures, trial.folder / "warm"), trial.folder / "warm.log", trial.folder)
+    pictures = warm_up(trial.folder)
     whole = start(training(pictures, trial.folder / "whole"), trial.folder / "whole.log", trial.folder / "whole")
     assert not any(whole.wait()), whole.log.read_text()
     setting = _Setting(trial, pictures, trial.folder / "whole" / "default", whole.board.changes)
@@ -156,12 +155,8 @@ def _full_below(setting: _Setting, command: Command) -> Promise:
     draw = setting.trial.draw()
     short = command.name.split()[0]
     whole = setting.trial.folder / f"whole-{short}"
-    whole.mkdir()
-    command.set_up(whole)
-    first = command.begin(whole, setting.log(f"whole-{short}"))
-    assert not any(first.wait()), first.log.read_text()
     # after the last change there is nothing to write
-    changes = range(1, max(2, first.board.changes))
+    changes = range(1, max(2, command.run_undisturbed(whole, setting.log(whole.name))))
     chosen = sorted(draw.sample(changes, min(len(changes), setting.trial.count(_OF_COMMANDS))))
     trials = {f"change {at}": partial(_full_at_change, setting, command, whole, at) for at in chosen}
     return _put_to_the_test(promise, trials)

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.chaos.campaigns.killed_commands import kill
-from benchmarks.chaos.children import Board, warm_up
+from benchmarks.chaos.children import Board
 from benchmarks.chaos.equal_runs import differences
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.tiny_commands import Command
-from benchmarks.chaos.tiny_runs import OPTIONS, draw_pictures, training
+from benchmarks.chaos.tiny_runs import OPTIONS, warm_up
 from intact_fast.experiments import parallel_rows
 
 _RECIPES = ("mse+id", "feature")
@@ -25,8 +25,7 @@ _OF_ITS_OWN = ("logs/", "common.json/critic-")
 
 def run(trial: Trial) -> list[Promise]:
     """Kill tables of two rows."""
-    pictures = draw_pictures(trial.folder)
-    warm_up(training(pictures, trial.folder / "warm"), trial.folder / "warm.log", trial.folder)
+    pictures = warm_up(trial.folder)
     words = ("--recipes", *_RECIPES, "--jobs", 2, "--unseen", "--data.root", pictures, "--runs")
     table = Command(
         "experiments --jobs 2",

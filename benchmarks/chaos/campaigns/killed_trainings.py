@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.chaos.children import STAGES, Children, end_of, side_by_side, start, warm_up
+from benchmarks.chaos.children import STAGES, Children, end_of, side_by_side, start
 from benchmarks.chaos.equal_runs import differences, leftovers
 from benchmarks.chaos.promise import Promise, Trial
-from benchmarks.chaos.tiny_runs import draw_pictures, tell_stages, training
+from benchmarks.chaos.tiny_runs import tell_stages, training, warm_up
 
 KILLS = 100
 _IN_GROUPS = 0.3
@@ -31,8 +31,7 @@ _WITHIN_S = 0.1
 
 def run(trial: Trial) -> list[Promise]:
     """Kill trainings of one process, and of two."""
-    pictures = draw_pictures(trial.folder)
-    warm_up(training(pictures, trial.folder / "warm"), trial.folder / "warm.log", trial.folder)
+    pictures = warm_up(trial.folder)
     in_groups = trial.count(round(KILLS * _IN_GROUPS))
     plans = ((1, max(1, trial.count(KILLS) - in_groups)), (2, in_groups))
     return [promise for count, kills in plans for promise in _kill_trainings(trial, pictures, count, kills)]

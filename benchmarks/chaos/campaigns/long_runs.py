@@ -28,7 +28,7 @@ BEGUN = 0.25
 LOADERS = ("pillow", "dali")
 WAYS = ("end", "error", "SIGTERM", "SIGINT", "SIGKILL")
 
-_NO_ASSOCIATION = ("--loss.lambda-dis", 0)
+_MSE_ALONE = ("--loss.lambda-g", 0, "--loss.lambda-c", 0, "--loss.lambda-dis", 0)
 
 _SEARCHES = """
 import sys
@@ -115,7 +115,7 @@ def bounded(trial: Trial, options: list[Any]) -> Promise:
     kinds = {
         "pillow": ["--data.backend", "pillow", "--training.iterations", iterations],
         # all losses in one of them are enough
-        "dali": ["--data.backend", "dali", "--training.iterations", iterations, "--loss.lambda-g", 0, *_NO_ASSOCIATION],
+        "dali": ["--data.backend", "dali", "--training.iterations", iterations, *_MSE_ALONE],
         "validations": [
             *("--data.backend", "pillow", "--training.iterations", validations, "--training.validate-every", 1)
         ],
@@ -170,10 +170,10 @@ def judge(promise: Promise, name: str, samples: Sequence[Sample], total: int) ->
         promise.test(later - mine < GROWTH_MB, f"{name}, a worker: {mine:.0f} MB, later {later:.0f}")
         promise.figures[f"{name}, worker, MB"] = f"{mine:.0f} → {later:.0f}"
     for what in ("files", "threads"):
-        # what stays open is seen in every sample, what is being written in some
-        least = [min(getattr(sample.own, what) for sample in some) for some in (early, late)]
-        promise.test(least[1] <= least[0], f"{name}: {least[0]} {what}, later {least[1]}")
-        promise.figures[f"{name}, {what}"] = f"{least[0]} → {least[1]}"
+        # a file that is being written, or a thread between two loaders, is seen in few samples
+        usual = [statistics.median_low(getattr(sample.own, what) for sample in some) for some in (early, late)]
+        promise.test(usual[1] <= usual[0], f"{name}: {usual[0]} {what}, later {usual[1]}")
+        promise.figures[f"{name}, {what}"] = f"{usual[0]} → {usual[1]}"
 
 
 def searched(trial: Trial, pictures: Path) -> Promise:

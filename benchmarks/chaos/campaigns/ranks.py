@@ -16,10 +16,10 @@ from pathlib import Path
 
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from benchmarks.chaos.children import Board, Children, end_of, side_by_side, start, warm_up
+from benchmarks.chaos.children import Board, Children, end_of, side_by_side, start
 from benchmarks.chaos.equal_runs import differences, leftovers
 from benchmarks.chaos.promise import Promise, Trial
-from benchmarks.chaos.tiny_runs import OPTIONS, draw_pictures, training
+from benchmarks.chaos.tiny_runs import OPTIONS, training, warm_up
 from intact_fast.training.distributed import process as processes
 from intact_fast.training.intact import IntactTask
 from intact_fast.training.step.iteration import Record
@@ -41,8 +41,7 @@ _Launch = Callable[[Path, Path], Callable[[], int]]
 
 def run(trial: Trial) -> list[Promise]:
     """Kill ranks, and let some hang."""
-    pictures = draw_pictures(trial.folder)
-    warm_up(training(pictures, trial.folder / "warm"), trial.folder / "warm.log", trial.folder)
+    pictures = warm_up(trial.folder)
     begin = time.perf_counter()
     whole = start(training(pictures, trial.folder / "whole"), trial.folder / "whole.log", trial.folder, 2)
     assert not any(whole.wait()), whole.log.read_text()
