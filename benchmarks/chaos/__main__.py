@@ -9,6 +9,7 @@ import shlex
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -83,7 +84,14 @@ def run_campaign(name: str, trial: Trial) -> list[Promise]:
     torch.set_num_threads(1)
     # Lance warns of forks whoever uses it; here the children alone do
     warnings.filterwarnings("ignore", "lance is not fork-safe", UserWarning)
-    return list(importlib.import_module(f"benchmarks.chaos.campaigns.{name}").run(trial))
+    try:
+        return list(importlib.import_module(f"benchmarks.chaos.campaigns.{name}").run(trial))
+    # the other campaigns go on, and the record says which one did not
+    except Exception:
+        traceback.print_exc()
+        ended = Promise("The campaign comes to its end")
+        ended.test(False, traceback.format_exc().strip().splitlines()[-1])
+        return [ended]
 
 
 def show(promise: Promise) -> None:

@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -59,7 +58,7 @@ class Outcome:
     """The last line of a traceback."""
     seconds: float = 0.0
     grown: int = 0
-    started: list[str] = field(default_factory=list)
+    forbidden: list[str] = field(default_factory=list)
     """Programs, addresses beyond the loopback that something listened on, and files that were not to be opened."""
     died: str = ""
 
@@ -68,8 +67,8 @@ class Outcome:
         errors = [line for line in self.said.splitlines() if line.startswith("error: ")]
         if self.died or self.raised or "Traceback (most recent" in self.said:
             return self.died or self.raised or "a traceback"
-        if self.started:
-            return f"started {', '.join(self.started)}"
+        if self.forbidden:
+            return f"did {', '.join(self.forbidden)}"
         if self.seconds > SECONDS:
             return f"took {self.seconds:.1f} s"
         if self.grown > BYTES:
@@ -97,7 +96,7 @@ def outcomes_of(cases: Sequence[Case], at_once: int = 1) -> list[Outcome]:
     return found
 
 
-def tried(text: str, cases: Sequence[Case], files: int | None = None) -> Promise:
+def tried(text: str, cases: Sequence[Case]) -> Promise:
     """Run cases, two at a time, and count where the promise did not hold."""
     promise = Promise(text)
     outcomes = outcomes_of(cases, at_once=2)
@@ -105,13 +104,18 @@ def tried(text: str, cases: Sequence[Case], files: int | None = None) -> Promise
         fault = outcome.fault() or case.needs(outcome)
         promise.test(fault is None, f"{case.name}: {fault}")
     promise.figures = {
-        "files": len(cases) if files is None else files,
+        "cases": len(cases),
         "seconds of the processor": round(sum(outcome.seconds for outcome in outcomes)),
         "most seconds": round(max(outcome.seconds for outcome in outcomes), 1),
         "most MiB": round(max(outcome.grown for outcome in outcomes) / 2**20),
         "refused": sum(outcome.status == 2 for outcome in outcomes),
     }
     return promise
+
+
+def refused(outcome: Outcome) -> str | None:
+    """Say that a case was not refused."""
+    return None if outcome.status == 2 else f"taken with status {outcome.status}: {outcome.said[-200:]!r}"
 
 
 class _Lane:
@@ -153,10 +157,7 @@ class _Lane:
         sys.stdout.flush()
         sys.stderr.flush()
         reading, writing = os.pipe()
-        with warnings.catch_warnings():
-            # Lance warns of forks whoever uses it; here the children alone do
-            warnings.simplefilter("ignore", UserWarning)
-            self._child = os.fork()
+        self._child = os.fork()
         if self._child == 0:
             os.close(reading)
             try:
@@ -170,9 +171,9 @@ class _Lane:
 
 
 def _serve(cases: Sequence[Case], pipe: int) -> None:
-    started: list[str] = []
+    forbidden: list[str] = []
     closed: list[str] = []
-    sys.addaudithook(lambda event, arguments: _watch(event, arguments, started, closed))
+    sys.addaudithook(lambda event, arguments: _watch(event, arguments, forbidden, closed))
     # a fault of the machine is told by the status, and not on the screen
     faulthandler.disable()
     limit = _status("VmSize") + _ADDRESSES
@@ -183,7 +184,7 @@ def _serve(cases: Sequence[Case], pipe: int) -> None:
         # a test runner has put its own in their place
         sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", encoding="utf-8") for number in (1, 2))
         for case in cases:
-            started.clear()
+            forbidden.clear()
             closed[:] = [] if case.closed is None else [str(case.closed.resolve())]
             outcome = _tried(case)
             sys.stdout.flush()
@@ -192,7 +193,7 @@ def _serve(cases: Sequence[Case], pipe: int) -> None:
             outcome.said = screen.read(2**20).decode(errors="replace")
             screen.seek(0)
             screen.truncate()
-            outcome.started = list(started)
+            outcome.forbidden = list(forbidden)
             os.write(pipe, json.dumps(asdict(outcome)).encode() + b"\n")
 
 
@@ -213,17 +214,17 @@ def _tried(case: Case) -> Outcome:
     return outcome
 
 
-def _watch(event: str, arguments: tuple[Any, ...], started: list[str], closed: list[str]) -> None:
+def _watch(event: str, arguments: tuple[Any, ...], forbidden: list[str], closed: list[str]) -> None:
     if event == "open" and closed and isinstance(arguments[0], str | bytes):
         path = os.path.realpath(os.fsdecode(arguments[0]))
         if path.startswith(closed[0]):
-            started.append(f"a look into {path}")
+            forbidden.append(f"a look into {path}")
     elif event in _STARTED:
-        started.append(f"{event} {arguments[0]!r:.80}")
+        forbidden.append(f"{event} {arguments[0]!r:.80}")
     elif event == "socket.bind" and isinstance(arguments[1], tuple):
         address = str(arguments[1][0])
         if not address.startswith(("127.", "::1", "localhost")):
-            started.append(f"a listener on {address}")
+            forbidden.append(f"a listener on {address}")
 
 
 def _status(name: str) -> int:

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 STAGES = ("start", "critic", "G", "validation", "checkpoint", "evaluation", "report")
 """What a training is at."""
-CRASHED = 70
+_CRASHED = 70
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 """Any of these flags opens a file to be written."""
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
@@ -85,13 +85,13 @@ class Children:
             os.killpg(process, signal.SIGKILL)
         return self.wait()
 
-    def wait(self, seconds: float = _LONGEST) -> list[int]:
+    def wait(self) -> list[int]:
         """Wait for their exit statuses; a signal's is negative.
 
         Raises:
             TimeoutError: They go on; they are killed.
         """
-        end = time.monotonic() + seconds
+        end = time.monotonic() + _LONGEST
         statuses: dict[int, int] = {}
         while len(statuses) < len(self.processes):
             for process in self.processes:
@@ -101,24 +101,24 @@ class Children:
                 for process in set(self.processes) - statuses.keys():
                     os.killpg(process, signal.SIGKILL)
                     os.waitpid(process, 0)
-                raise TimeoutError(f"{self.log}: goes on for more than {seconds:.0f} s: {end_of(self.log, 3000)}")
+                raise TimeoutError(f"{self.log}: goes on for more than {_LONGEST:.0f} s: {end_of(self.log, 3000)}")
             time.sleep(_PAUSE)
         return [statuses[process] for process in self.processes]
 
-    def run_until(self, reached: Callable[[Board], bool], seconds: float = _LONGEST) -> bool:
+    def run_until(self, reached: Callable[[Board], bool]) -> bool:
         """Wait until the board says so; False where the children end before.
 
         Raises:
             TimeoutError: It never does.
         """
-        end = time.monotonic() + seconds
+        end = time.monotonic() + _LONGEST
         while not reached(self.board):
             # they stay to be waited for
             if os.waitid(os.P_PID, self.processes[0], os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                 return False
             if time.monotonic() > end:
                 self.kill()
-                raise TimeoutError(f"{self.log}: not reached within {seconds:.0f} s: {end_of(self.log, 3000)}")
+                raise TimeoutError(f"{self.log}: not reached within {_LONGEST:.0f} s: {end_of(self.log, 3000)}")
             time.sleep(_PAUSE)
         return True
 
@@ -150,8 +150,9 @@ def start(
         if process == 0:
             counted = children.board if rank == 0 else Board()
             _be_a_child(work, log, environment, counted, below, die_before if rank == 0 else None, prepare)
-        # also here, as the parent may kill before the child has come so far
-        os.setpgid(process, process)
+        # also here, as the parent may kill before the child has come so far, which may be another program already
+        with suppress(PermissionError):
+            os.setpgid(process, process)
         children.processes.append(process)
     return children
 
@@ -165,7 +166,7 @@ def _be_a_child(
     die_before: int | None,
     prepare: Callable[[Board], None],
 ) -> None:
-    status = CRASHED
+    status = _CRASHED
     try:
         os.setpgid(0, 0)
         # a campaign that is itself killed leaves nobody behind
@@ -236,9 +237,14 @@ def run_undisturbed(
     return children
 
 
+def said(log: Path) -> str:
+    """Give what children printed, on one line."""
+    return " ".join(log.read_text(encoding="utf-8", errors="replace").split())
+
+
 def end_of(log: Path, length: int = 300) -> str:
     """Give the end of what children printed, on one line."""
-    return " ".join(log.read_text(encoding="utf-8", errors="replace").split())[-length:]
+    return said(log)[-length:]
 
 
 def _free_port() -> int:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from intact_fast.files import is_leftover, read_checkpoint
 
-TIMES = frozenset({"img_per_s", "seconds", "step_ms", "arithmetic"})
-"""Keys that may differ: how long something took, and by what it was computed."""
+_MAY_DIFFER = frozenset({"img_per_s", "seconds", "step_ms", "arithmetic"})
+"""Keys of how long something took, and of what it was computed by."""
 _OF_A_START = ("curves.png", "report.html")
 """Pictures of img/s, and the page that shows them; `report.md` has the same figures."""
 _CURVES = re.compile(r"## [^\n]+\n\n!\[[^\n]+curves\.png\)\n*")
@@ -72,7 +72,7 @@ def _unequal(a: Any, b: Any, where: str = "") -> list[str]:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return [] if _are_equal(a, b) else [where]
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
-        return [place for key in a if key not in TIMES for place in _unequal(a[key], b[key], f"{where}/{key}")]
+        return [place for key in a if key not in _MAY_DIFFER for place in _unequal(a[key], b[key], f"{where}/{key}")]
     if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
         return [place for i, (x, y) in enumerate(zip(a, b, strict=True)) for place in _unequal(x, y, f"{where}/{i}")]
     return [] if a == b else [where]

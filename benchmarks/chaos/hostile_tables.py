@@ -7,16 +7,17 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.chaos.cases import Case, Outcome
+from benchmarks.chaos.cases import Case, Outcome, refused
 from benchmarks.chaos.corpus import Corpus
 from benchmarks.chaos.mutations import changed, damaged, json_bombs, yaml_bombs
 from benchmarks.chaos.promise import Trial
-from intact_fast.cli import main
+from benchmarks.chaos.tiny_runs import run_command
 from intact_fast.json_text import to_json
 
 TABLE = "path,pid,camera,split\n"
@@ -37,20 +38,16 @@ def cases(trial: Trial, corpus: Corpus, count: int) -> Iterator[Case]:
     mark = trial.folder / "yaml-mark"
     for name, text in yaml_bombs(mark).items():
         words = makers.report_of(f"yaml {name}", "config.yaml", text)
-        yield _case(f"config.yaml: {name}", words, lambda outcome: _refused(outcome) or _marked(mark))
+        yield _case(f"config.yaml: {name}", words, lambda outcome: refused(outcome) or _marked(mark))
     for number, (name, text) in enumerate(json_bombs().items()):
-        yield _case(f"manifest: {name}", makers.report_of(f"manifest {name}", "manifest.jsonl", text), _refused)
+        yield _case(f"manifest: {name}", makers.report_of(f"manifest {name}", "manifest.jsonl", text), refused)
         kept = ("notes.json", "metrics.jsonl")[number % 2]
         yield _case(f"{kept}: {name}", makers.report_of(f"{kept} {name}", kept, text))
-        yield _case(f"thresholds: {name}", makers.search_with(f"thresholds {name}", text), _refused)
+        yield _case(f"thresholds: {name}", makers.search_with(f"thresholds {name}", text), refused)
 
 
 def _case(name: str, words: list[object], needs: Callable[[Outcome], str | None] = lambda outcome: None) -> Case:
-    return Case(name, lambda: main([str(word) for word in words]), needs)
-
-
-def _refused(outcome: Outcome) -> str | None:
-    return None if outcome.status == 2 else f"taken with status {outcome.status}"
+    return Case(name, partial(run_command, *words), needs)
 
 
 def _marked(mark: Path) -> str | None:

@@ -35,7 +35,7 @@ class Command:
         prepare: Called in each child first.
         set_up: Puts into a folder what is there before the command.
         replaces: Whether what is complete is replaced by the same command; else it is refused.
-        unreadable: What of what was there before cannot be read, after a call that failed.
+        unreadable: What of what was there before cannot be read, after a call that failed; None where nothing was.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Command:
     prepare: Callable[[Board], None] = lambda board: None
     set_up: Callable[[Path], object] = lambda out: None
     replaces: bool = True
-    unreadable: Callable[[Path], list[str]] = lambda out: []
+    unreadable: Callable[[Path], list[str]] | None = None
 
     def begin(self, out: Path, log: Path, further: Callable[[Board], None] = lambda board: None) -> Children:
         """Start it in a child, which prints into a log."""
@@ -66,8 +66,9 @@ class Command:
         return run_undisturbed(lambda: main(words), log, out, self.prepare).board.changes
 
     def faults_of_half(self, out: Path, log: Path) -> list[str]:
-        """Say what is wrong with what a call that failed has left."""
-        return _in_child(lambda: self.unreadable(out), log)
+        """Say what is wrong with what a call that failed, or was killed, has left."""
+        look = self.unreadable
+        return [] if look is None else _in_child(lambda: look(out), log)
 
     def faults_of_end(self, whole: Path, out: Path, log: Path) -> list[str]:
         """Let it end, and say what is wrong with what is there then."""
@@ -183,7 +184,8 @@ def _of_rows(whole: Path, out: Path) -> list[str]:
 
 
 def _unreadable_rows(out: Path) -> list[str]:
-    return [] if Gallery.open(out / "x.lance").table(_COLUMNS).num_rows else ["no rows"]
+    paths = Gallery.open(out / "x.lance").table(_COLUMNS)["path"].to_pylist()
+    return [] if len(set(paths)) == len(paths) > 0 else [f"{len(paths)} rows of {len(set(paths))} pictures"]
 
 
 def _of_galleries(whole: Path, out: Path) -> list[str]:

@@ -13,6 +13,7 @@ from intact_fast.cli import main
 from intact_fast.config.command_line import parse_config
 from intact_fast.data.synthetic import SyntheticSpec, write_synthetic
 from intact_fast.reporting import presentation
+from intact_fast.training.checkpoints import CheckpointStore
 from intact_fast.training.loop import TrainingLoop
 from intact_fast.training.run import Run
 
@@ -83,6 +84,15 @@ def tell_stages(board: Board) -> None:
     within(Run, "_validate", lambda run: "validation")
     within(Run, "_finish", lambda run: "evaluation")
     within(Run, "_present", lambda run: "report")
+
+
+def resumption(run: Path) -> str:
+    """Give what a tiny run says when it goes on from its last checkpoint; empty where it has none, or is trained."""
+    for task, folder, iterations in (("INTACT", "checkpoints", 5), ("critic", "checkpoints/critic", 3)):
+        done = CheckpointStore(run / folder, 1).last_iteration()
+        if done is not None:
+            return f"Resuming {task} at iteration {done}" if done < iterations else ""
+    return ""
 
 
 def figures_of(run: Path) -> list[dict[str, Any]]:

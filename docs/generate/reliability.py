@@ -22,14 +22,16 @@ def campaigns_block(call: Call) -> str:
 
 
 def figures_block(call: Call) -> str:
-    """Write what a campaign has measured or counted besides: ``figures RECORD CAMPAIGN TITLE [TITLE …]``.
+    """Write what was measured or counted besides: ``figures RECORD CAMPAIGN TITLE [TITLE …] [promises=1,2]``.
 
-    A figure that several promises have stands in as many columns.
+    A figure that several promises have stands in as many columns. Promises are counted from 1; all without it.
     """
     record, campaign, *titles = call.words
+    promises = records.read(record)["figures"][campaign]["promises"]
+    chosen = [int(number) - 1 for number in call.listed("promises")] or range(len(promises))
     lines: dict[str, list[str]] = {}
-    for promise in records.read(record)["figures"][campaign]["promises"]:
-        for name, value in promise.items():
+    for number in chosen:
+        for name, value in promises[number].items():
             if name not in _OF_A_TRIAL:
                 lines.setdefault(name, []).append(f"{value:,}" if isinstance(value, int | float) else value)
     return table(["", *titles], [[name, *values] for name, values in lines.items()], 1)

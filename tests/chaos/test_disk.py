@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,9 @@ def test_a_disk_is_full_from_a_file_on_until_it_is_freed(tmp_path: Path) -> None
         pytest.skip("needs the right to mount a tmpfs")
     log = tmp_path / "log"
     with small_disk(tmp_path / "disk") as place:
-        full = start(lambda: write_all(place), log, place, prepare=lambda board: disk.fill_before(place, "second.pt"))
+        kept = tmp_path / "kept"
+        fill = partial(disk.fill_before, place, "second.pt", kept)
+        full = start(lambda: write_all(place), log, place, prepare=lambda board: fill())
         assert full.wait() == [2]
         assert disk.one_line(log, "second.pt", "No space left on device", "make room") == []
         assert disk.one_line(log, "first.pt") != []

@@ -25,6 +25,12 @@ def test_what_differs_is_said() -> None:
     )
 
 
+@pytest.mark.parametrize("what", sorted(arithmetic_of(CPU, None)))
+def test_each_part_of_a_machine_is_said_by_its_name(what: str) -> None:
+    now = arithmetic_of(CPU, None)
+    assert describe_changes({**now, what: "another"}, now) == f"{what} another before and {now[what]} now"
+
+
 @pytest.mark.parametrize("then", ["bfloat16", "float32"])
 def test_a_run_on_another_kind_of_machine(
     tiny_config: Config,

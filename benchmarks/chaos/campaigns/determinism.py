@@ -47,7 +47,7 @@ MACHINES: dict[str, Machine] = {
 
 
 def run(trial: Trial) -> list[Promise]:
-    """Train everything twice."""
+    """Train twice by the same command, beside other rows, and as on other machines."""
     options = [*OPTIONS, "--data.root", draw_pictures(trial.folder), "--runs", trial.folder / "runs"]
     return [repeated(trial, options), beside(trial, options), elsewhere(trial, options)]
 
@@ -55,9 +55,8 @@ def run(trial: Trial) -> list[Promise]:
 def repeated(trial: Trial, options: list[Any]) -> Promise:
     """Compare two runs of the same command."""
     promise = Promise(
-        "The same command twice on the same machine gives the same bits: weights, optimisers, metrics, evaluation, "
-        "thresholds, pictures (but curves, which show img/s) and the report's figures, with either loader and one or "
-        "two processes."
+        "The same command twice on the same machine gives the same bits, with either loader and one or two processes: "
+        "weights, optimisers, metrics, evaluation, thresholds, `report.md` and pictures but for curves of img/s."
     )
     kinds = list(product(("pillow", "dali"), (1, 2)))[: trial.count(4)]
     commands = {}
@@ -100,8 +99,8 @@ def beside(trial: Trial, options: list[Any]) -> Promise:
 def elsewhere(trial: Trial, options: list[Any]) -> Promise:
     """Measure what another kind of machine changes, and how it grows."""
     promise = Promise(
-        "From the same C and the same seed, another number of threads or another instruction set changes the last "
-        "digits alone: after one iteration all losses agree within 0.1 %. The differences grow with the iterations."
+        "From the same C and seed another number of threads or another instruction set changes the last digits alone. "
+        "After one iteration all losses agree within 0.1 %."
     )
     runs = trial.folder / "runs"
     own = ["--training.log-every", 1, "--training.iterations", ITERATIONS, "--training.validate-every", ITERATIONS]

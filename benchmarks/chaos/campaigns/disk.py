@@ -19,6 +19,7 @@ from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.small_disks import fill, free, may_mount, remount, small_disk
 from benchmarks.chaos.tiny_commands import Command, commands
 from benchmarks.chaos.tiny_runs import training, warm_up
+from intact_fast.errors import UserError
 from intact_fast.files import read_checkpoint
 
 _OF_COMMANDS = 4
@@ -96,8 +97,8 @@ def one_line(log: Path, *words: str) -> list[str]:
 
 def _full_below_trainings(setting: _Setting) -> Promise:
     promise = Promise(
-        "A training whose disk is full at a file says so in one line, and keeps its last good checkpoint and report; "
-        "freed, the same command goes on and ends equal"
+        "A training whose disk is full at a file says so in one line, and keeps its last good checkpoint. "
+        "Once there is room, the same command goes on and ends equal."
     )
     names = sorted({*(_EVENTS if path.name.startswith(_EVENTS) else path.name for path in _files(setting)), _PASSING})
     chosen = sorted(setting.trial.draw().sample(names, setting.trial.count(len(names))))
@@ -111,20 +112,26 @@ def _files(setting: _Setting) -> list[Path]:
 
 
 def _full_at_file(setting: _Setting, name: str) -> list[str]:
-    log = setting.log(f"full-{name}")
+    log, kept = setting.log(f"full-{name}"), setting.trial.folder / f"full-{name}.kept"
     with small_disk(setting.trial.folder / f"full-{name}") as place:
-        children = setting.begin(place / "runs", log, lambda board: fill_before(place, name))
+        children = setting.begin(place / "runs", log, lambda board: fill_before(place, name, kept))
         (status,) = children.wait()
         # what is full is told, at the latest, by what is written next
         found = one_line(log, str(place), "No space left on device", "make room") if status else ["it ended well"]
         found += [] if status in (0, 2) else [f"status {status}"]
-        found += _unreadable_checkpoints(place)
+        found += _lost_checkpoints(kept)
         free(place)
         return found + setting.faults_of_rerun(place / "runs", setting.log(f"freed-{name}"))
 
 
-def fill_before(place: Path, name: str) -> None:
-    """Take all room that a disk has left before a file, or what becomes it, is written for the first time."""
+def fill_before(place: Path, name: str, kept: Path) -> None:
+    """Take all room that a disk has left before a file, or what becomes it, is written for the first time.
+
+    Args:
+        place: The disk.
+        name: Of the file.
+        kept: Takes the names of the last checkpoints, C's and the networks', that are there then.
+    """
     is_full = False
 
     def look(event: str, arguments: Sequence[object]) -> None:
@@ -134,13 +141,27 @@ def fill_before(place: Path, name: str) -> None:
         path = arguments[0]
         if isinstance(path, str | os.PathLike) and os.path.basename(path).removeprefix(".").startswith(name):
             is_full = True
+            kept.write_text("\n".join(map(str, _last_checkpoints(place))), encoding="utf-8")
             fill(place)
 
     sys.addaudithook(look)
 
 
-def _unreadable_checkpoints(folder: Path) -> list[str]:
-    return [f"{path}: empty" for path in folder.rglob("*.pt") if not read_checkpoint(path, "chaos")]
+def _last_checkpoints(folder: Path) -> list[Path]:
+    folders = {path.parent for path in folder.rglob("iteration_*.pt")}
+    return [max(one.glob("iteration_*.pt")) for one in folders]
+
+
+def _lost_checkpoints(kept: Path) -> list[str]:
+    """Name the checkpoints that were there when the disk was full and cannot be read now."""
+    return [f"{path}: lost" for path in map(Path, kept.read_text(encoding="utf-8").splitlines()) if not _is_read(path)]
+
+
+def _is_read(path: Path) -> bool:
+    try:
+        return bool(read_checkpoint(path, "chaos"))
+    except (UserError, OSError):
+        return False
 
 
 def _full_below_commands(setting: _Setting) -> list[Promise]:
@@ -225,7 +246,7 @@ def _vanished(setting: _Setting) -> Promise:
         "A training whose folder vanishes says so in one line or ends well, and begins anew once its rest is gone"
     )
     draw = setting.trial.draw()
-    moments = sorted(1 + draw.randrange(setting.changes) for _ in range(setting.trial.count(6)))
+    moments = sorted(draw.sample(range(1, setting.changes + 1), setting.trial.count(6)))
     return _put_to_the_test(promise, {f"change {at}": partial(_vanished_at, setting, at) for at in moments})
 
 

@@ -67,11 +67,16 @@ def _some_kills(setting: _Setting, first: int, kills: int) -> list[list[str]]:
         out, log = (setting.folder / f"{first}-{len(ends)}{suffix}" for suffix in ("", ".log"))
         out.mkdir()
         command.set_up(out)
+        found: list[str] = []
         status = -signal.SIGKILL
         while done < kills and status == -signal.SIGKILL:
             (status,) = _killed(command.begin(out, log), draw, setting.seconds, setting.changes)
             done += status == -signal.SIGKILL
-        ends.append([f"{out}: {place}" for place in command.faults_of_end(setting.folder / "whole", out, log)])
+            found += command.faults_of_half(out, log)
+        found += command.faults_of_end(setting.folder / "whole", out, log)
+        ends.append([f"{out}: {place}" for place in found])
+        if found:
+            break
     return ends
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.chaos.children import STAGES, Children, end_of, side_by_side, start
+from benchmarks.chaos.children import STAGES, Children, end_of, said, side_by_side, start
 from benchmarks.chaos.equal_runs import differences, leftovers
 from benchmarks.chaos.promise import Promise, Trial
-from benchmarks.chaos.tiny_runs import tell_stages, training, warm_up
+from benchmarks.chaos.tiny_runs import resumption, tell_stages, training, warm_up
 
 KILLS = 100
 _IN_GROUPS = 0.3
@@ -57,9 +57,9 @@ class _Setting:
     seconds: float = 0.0
     changes: int = 0
 
-    def begin(self, runs: Path, die_before: int | None = None) -> Children:
-        command = training(self.pictures, runs)
-        return start(command, runs.with_suffix(".log"), runs, self.count, die_before, tell_stages)
+    def begin(self, runs: Path, die_before: int | None = None, log: Path | None = None) -> Children:
+        work = training(self.pictures, runs)
+        return start(work, log or runs.with_suffix(".log"), runs, self.count, die_before, tell_stages)
 
     @property
     def whole(self) -> Path:
@@ -131,12 +131,15 @@ def _some_kills(setting: _Setting, first: int, kills: int) -> _Seen:
                 break
             seen.stages[children.board.stage] += 1
             seen.ways[way] += 1
-        last = setting.begin(runs)
+        expected = resumption(runs / "default")
+        last = setting.begin(runs, log=runs.with_suffix(".last.log"))
         statuses = last.wait()
-        seen.starts.append(f"{runs}: statuses {statuses}: {end_of(last.log)}" if any(statuses) else "")
-        if not any(statuses):
-            found = differences(setting.whole / "default", runs / "default")
-            seen.ends.append(([f"{runs}: {place}" for place in found], leftovers(runs)))
+        goes_on = not any(statuses) and expected in said(last.log)
+        seen.starts.append("" if goes_on else f"{runs}: statuses {statuses}, {expected!r}: {end_of(last.log)}")
+        if not goes_on:
+            break
+        found = differences(setting.whole / "default", runs / "default")
+        seen.ends.append(([f"{runs}: {place}" for place in found], leftovers(runs)))
     return seen
 
 

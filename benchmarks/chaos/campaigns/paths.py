@@ -7,8 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -16,13 +14,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.chaos.cases import Case, Outcome, tried
+from benchmarks.chaos.cases import Case, Outcome, refused, tried
 from benchmarks.chaos.corpus import Corpus, make_corpus, write_pictures
 from benchmarks.chaos.hostile_tables import with_hash
+from benchmarks.chaos.programs import children_of, command, output_of, start
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.tiny_runs import TINY, run_command
 
-HOSTILE_NAME = "<img src=x onerror=alert(1)><script>alert(2)"
+HOSTILE_NAME = "\"'<img src=x onerror=alert(1)><script>alert(2)"
 """What a file may be called, and a page must show as text."""
 _LISTENING = "0A"
 _SECONDS = 120.0
@@ -82,12 +81,12 @@ def wandering_cases(trial: Trial, corpus: Corpus, outside: Path) -> Iterator[Cas
             ["prepare", "folder", *of_table, "--out", f"{out}.jsonl"],
         ):
             yield Case(f"{arguments[0]} {name}", lambda words=arguments: run_command(*words), _outside(secret), outside)
-        index = trial.folder / f"wandering{number}.lance"
         query = next(path for path in corpus.pictures.iterdir() if path.is_file())
         empty = trial.folder / f"empty{number}"
         empty.mkdir()
         for option in ("--html", "--picture"):
             file = f"{out}.{'html' if option == '--html' else 'png'}"
+            index = trial.folder / f"wandering{number}{option}.lance"
             words = ["search", "--query", query, "--gallery", empty, *model, "--index", index, option, file]
             yield Case(
                 f"search {option} {name}",
@@ -190,7 +189,10 @@ def output_cases(trial: Trial, corpus: Corpus) -> Iterator[Case]:
 
         def same(outcome: Outcome, file: Path = file, before: str = before) -> str | None:
             stays = file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == before
-            return None if stays else f"{file.name} is another one: {outcome.said[-200:]!r}"
+            if not stays:
+                return f"{file.name} is another one: {outcome.said[-200:]!r}"
+            # beside the parts of an output there is room
+            return None if file == beside else refused(outcome)
 
         yield Case(f"{arguments[0]} {number}", lambda words=arguments: run_command(*words), same)
 
@@ -255,31 +257,21 @@ def listeners(trial: Trial, corpus: Corpus) -> Promise:
     """Look, while two processes train, at which addresses they listen; torchrun, their parent, is PyTorch's own."""
     promise = Promise("the processes of a training on one machine listen on the loopback alone")
     arguments = [*TINY, "--data.root", corpus.pictures, "--runs", trial.folder / "group", "--training.iterations", "50"]
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    group = subprocess.Popen(
-        [*words, "intact_fast.train", *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    group = start(command("intact_fast.train", arguments, processes=2), log=trial.folder / "group.log")
     seen: set[str] = set()
     begin = time.monotonic()
     while group.poll() is None and time.monotonic() - begin < _SECONDS:
-        for worker in _children(group.pid):
+        for worker in children_of(group.pid):
             seen |= listening(worker)
         time.sleep(0.1)
     # torchrun ends its processes, too
     group.terminate()
-    group.wait()
+    output_of(group)
     promise.test(bool(seen), "no address was seen")
     beyond = sorted(address for address in seen if not is_loopback(address))
     promise.test(not beyond, f"listens on {', '.join(beyond)}")
     promise.figures = {"addresses": len(seen)}
     return promise
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
-    except OSError:
-        return []
 
 
 def listening(pid: int) -> set[str]:

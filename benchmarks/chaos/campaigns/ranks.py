@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -18,6 +19,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from benchmarks.chaos.children import Board, Children, end_of, side_by_side, start
 from benchmarks.chaos.equal_runs import differences, leftovers
+from benchmarks.chaos.programs import children_of, command
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.tiny_runs import OPTIONS, training, warm_up
 from intact_fast.training.distributed import process as processes
@@ -35,6 +37,7 @@ _HANG = 5.0
 _SLACK = 5.0
 _LONGEST = 60.0
 _PAUSE = 0.005
+_HELPER = b"multiprocessing.resource_tracker"
 _Launch = Callable[[Path, Path], Callable[[], int]]
 """Gives what starts an agent of torchrun, for the folders of pictures and of runs."""
 
@@ -97,17 +100,19 @@ def _some_deaths(setting: _Setting, name: str, deaths: int, launch: _Launch) -> 
         (status,) = agent.wait()
         found = setting.faults_of(runs) if status == 0 else [f"status {status}: {end_of(agent.log)}"]
         ends.append((killed, [f"{runs}: {place}" for place in found]))
+        if found:
+            break
         deaths -= killed
     return ends
 
 
 def _command_line(pictures: Path, runs: Path) -> Callable[[], int]:
     """Become torchrun."""
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", f"--max-restarts={_BY_COMMAND}")
-    words = (*torchrun, "-m", "intact_fast.train", *OPTIONS, "--data.root", str(pictures), "--runs", str(runs))
+    options = [*OPTIONS, "--data.root", pictures, "--runs", runs]
+    words = command("intact_fast.train", options, processes=2, restarts=_BY_COMMAND)
 
     def become() -> int:
-        os.execv(sys.executable, (sys.executable, *words))
+        os.execv(sys.executable, words)
 
     return become
 
@@ -163,9 +168,14 @@ def _is_over(end: float, board: Board) -> bool:
 
 
 def _workers_of(agent: int) -> list[int]:
-    children = Path(f"/proc/{agent}/task/{agent}/children").read_text(encoding="ascii").split()
-    helper = b"multiprocessing.resource_tracker"
-    return [int(child) for child in children if helper not in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [child for child in children_of(agent) if _HELPER not in _command_line_of(child)]
+
+
+def _command_line_of(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return _HELPER
 
 
 def _hangs(setting: _Setting) -> Promise:
@@ -185,21 +195,28 @@ def _one_hang(setting: _Setting, number: int) -> tuple[float, list[str]]:
     """Let one rank stop; how long the other one went on, and what is wrong with that or with the run that resumes."""
     runs = setting.trial.folder / f"hang{number}"
     rank, after = number % 2, number % 4 >= 2
-    command = training(setting.pictures, runs)
-    group = start(command, runs.with_suffix(".log"), runs, 2, prepare=partial(_let_hang, rank, after))
-    os.waitid(os.P_PID, group.processes[rank], os.WSTOPPED)
+    work = training(setting.pictures, runs)
+    group = start(work, runs.with_suffix(".log"), runs, 2, prepare=partial(_let_hang, rank, after))
+    if not _waited_for(group.processes[rank], os.WSTOPPED):
+        return math.inf, [f"{runs}: no rank hangs: statuses {group.kill()}: {end_of(group.log)}"]
     begin = time.perf_counter()
-    other = group.processes[1 - rank]
-    while os.waitid(os.P_PID, other, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        if time.perf_counter() - begin > _LONGEST:
-            break
-        time.sleep(_PAUSE)
+    _waited_for(group.processes[1 - rank], os.WEXITED)
     seconds = time.perf_counter() - begin
     status = group.kill()[1 - rank]
     found = [] if seconds <= _HANG + _SLACK and status not in (0, -signal.SIGKILL) else [f"status {status}"]
-    last = start(command, runs.with_suffix(".log"), runs, 2)
+    last = start(work, runs.with_suffix(".log"), runs, 2)
     found += setting.faults_of(runs) if not any(last.wait()) else [end_of(last.log)]
     return seconds, [f"{runs}: {place} after {seconds:.0f} s" for place in found]
+
+
+def _waited_for(process: int, change: int) -> bool:
+    """Wait until a process has stopped or ended, whichever is asked for."""
+    end = time.perf_counter() + _LONGEST
+    while os.waitid(os.P_PID, process, change | os.WNOHANG | os.WNOWAIT) is None:
+        if time.perf_counter() > end:
+            return False
+        time.sleep(_PAUSE)
+    return True
 
 
 def _let_hang(rank: int, after: bool, board: Board) -> None:
