@@ -49,7 +49,7 @@ docs: $(VENV)/.docs
 bench: install
 	$(PY) -m pytest benchmarks/ --benchmark-only $(ARGS)
 
-# Faults put to the test: kills, full disks, hostile files (some 18 minutes on 2 cores; docs/reliability.md)
+# Faults put to the test: kills, full disks, hostile files (some 15 minutes on 2 cores; docs/reliability.md)
 chaos: export OMP_NUM_THREADS = 1
 chaos: install
 	$(PY) -m benchmarks.chaos $(ARGS)

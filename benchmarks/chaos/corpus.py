@@ -21,6 +21,8 @@ from intact_fast.training.critic import critic_checkpoint
 
 PEOPLE, CAMERAS = 8, 2
 SIZE = (48, 32)
+SERVED = ("--device", "cpu", "--engine", "torch", "--threads", "1")
+"""Options of commands that serve a model."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,7 @@ def make_corpus(folder: Path) -> Corpus:
     SRReID(critic, generator, SIZE, lr_height=40).save_pretrained(corpus.model)
     write_checkpoint(critic_checkpoint(critic, "osnet_x0_25"), corpus.critic)
     train = ["train", *TINY, "--data.root", corpus.pictures, "--runs", corpus.run.parent, "--name", "tiny"]
-    served = ["--model", corpus.model, "--device", "cpu", "--engine", "torch", "--threads", 1]
-    picture = next(corpus.pictures.iterdir())
+    picture, served = next(corpus.pictures.iterdir()), ("--model", corpus.model, *SERVED)
     search = ["search", "--query", picture, "--gallery", corpus.pictures, *served, "--index", corpus.index]
     for outcome in outcomes_of([Case(str(words[0]), partial(run_command, *words)) for words in (train, search)]):
         if outcome.status != 0:

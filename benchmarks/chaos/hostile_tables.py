@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.chaos.cases import Case, Outcome, refused
-from benchmarks.chaos.corpus import Corpus
+from benchmarks.chaos.corpus import SERVED, Corpus
 from benchmarks.chaos.mutations import changed, damaged, json_bombs, yaml_bombs
 from benchmarks.chaos.promise import Trial
 from benchmarks.chaos.tiny_runs import run_command
@@ -76,7 +76,7 @@ class _Makers:
             json.loads(line) for line in (corpus.run / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
         ]
         self._picture = next(corpus.pictures.iterdir())
-        self._served = ("--model", corpus.model, "--device", "cpu", "--engine", "torch", "--threads", "1")
+        self._served = ("--model", corpus.model, *SERVED)
         self._data = ("--data.dataset", "folder", "--data.root", corpus.pictures, "--data.threads", "1")
         self._made = 0
 

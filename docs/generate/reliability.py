@@ -15,8 +15,8 @@ def campaigns_block(call: Call) -> str:
     for name, campaign in found.items():
         first = f"`{name}`, {campaign['seconds']:.0f} s"
         for promise in campaign["promises"]:
-            held = promise["trials"] - len(promise["broken"])
-            lines.append([first, promise["promise"].rstrip("."), f"{held:,} of {promise['trials']:,}"])
+            held, text = promise["trials"] - len(promise["broken"]), promise["promise"].rstrip(".")
+            lines.append([first, text[0].upper() + text[1:], f"{held:,} of {promise['trials']:,}"])
             first = ""
     return table(["campaign", "promise", "held"], lines, 2)
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.chaos import hostile_tables
 from benchmarks.chaos.cases import Case, Outcome, refused, tried
-from benchmarks.chaos.corpus import Corpus, make_corpus
+from benchmarks.chaos.corpus import SERVED, Corpus, make_corpus
 from benchmarks.chaos.mutations import SystemTouch, Touch, changed, damaged, picture_bombs
 from benchmarks.chaos.promise import Promise, Trial
 from benchmarks.chaos.tiny_runs import TINY, run_command
@@ -61,7 +61,7 @@ def picture_cases(trial: Trial, corpus: Corpus) -> Iterator[Case]:
 
 
 def _of_folder(folder: Path, count: int, number: int, trial: Trial, corpus: Corpus) -> Iterator[Case]:
-    model = ("--model", corpus.model, "--device", "cpu", "--engine", "torch", "--threads", "1")
+    model = ("--model", corpus.model, *SERVED)
     data = ("--data.dataset", "folder", "--data.root", folder, "--data.threads", "1")
     out = trial.folder / f"out{number}"
     skip = ("--data.skip-corrupt", "--evaluation.skip-corrupt")
@@ -106,7 +106,7 @@ def _counts(outcome: Outcome, names: Sequence[str], wanted: int) -> str | None:
 
 def bomb_cases(trial: Trial, corpus: Corpus) -> Iterator[Case]:
     """Every bomb alone through every command."""
-    model = ("--model", corpus.model, "--device", "cpu", "--engine", "torch")
+    model = ("--model", corpus.model, *SERVED)
     for kind, content in picture_bombs().items():
         folder = trial.folder / f"bomb-{kind}"
         shutil.copytree(corpus.pictures, folder)
@@ -171,8 +171,7 @@ def _loading(kind: str, path: Path, out: Path, corpus: Corpus, rng: random.Rando
     """Choose a command that loads such a file."""
     picture = next(corpus.pictures.iterdir())
     data = ("--data.root", corpus.pictures, "--data.threads", "1", "--device", "cpu")
-    served = ("--device", "cpu", "--engine", "torch", "--threads", "1")
-    search = ["search", "--query", picture, "--gallery", corpus.pictures, *served, "--top", "1"]
+    search = ["search", "--query", picture, "--gallery", corpus.pictures, *SERVED, "--top", "1"]
     of_critic = ("--data.dataset", "folder", "--data.height", "48", "--data.width", "32")
     choices: dict[str, list[list[object]]] = {
         "checkpoint": [
@@ -183,7 +182,7 @@ def _loading(kind: str, path: Path, out: Path, corpus: Corpus, rng: random.Rando
             ["evaluate", "--critic", path, *data, *of_critic],
             [*search, "--model", corpus.model, "--critic", path],
         ],
-        "model": [["enhance", picture, f"{out}.png", "--model", path, *served], [*search, "--model", path]],
+        "model": [["enhance", picture, f"{out}.png", "--model", path, *SERVED], [*search, "--model", path]],
     }
     return rng.choice(choices[kind])
 

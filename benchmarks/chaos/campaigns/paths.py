@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.chaos.cases import Case, Outcome, refused, tried
-from benchmarks.chaos.corpus import Corpus, make_corpus, write_pictures
+from benchmarks.chaos.corpus import SERVED, Corpus, make_corpus, write_pictures
 from benchmarks.chaos.hostile_tables import with_hash
 from benchmarks.chaos.programs import children_of, command, output_of, start
 from benchmarks.chaos.promise import Promise, Trial
@@ -47,7 +47,7 @@ def run(trial: Trial) -> list[Promise]:
 def _options(corpus: Corpus, root: Path) -> tuple[tuple[object, ...], tuple[object, ...]]:
     """Options of the commands that take data, and of those that take a model."""
     data = ("--data.dataset", "folder", "--data.root", root, "--data.threads", "1")
-    return data, ("--model", corpus.model, "--device", "cpu", "--engine", "torch", "--threads", "1")
+    return data, ("--model", corpus.model, *SERVED)
 
 
 def wandering_cases(trial: Trial, corpus: Corpus, outside: Path) -> Iterator[Case]:
@@ -235,7 +235,7 @@ def page_cases(trial: Trial, corpus: Corpus) -> Iterator[Case]:
     shutil.copy(corpus.model, model)
     page = trial.folder / "search.html"
     runs = trial.folder / "page-runs"
-    search = ["search", "--query", root, "--gallery", root, "--model", model, "--device", "cpu", "--engine", "torch"]
+    search = ["search", "--query", root, "--gallery", root, "--model", model, *SERVED]
     train = ["train", *TINY, "--data.root", root, "--runs", runs, "--name", "tiny"]
 
     def harmless(*pages: Path) -> Callable[[Outcome], str | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import signal
@@ -198,7 +197,7 @@ def _one_hang(setting: _Setting, number: int) -> tuple[float, list[str]]:
     work = training(setting.pictures, runs)
     group = start(work, runs.with_suffix(".log"), runs, 2, prepare=partial(_let_hang, rank, after))
     if not _waited_for(group.processes[rank], os.WSTOPPED):
-        return math.inf, [f"{runs}: no rank hangs: statuses {group.kill()}: {end_of(group.log)}"]
+        return _LONGEST, [f"{runs}: no rank hangs: statuses {group.kill()}: {end_of(group.log)}"]
     begin = time.perf_counter()
     _waited_for(group.processes[1 - rank], os.WEXITED)
     seconds = time.perf_counter() - begin
