@@ -194,5 +194,5 @@ def test_records_are_read_as_they_are_written() -> None:
     for name in records.names():
         text = (records.FOLDER / f"{name}.json").read_text(encoding="utf-8")
         assert text.endswith("}\n")
-        assert "NaN" not in text
-        json.loads(text)
+        # NaN and Infinity, which JSON has no words for
+        json.loads(text, parse_constant=pytest.fail)
