@@ -34,6 +34,7 @@ from intact_fast.evaluation.evaluator import rank
 from intact_fast.evaluation.features import extract_features
 from intact_fast.evaluation.picture_source import PictureSource
 from intact_fast.evaluation.views import HR
+from intact_fast.serving.engines import import_openvino
 from intact_fast.serving.export import export_graph
 from intact_fast.serving.folding import plain
 from intact_fast.serving.inputs import unnormalised
@@ -116,7 +117,7 @@ def in_onnxruntime(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def in_openvino(path: Path, precision: str) -> Callable[[np.ndarray], np.ndarray]:
-    core = importlib.import_module("openvino").Core()
+    core = import_openvino().Core()
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),

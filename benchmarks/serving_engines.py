@@ -40,7 +40,7 @@ from intact_fast.config.devices import computes_bfloat16
 from intact_fast.config.options import Config
 from intact_fast.config.presets import CPU
 from intact_fast.models import build_osnet
-from intact_fast.serving.engines import is_installed
+from intact_fast.serving.engines import import_openvino, is_installed
 from intact_fast.serving.export import export_graph
 from intact_fast.serving.inputs import unnormalised
 from intact_fast.training.step.networks import build_generator
@@ -139,7 +139,7 @@ def of_export(model: SRReID, folder: Path, name: str, precision: str) -> Form:
     else:
         hint = {"fp32": "f32", "bf16": "bf16"}[precision]
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint}
-        core = importlib.import_module("openvino").Core()
+        core = import_openvino().Core()
         request = core.compile_model(core.read_model(str(path)), "CPU", settings).create_infer_request()
 
         def infer(pictures: np.ndarray) -> np.ndarray:

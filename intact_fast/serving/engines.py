@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import io
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -197,7 +198,22 @@ def _openvino_core(pid: int) -> Any:
     It moves the stack that signals are handled on (`faulthandler` has one) into memory of its own. Where it ends, that
     memory goes, and the next signal with a handler of Python's would end the process.
     """
-    return importlib.import_module("openvino").Core()
+    return import_openvino().Core()
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which would fork this process and tell OpenVINO's maker of it.
+
+    A program that has imported OpenVINO itself keeps what it has.
+    """
+    telemetry = "openvino_telemetry"
+    if telemetry in sys.modules:
+        return importlib.import_module("openvino")
+    sys.modules[telemetry] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[telemetry]
 
 
 def _in_openvino(graph: bytes, precision: Precision, threads: int) -> Inference:

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from intact_fast import SRReID
 from intact_fast.models import Generator, build_osnet
+from intact_fast.serving.engines import import_openvino
 from intact_fast.serving.export import ExportFormat, ExportSide, ServingGraph, export_graph, load_engine
 from intact_fast.serving.thresholds import Threshold, Thresholds, ViewThresholds
 
@@ -118,12 +120,12 @@ def test_onnxruntime_quantises_a_graph(
     assert (found * expected).sum(dim=1).min() > 0.99
 
 
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
 @pytest.mark.parametrize("half", [False, True])
 def test_openvino_runs_a_graph(model: SRReID, tmp_path: Path, half: bool) -> None:
-    openvino = pytest.importorskip("openvino")
     path = tmp_path / "query.onnx"
     export_graph(model, "query", "onnx", path, half=half)
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = import_openvino().Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for count in (1, 3):
         pictures = torch.rand(count, 3, *SIZE, generator=torch.Generator().manual_seed(count))
         found = torch.from_numpy(compiled(pictures.numpy())["features"])
