@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.chaos.promise import Promise
 
 SECONDS = 5.0
-"""Of the processor, that a case may take."""
+"""Of the processor, that a case may take, and of the clock besides, that it may wait."""
 BYTES = 2**30
 """By which a case may enlarge its process."""
 _ADDRESSES = 3 * 2**30
@@ -57,6 +57,8 @@ class Outcome:
     raised: str = ""
     """The last line of a traceback."""
     seconds: float = 0.0
+    waited: float = 0.0
+    """Seconds of the clock besides those of the processor."""
     grown: int = 0
     forbidden: list[str] = field(default_factory=list)
     """Programs, addresses beyond the loopback that something listened on, and files that were not to be opened."""
@@ -71,6 +73,8 @@ class Outcome:
             return f"did {', '.join(self.forbidden)}"
         if self.seconds > SECONDS:
             return f"took {self.seconds:.1f} s"
+        if self.waited > SECONDS:
+            return f"waited for {self.waited:.1f} s"
         if self.grown > BYTES:
             return f"took {self.grown / 2**20:.0f} MiB"
         if self.status not in (0, 1, 2) or (self.status == 2 and len(errors) != 1):
@@ -107,6 +111,7 @@ def tried(text: str, cases: Sequence[Case]) -> Promise:
         "cases": len(cases),
         "seconds of the processor": round(sum(outcome.seconds for outcome in outcomes)),
         "most seconds": round(max(outcome.seconds for outcome in outcomes), 1),
+        "most seconds of waiting": round(max(outcome.waited for outcome in outcomes), 1),
         "most MiB": round(max(outcome.grown for outcome in outcomes) / 2**20),
         "refused": sum(outcome.status == 2 for outcome in outcomes),
     }
@@ -201,7 +206,7 @@ def _tried(case: Case) -> Outcome:
     outcome = Outcome()
     # what was the most until now is forgotten
     Path("/proc/self/clear_refs").write_text("5")
-    before, begin = _status("VmRSS"), time.process_time()
+    before, begin, clock = _status("VmRSS"), time.process_time(), time.monotonic()
     try:
         outcome.status = case.run()
     except SystemExit as end:
@@ -210,6 +215,7 @@ def _tried(case: Case) -> Outcome:
     except BaseException:
         outcome.raised = " ".join(traceback.format_exc().strip().splitlines()[-3:])
     outcome.seconds = time.process_time() - begin
+    outcome.waited = time.monotonic() - clock - outcome.seconds
     outcome.grown = _status("VmHWM") - before
     return outcome
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.chaos import hostile_tables
 from benchmarks.chaos.campaigns import bad_files
-from benchmarks.chaos.cases import Case, outcomes_of, tried
+from benchmarks.chaos.cases import Case, Outcome, outcomes_of, tried
 from benchmarks.chaos.corpus import Corpus, make_corpus
 from benchmarks.chaos.promise import Trial
 
@@ -35,6 +35,11 @@ def test_tables_and_configurations(trial: Trial, corpus: Corpus) -> None:
 
 def test_pickles(trial: Trial, corpus: Corpus) -> None:
     assert not tried("", list(bad_files.pickle_cases(trial, corpus))[::7]).broken
+
+
+def test_a_case_that_waits_hangs() -> None:
+    assert Outcome(status=0, waited=1.0).fault() is None
+    assert Outcome(status=0, waited=6.0).fault() == "waited for 6.0 s"
 
 
 def test_a_fault_is_seen(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ GROWTH_MB = 40.0
 ENDED_S = 15.0
 """Longest that a worker may outlive its run."""
 BEGUN = 0.25
+"""Share of the work that is warm-up; the same share follows it, and ends it."""
 LOADERS = ("pillow", "dali")
 WAYS = {"end": 0, "error": 2, "SIGTERM": 0, "SIGINT": 0, "SIGKILL": -9}
 """What ends a run, and its exit status then."""
@@ -70,17 +71,8 @@ class Sample:
 def run(trial: Trial) -> list[Promise]:
     """Train long, search often, and end runs in every way."""
     pictures = draw_pictures(trial.folder)
-    size = ("--data.height", 32, "--data.width", 16)
-    options = [
-        *OPTIONS,
-        *size,
-        "--data.root",
-        pictures,
-        "--runs",
-        trial.folder / "runs",
-        "--training.validate-every",
-        0,
-    ]
+    own = ("--data.height", 32, "--data.width", 16, "--training.validate-every", 0)
+    options = [*OPTIONS, *own, "--data.root", pictures, "--runs", trial.folder / "runs"]
     first = bounded(trial, options)
     with ThreadPoolExecutor(2) as lanes:
         others = [lanes.submit(searched, trial, pictures), lanes.submit(ended, trial, options)]
