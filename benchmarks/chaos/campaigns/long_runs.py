@@ -166,7 +166,8 @@ def searched(trial: Trial, pictures: Path) -> Promise:
         f"From the second quarter of 50 searches to the last one memory of a program grows by less than "
         f"{GROWTH_MB:.0f} MB. Open files and threads do not grow."
     )
-    total = trial.count(50)
+    # the quarters of fewer are not seen
+    total = max(12, trial.count(50))
     model = next((trial.folder / "runs").glob("*/model.safetensors"), None)
     if model is None:
         promise.test(False, "no training has left a model")
